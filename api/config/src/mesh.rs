@@ -1,0 +1,1 @@
+//! Mesh-wide configuration: defaults and reading (P7).
