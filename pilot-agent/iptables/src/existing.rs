@@ -32,7 +32,8 @@ impl Existing {
     pub fn parse(save: &str, virtual_interfaces: &BTreeSet<&str>) -> Existing {
         let mut tables = BTreeMap::new();
         for table in Table::ALL {
-            let own = Own::parse(table, lines_of(save, table), virtual_interfaces);
+            let lines: Vec<&str> = lines_of(save, table).collect();
+            let own = Own::parse(table, &lines, virtual_interfaces);
             if !own.is_empty() {
                 tables.insert(table, own);
             }
@@ -60,14 +61,10 @@ impl Existing {
 // === impl Own ===
 
 impl Own {
-    fn parse<'a>(
-        table: Table,
-        lines: impl Iterator<Item = &'a str> + Clone,
-        virtual_interfaces: &BTreeSet<&str>,
-    ) -> Own {
+    fn parse(table: Table, lines: &[&str], virtual_interfaces: &BTreeSet<&str>) -> Own {
         let names: Vec<&str> = table.own_chains().iter().map(|chain| chain.name()).collect();
         let declared = |chain: &Chain| {
-            let mut declarations = lines.clone().filter_map(|line| line.strip_prefix(':'));
+            let mut declarations = lines.iter().filter_map(|line| line.strip_prefix(':'));
             declarations.any(|line| line.split(' ').next() == Some(chain.name()))
         };
         let chains = table.own_chains().iter().copied().filter(declared).collect();
@@ -114,7 +111,7 @@ fn in_interface(rule: &str) -> Option<&str> {
 }
 
 /// The lines between `*table` and its `COMMIT`.
-fn lines_of(save: &str, table: Table) -> impl Iterator<Item = &str> + Clone {
+fn lines_of(save: &str, table: Table) -> impl Iterator<Item = &str> {
     let lines = save.lines().map(str::trim_end);
     lines
         .skip_while(move |line| line.strip_prefix('*') != Some(table.name()))
