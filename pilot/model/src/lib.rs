@@ -1,0 +1,33 @@
+//! The service model, immutable snapshots of all configuration, and the views that proxies have of them.
+//!
+//! Registries produce [`Change`]s; one [`Builder`] owns the state and publishes [`Snapshot`]s; readers hold an `Arc` and
+//! never wait. Endpoints and workloads change far more often than anything else, so they have tables of their own
+//! beside the snapshot ([`EndpointIndex`], [`WorkloadTable`]) and never rebuild it.
+//!
+//! Pure: no I/O, no clock, no randomness. Equal input gives equal output, in any order of arrival.
+
+mod change;
+mod endpoint;
+mod proxy;
+mod scope;
+mod service;
+mod snapshot;
+mod versioned;
+mod warning;
+mod workload;
+
+pub use change::{Change, ChangeSet, ConfigSpec};
+pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
+pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
+pub use scope::{ScopedView, ViewRevs};
+pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
+pub use snapshot::{
+    Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain, ServiceTable, Snapshot,
+    VirtualService, VirtualServiceTable,
+};
+pub use versioned::{Rev, Versioned};
+pub use warning::{Warning, WarningKind};
+pub use workload::{ServiceInstance, Workload, WorkloadTable};
+
+/// The name under which a VirtualService applies to sidecars.
+pub const MESH_GATEWAY: &str = "mesh";

@@ -1,0 +1,221 @@
+//! The one owner of the state: applies changes, publishes snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::{ConfigKey, Kind, Meta, Str};
+
+use super::{
+    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, Snapshot, VirtualService,
+    VirtualServiceTable,
+};
+use crate::{
+    Change, ChangeSet, ConfigSpec, EndpointIndex, Rev, Service, ServiceId, Versioned, Visibility, WorkloadTable,
+};
+
+/// Applies changes to the state and publishes it.
+///
+/// Values that are re-delivered unchanged keep their revision; tables of kinds without a change are shared with the
+/// publication before.
+#[derive(Debug)]
+pub struct Builder {
+    rev: Rev,
+    generation: u64,
+    domain: Str,
+    mesh: Versioned<MeshConfig>,
+    services: BTreeMap<ServiceId, Versioned<Service>>,
+    virtual_services: BTreeMap<ConfigKey, Versioned<VirtualService>>,
+    destination_rules: BTreeMap<ConfigKey, Versioned<DestinationRule>>,
+    gateways: BTreeMap<ConfigKey, Versioned<Gateway>>,
+    endpoints: Arc<EndpointIndex>,
+    workloads: Arc<WorkloadTable>,
+    changes: ChangeSet,
+    last: Option<Arc<Snapshot>>,
+}
+
+impl Builder {
+    /// An empty state. `domain` is the DNS suffix of services, such as `cluster.local`.
+    pub fn new(domain: impl Into<Str>, mesh: MeshConfig) -> Self {
+        let rev = Rev::default().next();
+        Self {
+            rev,
+            generation: 0,
+            domain: domain.into(),
+            mesh: Versioned::new(rev, mesh),
+            services: BTreeMap::new(),
+            virtual_services: BTreeMap::new(),
+            destination_rules: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            endpoints: Arc::default(),
+            workloads: Arc::default(),
+            changes: ChangeSet { mesh: true, ..ChangeSet::default() },
+            last: None,
+        }
+    }
+
+    /// Takes over one fact.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Mesh(mesh) => self.apply_mesh(*mesh),
+            Change::Config(meta, spec) => self.apply_config(&meta, spec),
+            Change::ConfigGone(key) => self.remove_config(key),
+            Change::Service(service) => {
+                let id = service.id.clone();
+                if replace(&mut self.services, id.clone(), *service, &mut self.rev) {
+                    self.changes.services.insert(id);
+                }
+            }
+            Change::ServiceGone(id) => {
+                if self.services.remove(&id).is_some() {
+                    self.changes.services.insert(id);
+                }
+            }
+            Change::Endpoints { registry, host, endpoints } => {
+                let rev = &mut self.rev;
+                let index = Arc::make_mut(&mut self.endpoints);
+                if index.set(&host, &registry, endpoints, || advance(rev)) {
+                    self.changes.endpoints.insert(host);
+                }
+            }
+            Change::Workload(ip, workload) => {
+                if Arc::make_mut(&mut self.workloads).set(ip, workload.map(|workload| *workload)) {
+                    self.changes.workloads.insert(ip);
+                }
+            }
+        }
+    }
+
+    /// Whether anything changed since the last publication.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// What changed since the last publication.
+    pub fn changes(&self) -> &ChangeSet {
+        &self.changes
+    }
+
+    /// Publishes the state.
+    pub fn publish(&mut self) -> Published {
+        let changes = std::mem::take(&mut self.changes);
+        self.generation += 1;
+        let snapshot = match &self.last {
+            Some(last) if changes.is_incremental() => Arc::clone(last),
+            last => Arc::new(self.snapshot(last.as_deref(), &changes)),
+        };
+        self.last = Some(Arc::clone(&snapshot));
+        Published {
+            generation: self.generation,
+            snapshot,
+            endpoints: Arc::clone(&self.endpoints),
+            workloads: Arc::clone(&self.workloads),
+            changes: Arc::new(changes),
+        }
+    }
+
+    fn snapshot(&self, last: Option<&Snapshot>, changes: &ChangeSet) -> Snapshot {
+        let changed = |kind| changes.mesh || changes.configs.iter().any(|key| key.kind == kind);
+        Snapshot {
+            mesh: self.mesh.clone(),
+            domain: self.domain.clone(),
+            services: table(last.map(|last| &last.services), !changes.services.is_empty(), || {
+                ServiceTable::new(self.rev, &self.services)
+            }),
+            virtual_services: table(last.map(|last| &last.virtual_services), changed(Kind::VirtualService), || {
+                VirtualServiceTable::new(self.rev, &self.virtual_services)
+            }),
+            destination_rules: table(last.map(|last| &last.destination_rules), changed(Kind::DestinationRule), || {
+                DestinationRuleTable::new(self.rev, &self.destination_rules)
+            }),
+            gateways: table(last.map(|last| &last.gateways), changed(Kind::Gateway), || {
+                GatewayTable::new(self.rev, &self.gateways)
+            }),
+            views: Mutex::default(),
+        }
+    }
+
+    fn apply_mesh(&mut self, mesh: MeshConfig) {
+        if *self.mesh.value().as_ref() == mesh {
+            return;
+        }
+        self.mesh = Versioned::new(advance(&mut self.rev), mesh);
+        self.changes.mesh = true;
+
+        // The defaults of `exportTo` are mesh-wide configuration.
+        let default = Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
+        for object in self.virtual_services.values_mut() {
+            let export_to = Visibility::from_export_to(&object.spec.export_to, default);
+            if object.export_to != export_to {
+                let changed = VirtualService { export_to, ..VirtualService::clone(object) };
+                *object = Versioned::new(advance(&mut self.rev), changed);
+            }
+        }
+        let default = Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
+        for object in self.destination_rules.values_mut() {
+            let export_to = Visibility::from_export_to(&object.spec.export_to, default);
+            if object.export_to != export_to {
+                let changed = DestinationRule { export_to, ..DestinationRule::clone(object) };
+                *object = Versioned::new(advance(&mut self.rev), changed);
+            }
+        }
+    }
+
+    fn apply_config(&mut self, meta: &Meta, spec: ConfigSpec) {
+        let key = meta.key.clone();
+        let changed = match spec {
+            ConfigSpec::VirtualService(spec) => {
+                let default =
+                    Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
+                let object = VirtualService::new(meta, *spec, &self.domain, default);
+                replace(&mut self.virtual_services, key.clone(), object, &mut self.rev)
+            }
+            ConfigSpec::DestinationRule(spec) => {
+                let default =
+                    Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
+                let object = DestinationRule::new(meta, *spec, &self.domain, default);
+                replace(&mut self.destination_rules, key.clone(), object, &mut self.rev)
+            }
+            ConfigSpec::Gateway(spec) => {
+                replace(&mut self.gateways, key.clone(), Gateway::new(meta, *spec), &mut self.rev)
+            }
+        };
+        if changed {
+            self.changes.configs.insert(key);
+        }
+    }
+
+    fn remove_config(&mut self, key: ConfigKey) {
+        let removed = match key.kind {
+            Kind::VirtualService => self.virtual_services.remove(&key).is_some(),
+            Kind::DestinationRule => self.destination_rules.remove(&key).is_some(),
+            Kind::Gateway => self.gateways.remove(&key).is_some(),
+            _ => false,
+        };
+        if removed {
+            self.changes.configs.insert(key);
+        }
+    }
+}
+
+/// Stores a value under a new revision, unless the same value is there already; returns whether it was stored.
+fn replace<K: Ord, T: PartialEq>(values: &mut BTreeMap<K, Versioned<T>>, key: K, value: T, rev: &mut Rev) -> bool {
+    if values.get(&key).is_some_and(|known| **known == value) {
+        return false;
+    }
+    values.insert(key, Versioned::new(advance(rev), value));
+    true
+}
+
+fn advance(rev: &mut Rev) -> Rev {
+    *rev = rev.next();
+    *rev
+}
+
+/// The table of the last snapshot when nothing in it changed, else a new one.
+fn table<T>(last: Option<&Arc<T>>, changed: bool, build: impl FnOnce() -> T) -> Arc<T> {
+    match last {
+        Some(last) if !changed => Arc::clone(last),
+        _ => Arc::new(build()),
+    }
+}

@@ -1,0 +1,138 @@
+//! DestinationRules and how one is found for a host (P15.1, `R-DR-10`).
+
+use std::collections::BTreeMap;
+
+use mesh_api::istio::networking::v1alpha3;
+use mesh_config::{ConfigKey, Host, Meta, Str, Timestamp, most_specific_first};
+
+use crate::{Rev, Versioned, Visibility};
+
+/// A DestinationRule with its host resolved by its own namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationRule {
+    /// Names the object.
+    pub key: ConfigKey,
+    /// When it was created.
+    pub created: Timestamp,
+    /// The host that it is about.
+    pub host: Host,
+    /// Who may see it.
+    pub export_to: Visibility,
+    /// Its content, as written.
+    pub spec: v1alpha3::DestinationRule,
+}
+
+/// The rules of one namespace for one host, oldest first, never empty.
+///
+/// Subsets are the union; the first rule with a top-level policy gives it (`R-DR-11`, `A-18`).
+pub type RuleChain = std::sync::Arc<[Versioned<DestinationRule>]>;
+
+/// All DestinationRules, by namespace.
+#[derive(Debug, Default)]
+pub struct DestinationRuleTable {
+    rev: Rev,
+    /// What clients in the namespace itself see.
+    own: BTreeMap<Str, NamespaceRules>,
+    /// What everybody else sees.
+    exported: BTreeMap<Str, NamespaceRules>,
+}
+
+/// The rules of one namespace.
+#[derive(Debug, Default)]
+pub(crate) struct NamespaceRules {
+    exact: BTreeMap<Host, RuleChain>,
+    /// Most specific first.
+    wildcard: Vec<(Host, RuleChain)>,
+}
+
+// === impl DestinationRule ===
+
+impl DestinationRule {
+    pub(super) fn new(meta: &Meta, spec: v1alpha3::DestinationRule, domain: &str, default: Visibility) -> Self {
+        Self {
+            key: meta.key.clone(),
+            created: meta.created,
+            host: Host::resolve(&spec.host, &meta.key.namespace, domain),
+            export_to: Visibility::from_export_to(&spec.export_to, default),
+            spec,
+        }
+    }
+}
+
+// === impl DestinationRuleTable ===
+
+impl DestinationRuleTable {
+    pub(super) fn new(rev: Rev, objects: &BTreeMap<ConfigKey, Versioned<DestinationRule>>) -> Self {
+        let mut all: Vec<_> = objects.values().collect();
+        all.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+        let (mut own, mut exported) = (Grouped::new(), Grouped::new());
+        for rule in all {
+            own.entry(rule.key.namespace.clone()).or_default().entry(rule.host.clone()).or_default().push(rule.clone());
+            if rule.export_to == Visibility::Public {
+                let namespace = exported.entry(rule.key.namespace.clone()).or_default();
+                namespace.entry(rule.host.clone()).or_default().push(rule.clone());
+            }
+        }
+        Self { rev, own: namespaces(own), exported: namespaces(exported) }
+    }
+
+    /// Changes when any rule does.
+    pub fn rev(&self) -> Rev {
+        self.rev
+    }
+
+    /// The rules that a client in `client` follows when it calls `host`, a service of namespace `service`.
+    ///
+    /// First the client's own namespace, unless that is the root namespace; then what the service's namespace exports;
+    /// then what the root namespace exports. In each the most specific host wins; hits are not merged.
+    pub fn lookup(&self, client: &str, service: &str, host: &Host, root: &str) -> Option<&RuleChain> {
+        let own = if client == root { None } else { self.own(client) };
+        own.and_then(|rules| rules.lookup(host)).or_else(|| self.lookup_exported(service, host, root))
+    }
+
+    /// As [`Self::lookup`], for a client whose namespace has no rules.
+    pub(crate) fn lookup_exported(&self, service: &str, host: &Host, root: &str) -> Option<&RuleChain> {
+        [service, root]
+            .into_iter()
+            .find_map(|namespace| self.exported.get(namespace).and_then(|rules| rules.lookup(host)))
+    }
+
+    pub(crate) fn own(&self, namespace: &str) -> Option<&NamespaceRules> {
+        self.own.get(namespace)
+    }
+}
+
+// === impl NamespaceRules ===
+
+impl NamespaceRules {
+    fn lookup(&self, host: &Host) -> Option<&RuleChain> {
+        self.exact.get(host).or_else(|| {
+            self.wildcard.iter().find(|(pattern, _)| host.is_subset_of(pattern)).map(|(_, chain)| chain)
+        })
+    }
+
+    /// Hosts that the rules name, exactly or by wildcard.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.exact.keys().chain(self.wildcard.iter().map(|(host, _)| host))
+    }
+}
+
+type Grouped = BTreeMap<Str, BTreeMap<Host, Vec<Versioned<DestinationRule>>>>;
+
+fn namespaces(grouped: Grouped) -> BTreeMap<Str, NamespaceRules> {
+    grouped
+        .into_iter()
+        .map(|(namespace, hosts)| {
+            let mut rules = NamespaceRules::default();
+            for (host, chain) in hosts {
+                if host.is_wildcard() {
+                    rules.wildcard.push((host, chain.into()));
+                } else {
+                    rules.exact.insert(host, chain.into());
+                }
+            }
+            rules.wildcard.sort_by(|(a, _), (b, _)| most_specific_first(a, b));
+            (namespace, rules)
+        })
+        .collect()
+}

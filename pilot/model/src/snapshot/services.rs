@@ -1,0 +1,55 @@
+//! The services of all registries.
+
+use std::collections::BTreeMap;
+
+use mesh_config::Host;
+
+use crate::{Rev, Service, ServiceId, Versioned};
+
+/// All services, oldest first.
+#[derive(Debug, Default)]
+pub struct ServiceTable {
+    rev: Rev,
+    services: Vec<Versioned<Service>>,
+    /// Positions in `services`, oldest first.
+    by_host: BTreeMap<Host, Vec<usize>>,
+}
+
+// === impl ServiceTable ===
+
+impl ServiceTable {
+    pub(super) fn new(rev: Rev, services: &BTreeMap<ServiceId, Versioned<Service>>) -> Self {
+        let mut services: Vec<_> = services.values().cloned().collect();
+        services.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        let mut by_host: BTreeMap<Host, Vec<usize>> = BTreeMap::new();
+        for (position, service) in services.iter().enumerate() {
+            by_host.entry(service.id.host.clone()).or_default().push(position);
+        }
+        Self { rev, services, by_host }
+    }
+
+    /// Changes when any service does.
+    pub fn rev(&self) -> Rev {
+        self.rev
+    }
+
+    /// All services, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Versioned<Service>> {
+        self.services.iter()
+    }
+
+    /// The services of a host, oldest first.
+    pub fn by_host(&self, host: &str) -> impl Iterator<Item = &Versioned<Service>> {
+        self.by_host.get(host).into_iter().flatten().map(|&position| &self.services[position])
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+}

@@ -1,0 +1,1 @@
+//! Behaviour of the builder, the tables and the views.
