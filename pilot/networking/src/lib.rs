@@ -1,0 +1,17 @@
+//! From views to Envoy messages: clusters, endpoints, listeners, routes.
+//!
+//! Every type has two halves. A *plan* reads a [`pilot_model::ScopedView`] and decides which resources a proxy gets; its
+//! result is a list of keys. A *build* makes one message from one key and sees nothing else ([`Generate::build`] has no
+//! other argument), so that equal keys are equal bytes: what two proxies share is found by comparing keys, nothing ever
+//! has to be invalidated, and an input that was forgotten does not compile.
+//!
+//! Pure: the only inputs are views, keys and the endpoint index.
+
+pub mod cluster;
+pub mod endpoint;
+mod generate;
+pub mod listener;
+pub mod name;
+pub mod route;
+
+pub use generate::{Built, Generate, Plan, XdsType};

@@ -1,0 +1,84 @@
+//! The names of generated resources (P3.2). They show up in statistics, logs and tools, and never change.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use mesh_config::{Host, Str};
+
+/// A cluster without endpoints: what it gets is dropped.
+pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+/// A cluster that forwards to the address the caller asked for.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// The listener that receives captured outbound connections.
+pub const VIRTUAL_OUTBOUND_LISTENER: &str = "virtualOutbound";
+/// The listener that receives captured inbound connections.
+pub const VIRTUAL_INBOUND_LISTENER: &str = "virtualInbound";
+
+/// The parts of a cluster name `outbound|<port>|<subset>|<host>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundCluster {
+    /// Service port.
+    pub port: u16,
+    /// Subset, empty for the whole service.
+    pub subset: Str,
+    /// Host of the service.
+    pub host: Host,
+}
+
+// === impl OutboundCluster ===
+
+impl OutboundCluster {
+    /// Reads a cluster name; `None` when it is not an outbound one.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(4, '|');
+        if parts.next()? != "outbound" {
+            return None;
+        }
+        let port = parts.next()?.parse().ok()?;
+        let subset = parts.next()?.into();
+        let host = Host::from(parts.next()?);
+        Some(Self { port, subset, host })
+    }
+}
+
+impl fmt::Display for OutboundCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "outbound|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+/// The cluster of a local service port: `inbound|<service port>|<port name>|<host>`.
+pub fn inbound_cluster(service_port: u16, port_name: &str, host: &Host) -> String {
+    format!("inbound|{service_port}|{port_name}|{host}")
+}
+
+/// The listener `<address>_<port>`.
+pub fn listener(address: IpAddr, port: u16) -> String {
+    format!("{address}_{port}")
+}
+
+/// The virtual host `<host>:<port>`.
+pub fn virtual_host(host: &Host, port: u16) -> String {
+    format!("{host}:{port}")
+}
+
+/// The route configuration of a plain HTTP gateway port.
+pub fn gateway_http_route(port: u16) -> String {
+    format!("http.{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p3_2_outbound_cluster_names_keep_both_bars_and_parse_back() {
+        let cluster =
+            OutboundCluster { port: 9080, subset: "".into(), host: "reviews.default.svc.cluster.local".into() };
+        assert_eq!(cluster.to_string(), "outbound|9080||reviews.default.svc.cluster.local");
+        assert_eq!(OutboundCluster::parse(&cluster.to_string()), Some(cluster));
+        for other in ["", "inbound|80|http|x", "outbound|x||y", "outbound|80|", "BlackHoleCluster"] {
+            assert_eq!(OutboundCluster::parse(other), None, "{other:?}");
+        }
+    }
+}
