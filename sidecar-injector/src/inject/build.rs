@@ -215,11 +215,11 @@ impl Inputs<'_> {
     fn init_container(&self) -> Container {
         let (own, values) = (self.annotations, self.values);
         let mut args = Args::default();
-        args.pair("-p", self.proxy.proxy_listen_port);
+        args.pair("-p", &self.proxy.proxy_listen_port);
         if let Some(port) = self.proxy.inbound_capture_port {
-            args.pair("-z", port);
+            args.pair("-z", &port);
         }
-        args.pair("-u", PROXY_UID);
+        args.pair("-u", &PROXY_UID);
         args.pair("-m", self.mode().as_str());
         args.pair(
             "-i",
@@ -239,7 +239,7 @@ impl Inputs<'_> {
                 .clone()
                 .unwrap_or_else(|| self.container_ports()),
         );
-        args.pair("-d", self.excluded_inbound_ports());
+        args.pair("-d", &self.excluded_inbound_ports());
         if let Some(interfaces) = &own.kubevirt_interfaces {
             args.pair("-k", interfaces);
         }
@@ -322,8 +322,8 @@ impl Inputs<'_> {
         );
         args.pair("--configPath", &proxy.config_path);
         args.pair("--binaryPath", &proxy.binary_path);
-        args.pair("--serviceCluster", self.service_cluster());
-        args.pair("--drainDuration", format_duration(proxy.drain_duration));
+        args.pair("--serviceCluster", &self.service_cluster());
+        args.pair("--drainDuration", &format_duration(proxy.drain_duration));
         args.pair(
             "--parentShutdownDuration",
             format_duration(proxy.parent_shutdown_duration),
@@ -338,16 +338,16 @@ impl Inputs<'_> {
         if !values.proxy_log_level.is_empty() {
             args.0.push(format!("--proxyLogLevel={}", values.proxy_log_level));
         }
-        args.pair("--connectTimeout", format_duration(proxy.connect_timeout));
+        args.pair("--connectTimeout", &format_duration(proxy.connect_timeout));
         if let Some(address) = &proxy.statsd_udp_address {
             args.pair("--statsdUdpAddress", address);
         }
         if let Some(address) = &proxy.envoy_metrics_service_address {
             args.pair("--envoyMetricsServiceAddress", address);
         }
-        args.pair("--proxyAdminPort", proxy.proxy_admin_port);
+        args.pair("--proxyAdminPort", &proxy.proxy_admin_port);
         if proxy.concurrency > 0 {
-            args.pair("--concurrency", proxy.concurrency);
+            args.pair("--concurrency", &proxy.concurrency);
         }
         let policy = own
             .control_plane_auth_policy
@@ -355,8 +355,8 @@ impl Inputs<'_> {
             .unwrap_or(&proxy.control_plane_auth_policy);
         args.pair("--controlPlaneAuthPolicy", policy);
         if self.status_port() != 0 {
-            args.pair("--statusPort", self.status_port());
-            args.pair("--applicationPorts", self.application_ports());
+            args.pair("--statusPort", &self.status_port());
+            args.pair("--applicationPorts", &self.application_ports());
         }
         if let Some(domain) = &proxy.trust_domain {
             args.0.push(format!("--trust-domain={domain}"));
@@ -364,7 +364,7 @@ impl Inputs<'_> {
         if proxy.concurrency == 0
             && let Some(cores) = cpu_cores(&self.resources())
         {
-            args.pair("--concurrency", cores);
+            args.pair("--concurrency", &cores);
         }
         args.0
     }
@@ -523,7 +523,7 @@ struct Args(Vec<String>);
 // === impl Args ===
 
 impl Args {
-    fn pair(&mut self, flag: &str, value: impl ToString) {
+    fn pair(&mut self, flag: &str, value: &(impl ToString + ?Sized)) {
         self.0.extend([flag.to_owned(), value.to_string()]);
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A case whose pod must not be injected has no `patched.yaml`. `UPDATE_GOLDEN=1` rewrites what is wanted.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
