@@ -235,7 +235,7 @@ impl Inputs<'_> {
         );
         args.pair(
             "-b",
-            own.include_inbound_ports
+            &own.include_inbound_ports
                 .clone()
                 .unwrap_or_else(|| self.container_ports()),
         );
@@ -318,7 +318,7 @@ impl Inputs<'_> {
         let mut args = Args(vec!["proxy".to_owned(), "sidecar".to_owned()]);
         args.pair(
             "--domain",
-            format!("$(POD_NAMESPACE).svc.{}", values.cluster_domain),
+            &format!("$(POD_NAMESPACE).svc.{}", values.cluster_domain),
         );
         args.pair("--configPath", &proxy.config_path);
         args.pair("--binaryPath", &proxy.binary_path);
@@ -326,7 +326,7 @@ impl Inputs<'_> {
         args.pair("--drainDuration", &format_duration(proxy.drain_duration));
         args.pair(
             "--parentShutdownDuration",
-            format_duration(proxy.parent_shutdown_duration),
+            &format_duration(proxy.parent_shutdown_duration),
         );
         args.pair(
             "--discoveryAddress",
