@@ -1,0 +1,68 @@
+//! Channels to a gRPC server: lazy, kept alive and reconnecting by themselves.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use super::{CONNECTION_WINDOW, KeepaliveArgs, STREAM_WINDOW};
+use crate::args::HostPort;
+
+/// How a client keeps its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    /// How often the server is pinged, and how long its answer may take.
+    pub keepalive: KeepaliveArgs,
+    /// How long establishing a connection may take.
+    pub connect_timeout: Duration,
+}
+
+/// The address of a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {address} as the address of a gRPC server: {reason}")]
+pub struct ConnectError {
+    address: String,
+    reason: String,
+}
+
+// === impl ClientOptions ===
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            keepalive: KeepaliveArgs::default(),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A channel to `address`. Nothing is connected before the first call; after a loss the next call
+/// connects anew, so a caller only has to repeat its calls (see [`crate::Backoff`]).
+///
+/// # Errors
+/// [`ConnectError`] when the address has no host.
+pub fn connect(address: &HostPort, options: &ClientOptions) -> Result<Channel, ConnectError> {
+    let fail = |reason: String| ConnectError {
+        address: address.to_string(),
+        reason,
+    };
+    if address.host.is_none() {
+        return Err(fail("the host is missing".to_owned()));
+    }
+    let KeepaliveArgs {
+        keepalive_interval,
+        keepalive_timeout,
+        keepalive_max_server_connection_age: _,
+    } = options.keepalive;
+    let mut endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| fail(crate::error_chain(&error)))?
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .keep_alive_timeout(keepalive_timeout.get())
+        .keep_alive_while_idle(true);
+    if let Some(interval) = keepalive_interval.finite() {
+        endpoint = endpoint.http2_keep_alive_interval(interval);
+    }
+    Ok(endpoint.connect_lazy())
+}

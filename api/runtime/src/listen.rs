@@ -1,0 +1,125 @@
+//! Opening listening sockets so that a failure names the flag and the address.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::args::{HostPort, ListenAddr};
+
+/// A socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag}: cannot listen on {address}")]
+pub struct BindError {
+    /// The flag that holds the address, such as `--httpAddr`.
+    pub flag: &'static str,
+    /// The address as it was given.
+    pub address: String,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Opens a listening socket and logs the address that it got, which matters for port 0.
+///
+/// `flag` names where the address comes from. Without a host the socket accepts IPv4 and IPv6, or
+/// IPv4 alone where the machine has no IPv6.
+///
+/// # Errors
+/// [`BindError`] when the address is in use, not local, or its name cannot be resolved.
+pub async fn bind(flag: &'static str, address: &HostPort) -> Result<(TcpListener, SocketAddr), BindError> {
+    let opened = match &address.host {
+        Some(host) => TcpListener::bind((host.as_str(), address.port)).await,
+        None => bind_any(address.port).await,
+    };
+    let (listener, local) = opened
+        .and_then(|listener| {
+            let local = listener.local_addr()?;
+            Ok((listener, local))
+        })
+        .map_err(|source| BindError {
+            flag,
+            address: address.to_string(),
+            source,
+        })?;
+    info!(flag, address = %local, "listening");
+    Ok((listener, local))
+}
+
+/// Like [`bind`], for an address that may be switched off.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_if_enabled(
+    flag: &'static str,
+    address: &ListenAddr,
+) -> Result<Option<(TcpListener, SocketAddr)>, BindError> {
+    match address.enabled() {
+        Some(address) => bind(flag, address).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn bind_any(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            // A machine, or a network namespace, without IPv6.
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    fn address(text: &str) -> HostPort {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn port_zero_gives_a_port_that_accepts() {
+        let (_listener, local) = bind("--httpAddr", &address("127.0.0.1:0")).await.unwrap();
+        assert_ne!(local.port(), 0);
+        TcpStream::connect(local).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_host_the_socket_accepts_ipv4() {
+        let (_listener, local) = bind("--httpAddr", &address(":0")).await.unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, local.port()))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_flag_and_address() {
+        let (_listener, local) = bind("--httpAddr", &address("127.0.0.1:0")).await.unwrap();
+        let error = bind("--grpcAddr", &address(&local.to_string()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), format!("--grpcAddr: cannot listen on {local}"));
+        assert!(error.source().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_disabled_address_opens_nothing() {
+        assert!(
+            bind_if_enabled("--secureGrpcAddr", &ListenAddr::DISABLED)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    }
+}
