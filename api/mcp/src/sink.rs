@@ -1,0 +1,330 @@
+//! The sink: subscribes to collections of one source and keeps asking until it is there.
+//!
+//! What was applied stays applied while the source is away: nothing is delivered until there is something newer.
+
+mod journal;
+mod state;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::Duration;
+
+use mesh_api::istio::mcp::v1alpha1::resource_source_client::ResourceSourceClient;
+use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resources, SinkNode};
+use mesh_config::{Config, ConfigError, Kind, Timestamp};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, info, warn};
+
+pub use self::journal::{JournalEntry, Sent};
+pub use self::state::{Pending, Refusal, SinkState, Step};
+pub(crate) use self::status::as_text;
+pub use self::status::{CollectionStatus, SinkHandle, SinkStatus};
+
+use crate::metrics::McpMetrics;
+
+/// Time between the starts of two attempts to reach the source. A stream that lived longer is followed by a new one
+/// at once (G3.2).
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest response by default (`--mcpMaxMsgSize`).
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The state of one collection, as the source has it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Name of the collection.
+    pub collection: &'static str,
+    /// What kind of objects it holds.
+    pub kind: Kind,
+    /// Version of the state, for diagnosis.
+    pub version: String,
+    /// All objects, by name.
+    pub resources: Vec<Config>,
+    /// Objects that were left out, and why. Bodies are not decoded here, see [`crate::convert::from_resource`].
+    pub errors: Vec<ConfigError>,
+}
+
+/// Why a change was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The state is refused and the source is told so; the former state stays.
+    #[error("{0}")]
+    Rejected(String),
+    /// Nobody is there to take changes any more: the sink ends.
+    #[error("the receiver of changes is gone")]
+    Closed,
+}
+
+/// Takes the changes of a sink.
+///
+/// The next change is delivered when the future is done, and until then the source is not answered: who is slow gets
+/// the newest state next, and none of those between.
+pub trait Apply: Send {
+    /// Takes the new state of a collection.
+    fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), ApplyError>> + Send;
+}
+
+/// What a sink asks for.
+#[derive(Clone, Debug)]
+pub struct SinkOptions {
+    /// How the sink calls itself, such as the name of the pod.
+    pub node: String,
+    /// More about it, shown by the source.
+    pub annotations: BTreeMap<String, String>,
+    /// The kinds it wants; one collection each.
+    pub kinds: BTreeSet<Kind>,
+    /// Ask for changes instead of full states. The consumer gets full states all the same.
+    pub incremental: bool,
+    /// Largest response in bytes.
+    pub max_message_bytes: usize,
+}
+
+/// The client of one source.
+#[derive(Debug)]
+pub struct Sink {
+    channel: Channel,
+    options: SinkOptions,
+    metrics: McpMetrics,
+    handle: SinkHandle,
+    state: SinkState,
+}
+
+/// How a stream ended.
+enum Ended {
+    /// To be opened again.
+    Broken(Status),
+    /// The consumer is gone.
+    Closed,
+}
+
+// === impl SinkOptions ===
+
+impl SinkOptions {
+    /// Full states of some kinds, responses up to 4 MiB.
+    pub fn new(node: impl Into<String>, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        Self {
+            node: node.into(),
+            annotations: BTreeMap::new(),
+            kinds: kinds.into_iter().collect(),
+            incremental: false,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+        }
+    }
+}
+
+// === impl Apply ===
+
+/// The receiver takes its time: the channel is full while it does.
+impl Apply for mpsc::Sender<Change> {
+    async fn apply(&mut self, change: Change) -> Result<(), ApplyError> {
+        self.send(change).await.map_err(|_| ApplyError::Closed)
+    }
+}
+
+// === impl Sink ===
+
+impl Sink {
+    /// A sink of the source behind `channel`, which should connect lazily and again after a loss
+    /// ([`mesh_runtime::grpc::connect`]). `source` is the address for logs and debug pages.
+    pub fn new(
+        channel: Channel,
+        source: impl Into<String>,
+        options: SinkOptions,
+        metrics: McpMetrics,
+    ) -> (Self, SinkHandle) {
+        let handle = SinkHandle::new(source.into(), &options.kinds);
+        let state = SinkState::new(options.kinds.iter().copied(), options.incremental);
+        (
+            Self {
+                channel,
+                options,
+                metrics,
+                handle: handle.clone(),
+                state,
+            },
+            handle,
+        )
+    }
+
+    /// Follows the source until the consumer is gone.
+    pub async fn run(mut self, mut consumer: impl Apply) {
+        let mut streams: u64 = 0;
+        loop {
+            let next_attempt = Instant::now() + RECONNECT_INTERVAL;
+            match self.follow(&mut consumer, &mut streams).await {
+                Ended::Closed => return,
+                Ended::Broken(status) => self.on_broken(&status),
+            }
+            tokio::time::sleep_until(next_attempt).await;
+        }
+    }
+
+    /// One stream from its opening to its end.
+    async fn follow(&mut self, consumer: &mut impl Apply, streams: &mut u64) -> Ended {
+        let mut client = ResourceSourceClient::new(self.channel.clone())
+            .max_decoding_message_size(self.options.max_message_bytes);
+        // One request for each collection, then one answer for each response: never more than a few wait.
+        let (requests, outbound) = mpsc::unbounded_channel();
+        for request in self.state.connect() {
+            // The receiving end is still in our hands.
+            let _ = self.send(&requests, request, Sent::Subscription);
+        }
+        let outbound = futures::stream::unfold(outbound, async |mut outbound| {
+            Some((outbound.recv().await?, outbound))
+        });
+        let mut responses = match client.establish_resource_stream(outbound).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Ended::Broken(status),
+        };
+        *streams += 1;
+        if *streams > 1 {
+            self.metrics.reconnections.inc();
+        }
+        self.metrics.clients.set(1);
+        self.handle.set_connected(*streams);
+        info!(
+            source = self.handle.source(),
+            stream = *streams,
+            "connected to the configuration source"
+        );
+        let ended = self.receive(&mut responses, &requests, consumer).await;
+        self.metrics.clients.set(0);
+        ended
+    }
+
+    async fn receive(
+        &mut self,
+        responses: &mut Streaming<Resources>,
+        requests: &mpsc::UnboundedSender<RequestResources>,
+        consumer: &mut impl Apply,
+    ) -> Ended {
+        loop {
+            let response = match responses.message().await {
+                Ok(Some(response)) => response,
+                Ok(None) => return Ended::Broken(Status::unavailable("the source closed the stream")),
+                Err(status) => {
+                    self.metrics.recv_failures.inc();
+                    return Ended::Broken(status);
+                }
+            };
+            self.metrics.message_size(response.encoded_len());
+            let (request, sent) = match self.take(response, consumer).await {
+                Ok(answer) => answer,
+                Err(ended) => return ended,
+            };
+            if self.send(requests, request, sent).is_err() {
+                self.metrics.send_failures.inc();
+                return Ended::Broken(Status::unavailable("the stream takes no more requests"));
+            }
+        }
+    }
+
+    /// Applies a response and makes its answer.
+    async fn take(
+        &mut self,
+        response: Resources,
+        consumer: &mut impl Apply,
+    ) -> Result<(RequestResources, Sent), Ended> {
+        let (version, nonce) = (response.system_version_info.clone(), response.nonce.clone());
+        let (change, pending) = match self.state.on_response(response, now()) {
+            Step::Apply(change, pending) => (change, pending),
+            Step::Refuse(refusal) => return Ok(self.refuse(refusal)),
+        };
+        let (collection, resources, errors) =
+            (change.collection, change.resources.len(), change.errors.clone());
+        for error in &errors {
+            warn!(collection, version, %error, "object left out");
+        }
+        match consumer.apply(change).await {
+            Ok(()) => {}
+            Err(ApplyError::Closed) => return Err(Ended::Closed),
+            Err(ApplyError::Rejected(reason)) => {
+                let refusal = self.state.reject(pending, reason);
+                return Ok(self.refuse(refusal));
+            }
+        }
+        self.metrics.ack(collection);
+        self.handle
+            .set_applied(collection, version, nonce.clone(), resources, &errors);
+        debug!(collection, nonce, resources, "applied");
+        Ok((self.state.accept(pending), Sent::Ack))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> (RequestResources, Sent) {
+        let Refusal {
+            request,
+            code,
+            reason,
+        } = refusal;
+        warn!(
+            collection = request.collection,
+            nonce = request.response_nonce,
+            reason,
+            "response refused"
+        );
+        // The name may be anything that the source sent: only those that we know become labels.
+        let label = Kind::by_collection(&request.collection).map_or("unknown", Kind::collection);
+        self.metrics.nack(label, code as i32);
+        self.handle.set_refused(&request.collection, &reason);
+        (
+            request,
+            Sent::Nack {
+                code: format!("{code:?}"),
+                reason,
+            },
+        )
+    }
+
+    fn send(
+        &self,
+        requests: &mpsc::UnboundedSender<RequestResources>,
+        mut request: RequestResources,
+        sent: Sent,
+    ) -> Result<(), mpsc::error::SendError<RequestResources>> {
+        request.sink_node = Some(SinkNode {
+            id: self.options.node.clone(),
+            annotations: self.options.annotations.clone(),
+        });
+        self.handle.record(&request, sent);
+        requests.send(request)
+    }
+
+    fn on_broken(&self, status: &Status) {
+        let source = self.handle.source();
+        // The same trouble once a second is told once.
+        if !self.handle.set_disconnected(status.message()) {
+            debug!(
+                source,
+                error = status.message(),
+                "still not connected to the configuration source"
+            );
+        } else if status.code() == Code::OutOfRange {
+            warn!(
+                source,
+                error = status.message(),
+                limit = self.options.max_message_bytes,
+                "a response is larger than this sink takes (--mcpMaxMsgSize); the last good configuration stays"
+            );
+        } else {
+            warn!(
+                source,
+                error = status.message(),
+                code = ?status.code(),
+                "not connected to the configuration source; the last good configuration stays"
+            );
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let now = jiff::Timestamp::now();
+    Timestamp {
+        seconds: now.as_second(),
+        nanos: now.subsec_nanosecond(),
+    }
+}
