@@ -70,6 +70,7 @@ impl Own {
         let chains = table.own_chains().iter().copied().filter(declared).collect();
 
         let foreign = lines
+            .iter()
             .clone()
             .filter_map(|line| line.strip_prefix("-A "))
             .filter(|rule| {
