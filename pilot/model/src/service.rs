@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use mesh_config::{Host, Labels, Port, Str, Timestamp};
 
+use crate::Endpoint;
+
 /// Names a service. A ServiceEntry makes one service for each combination of host and address (P4.5).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId {
@@ -32,6 +34,9 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// How its endpoints are found.
     pub resolution: Resolution,
+    /// The endpoints of a service whose names the proxy resolves ([`Resolution::Dns`]): they come with its definition.
+    /// Empty for all others, whose endpoints change on their own ([`crate::EndpointIndex`]).
+    pub endpoints: Vec<Endpoint>,
     /// Whether it lies outside the mesh: no sidecar, hence no mutual TLS.
     pub mesh_external: bool,
     /// Who may see it.
