@@ -110,10 +110,14 @@ mod tests {
 
     #[test]
     fn p2_6_acceptance_vector() {
-        let mut hosts: Vec<Host> =
-            ["*", "foo.com", "bar.com", "*.com", "baz.bar.com", "*.foo.com"].map(Host::from).to_vec();
+        let mut hosts: Vec<Host> = ["*", "foo.com", "bar.com", "*.com", "baz.bar.com", "*.foo.com"]
+            .map(Host::from)
+            .to_vec();
         hosts.sort_by(most_specific_first);
-        assert_eq!(hosts, ["baz.bar.com", "bar.com", "foo.com", "*.foo.com", "*.com", "*"].map(Host::from));
+        assert_eq!(
+            hosts,
+            ["baz.bar.com", "bar.com", "foo.com", "*.foo.com", "*.com", "*"].map(Host::from)
+        );
     }
 
     #[test]
@@ -146,14 +150,21 @@ mod tests {
             ("*", "*"),
             ("*.weather.com", "*.weather.com"),
         ] {
-            assert_eq!(Host::resolve(name, "default", "cluster.local"), Host::from(expected));
+            assert_eq!(
+                Host::resolve(name, "default", "cluster.local"),
+                Host::from(expected)
+            );
         }
     }
 
     fn host() -> impl Strategy<Value = Host> {
         (any::<bool>(), proptest::collection::vec("[ab]{1,2}", 1..4)).prop_map(|(wildcard, labels)| {
             let name = labels.join(".");
-            if wildcard { Host::from(format!("*.{name}")) } else { Host::from(name) }
+            if wildcard {
+                Host::from(format!("*.{name}"))
+            } else {
+                Host::from(name)
+            }
         })
     }
 

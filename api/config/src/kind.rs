@@ -199,7 +199,10 @@ impl Kind {
 
     /// The kind that an MCP collection carries.
     pub fn by_collection(collection: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.schema().collection == collection)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.schema().collection == collection)
     }
 
     /// The MCP collection of this kind.
@@ -231,7 +234,13 @@ mod tests {
     fn every_kind_names_a_known_message_and_finds_itself() {
         for &kind in Kind::ALL {
             let schema = kind.schema();
-            assert!(mesh_api::descriptors().get_message_by_name(schema.message).is_some(), "{}", schema.message);
+            assert!(
+                mesh_api::descriptors()
+                    .get_message_by_name(schema.message)
+                    .is_some(),
+                "{}",
+                schema.message
+            );
             assert_eq!(Kind::by_name(schema.group, schema.kind), Some(kind));
             assert_eq!(Kind::by_collection(schema.collection), Some(kind));
         }

@@ -32,13 +32,21 @@ impl Labels {
 
 impl<K: Into<Str>, V: Into<Str>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
-        Self(labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+        Self(
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
 impl From<&BTreeMap<String, String>> for Labels {
     fn from(labels: &BTreeMap<String, String>) -> Self {
-        labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod kind;
 mod labels;
 pub mod mesh;
 mod meta;
+mod path;
 mod port;
 pub mod validation;
 pub mod yaml;

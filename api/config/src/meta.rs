@@ -57,12 +57,20 @@ pub struct Config {
 impl ConfigKey {
     /// A key.
     pub fn new(kind: Kind, namespace: impl Into<Str>, name: impl Into<Str>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The name of the object inside its MCP collection: `namespace/name`, or `name` for cluster scope.
     pub fn resource_name(&self) -> String {
-        if self.namespace.is_empty() { self.name.to_string() } else { format!("{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 
     /// Reads an MCP resource name. `None` when it does not fit the scope of the kind.
@@ -96,13 +104,19 @@ impl fmt::Display for ConfigKey {
 
 impl From<prost_types::Timestamp> for Timestamp {
     fn from(timestamp: prost_types::Timestamp) -> Self {
-        Self { seconds: timestamp.seconds, nanos: timestamp.nanos }
+        Self {
+            seconds: timestamp.seconds,
+            nanos: timestamp.nanos,
+        }
     }
 }
 
 impl From<Timestamp> for prost_types::Timestamp {
     fn from(timestamp: Timestamp) -> Self {
-        Self { seconds: timestamp.seconds, nanos: timestamp.nanos }
+        Self {
+            seconds: timestamp.seconds,
+            nanos: timestamp.nanos,
+        }
     }
 }
 
@@ -141,14 +155,23 @@ mod tests {
     fn resource_names_round_trip_within_the_scope_of_the_kind() {
         let key = ConfigKey::new(Kind::Gateway, "istio-system", "weather-gateway");
         assert_eq!(key.resource_name(), "istio-system/weather-gateway");
-        assert_eq!(ConfigKey::from_resource_name(Kind::Gateway, &key.resource_name()), Some(key));
+        assert_eq!(
+            ConfigKey::from_resource_name(Kind::Gateway, &key.resource_name()),
+            Some(key)
+        );
 
         let mesh_wide = ConfigKey::new(Kind::MeshPolicy, "", "default");
-        assert_eq!(ConfigKey::from_resource_name(Kind::MeshPolicy, "default"), Some(mesh_wide));
+        assert_eq!(
+            ConfigKey::from_resource_name(Kind::MeshPolicy, "default"),
+            Some(mesh_wide)
+        );
 
-        for (kind, name) in
-            [(Kind::Gateway, "weather-gateway"), (Kind::Gateway, "a/b/c"), (Kind::Gateway, "a/"), (Kind::Node, "a/b")]
-        {
+        for (kind, name) in [
+            (Kind::Gateway, "weather-gateway"),
+            (Kind::Gateway, "a/b/c"),
+            (Kind::Gateway, "a/"),
+            (Kind::Node, "a/b"),
+        ] {
             assert_eq!(ConfigKey::from_resource_name(kind, name), None, "{kind} {name}");
         }
     }

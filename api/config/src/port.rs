@@ -85,7 +85,10 @@ impl Protocol {
 
     /// Whether connections are forwarded as bytes.
     pub fn is_tcp(self) -> bool {
-        matches!(self, Self::Tcp | Self::Https | Self::Tls | Self::Mongo | Self::Redis | Self::MySql)
+        matches!(
+            self,
+            Self::Tcp | Self::Https | Self::Tls | Self::Mongo | Self::Redis | Self::MySql
+        )
     }
 
     /// Whether connections start with a TLS handshake that may carry a server name.
@@ -95,7 +98,10 @@ impl Protocol {
 
     /// The canonical name.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(protocol, _)| *protocol == self).map_or("TCP", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(protocol, _)| *protocol == self)
+            .map_or("TCP", |(_, name)| name)
     }
 }
 
@@ -137,7 +143,11 @@ mod tests {
             ("", "TCP", Protocol::Tcp),
             ("-", "TCP", Protocol::Tcp),
         ] {
-            assert_eq!(Protocol::of_kubernetes_port(name, transport), expected, "{name:?}");
+            assert_eq!(
+                Protocol::of_kubernetes_port(name, transport),
+                expected,
+                "{name:?}"
+            );
         }
     }
 
@@ -146,7 +156,10 @@ mod tests {
         for &(protocol, name) in Protocol::ALL {
             assert_eq!(name.to_lowercase().parse(), Ok(protocol));
             assert_eq!(protocol.to_string(), name);
-            assert!(u8::from(protocol.is_http()) + u8::from(protocol.is_tcp()) == u8::from(protocol != Protocol::Udp));
+            assert!(
+                u8::from(protocol.is_http()) + u8::from(protocol.is_tcp())
+                    == u8::from(protocol != Protocol::Udp)
+            );
         }
         assert!("SCTP".parse::<Protocol>().is_err());
     }
