@@ -22,6 +22,9 @@ use tracing::{debug, warn};
 /// A burst of changes is reported after at most this many quiet windows, even if it goes on.
 const LONGEST_BURST: u32 = 20;
 
+/// As many links as Linux follows in one path.
+const LONGEST_LINK_CHAIN: usize = 40;
+
 /// Reports changes of some files and directories.
 #[derive(Debug)]
 pub struct FileWatch {
@@ -47,8 +50,10 @@ pub struct WatchError {
 /// A path that somebody wants to know about.
 #[derive(Debug)]
 struct Root {
-    /// Absolute.
+    /// Absolute, otherwise as it was given.
     path: PathBuf,
+    /// The same entry of the same directory, reached without links; links at its end are not followed.
+    place: PathBuf,
     /// Where the path leads through all links; `None` while it does not exist.
     target: Option<PathBuf>,
     /// Which file or directory is there: device and inode.
@@ -108,6 +113,7 @@ impl FileWatch {
                 source: error.into(),
             })?;
             roots.push(Root {
+                place: absolute.clone(),
                 path: absolute,
                 target: None,
                 identity: None,
@@ -178,17 +184,34 @@ impl FileWatch {
     }
 
     /// Moves the watches to where the roots lead now; returns the roots that lead elsewhere than before.
-    fn follow(&mut self) -> Result<Vec<PathBuf>, WatchError> {
-        let mut replaced = Vec::new();
-        let mut wanted: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for root in &mut self.roots {
-            if root.resolve() {
-                replaced.push(root.path.clone());
-            }
-            for (directory, recursive) in root.directories() {
-                *wanted.entry(directory).or_default() |= recursive;
+    fn follow(&mut self) -> Result<BTreeSet<PathBuf>, WatchError> {
+        let mut replaced = BTreeSet::new();
+        loop {
+            replaced.extend(
+                self.roots
+                    .iter_mut()
+                    .filter_map(|root| root.resolve().then(|| root.path.clone())),
+            );
+            // What happened before a watch began is only seen by looking again.
+            if !self.watch_directories()? {
+                return Ok(replaced);
             }
         }
+    }
+
+    /// Watches the directories that the roots need and no others; returns whether a watch was added.
+    fn watch_directories(&mut self) -> Result<bool, WatchError> {
+        let mut wanted: BTreeMap<PathBuf, bool> = BTreeMap::new();
+        for (directory, recursive) in self.roots.iter().flat_map(Root::directories) {
+            *wanted.entry(directory).or_default() |= recursive;
+        }
+        // One watch for each directory: ending a second one would end the first too.
+        let trees: Vec<_> = wanted
+            .iter()
+            .filter(|(_, recursive)| **recursive)
+            .map(|(path, _)| path.clone())
+            .collect();
+        wanted.retain(|path, _| !trees.iter().any(|tree| path != tree && path.starts_with(tree)));
         let gone: Vec<_> = self
             .watched
             .keys()
@@ -198,6 +221,7 @@ impl FileWatch {
         for path in gone {
             self.unwatch(&path);
         }
+        let mut added = false;
         for (path, recursive) in wanted {
             let Some(identity) = identity(&path) else { continue };
             let now = Watched { identity, recursive };
@@ -212,7 +236,10 @@ impl FileWatch {
                 RecursiveMode::NonRecursive
             };
             match self.watcher.watch(&path, mode) {
-                Ok(()) => drop(self.watched.insert(path, now)),
+                Ok(()) => {
+                    self.watched.insert(path, now);
+                    added = true;
+                }
                 Err(error) if is_gone(&error) => debug!(path = %path.display(), "gone before it was watched"),
                 Err(source) => {
                     return Err(WatchError {
@@ -222,7 +249,7 @@ impl FileWatch {
                 }
             }
         }
-        Ok(replaced)
+        Ok(added)
     }
 
     fn unwatch(&mut self, path: &Path) {
@@ -252,6 +279,9 @@ fn identity(path: &Path) -> Option<Identity> {
 impl Root {
     /// Looks where the path leads; returns whether that has changed since the last look.
     fn resolve(&mut self) -> bool {
+        let (directory, rest) = nearest_existing(self.path.parent().unwrap_or(&self.path));
+        let name = self.path.file_name().unwrap_or_default();
+        self.place = directory.join(rest).join(name);
         let target = fs::canonicalize(&self.path).ok();
         let identity = target.as_deref().and_then(identity);
         let changed = target != self.target || identity != self.identity;
@@ -262,33 +292,65 @@ impl Root {
 
     /// Whether an event at `path` concerns this root.
     fn contains(&self, path: &Path) -> bool {
-        path.starts_with(&self.path)
+        path.starts_with(&self.place)
             || self
                 .target
                 .as_ref()
                 .is_some_and(|target| path.starts_with(target))
     }
 
-    /// The directories that must be watched to see every change, and whether with all beneath.
+    /// The directories that must be watched to see every change, without links in their paths, and
+    /// whether with all beneath.
     fn directories(&self) -> Vec<(PathBuf, bool)> {
-        // The directory of the path shows renames of the path itself and of links beside it.
-        let parent = self.path.parent().map(|parent| (nearest_existing(parent), false));
-        let target = self.target.as_deref().and_then(|target| {
+        let mut directories = link_directories(&self.path);
+        // Shows that the path appears, goes or is renamed over.
+        directories.extend(
+            self.path
+                .parent()
+                .map(|parent| (nearest_existing(parent).0, false)),
+        );
+        if let Some(target) = &self.target {
             if target.is_dir() {
-                Some((target.to_owned(), true))
+                directories.push((target.clone(), true));
             } else {
-                Some((target.parent()?.to_owned(), false))
+                directories.extend(target.parent().map(|parent| (parent.to_owned(), false)));
             }
-        });
-        parent.into_iter().chain(target).collect()
+        }
+        directories
     }
 }
 
-fn nearest_existing(path: &Path) -> PathBuf {
-    path.ancestors()
-        .find(|ancestor| ancestor.is_dir())
-        .unwrap_or(Path::new("/"))
-        .to_owned()
+/// The longest part of an absolute path that is a directory, without links, and the rest.
+fn nearest_existing(path: &Path) -> (PathBuf, PathBuf) {
+    let found = path.ancestors().find_map(|ancestor| {
+        let directory = fs::canonicalize(ancestor)
+            .ok()
+            .filter(|directory| directory.is_dir())?;
+        Some((directory, path.strip_prefix(ancestor).ok()?.to_owned()))
+    });
+    found.unwrap_or_else(|| (PathBuf::from("/"), PathBuf::new()))
+}
+
+/// The directories that hold the links on the way to where `path` leads.
+fn link_directories(path: &Path) -> Vec<(PathBuf, bool)> {
+    let mut directories = Vec::new();
+    let mut path = path.to_owned();
+    for _ in 0..LONGEST_LINK_CHAIN {
+        let prefixes: Vec<_> = path.ancestors().collect();
+        let Some((link, target)) = prefixes
+            .iter()
+            .rev()
+            .find_map(|link| Some((link, fs::read_link(link).ok()?)))
+        else {
+            break;
+        };
+        let (Some(directory), Ok(rest)) = (link.parent(), path.strip_prefix(link)) else {
+            break;
+        };
+        directories.extend(fs::canonicalize(directory).map(|directory| (directory, false)));
+        path = directory.join(target).join(rest);
+    }
+    directories
 }
 
 // === impl Shared ===
