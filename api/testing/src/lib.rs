@@ -1,0 +1,3 @@
+//! Shared test support: golden folders, the Envoy locator and validator, waiting for conditions.
+
+pub mod provision;
