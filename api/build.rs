@@ -34,6 +34,7 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
+    "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.proto",
 ];
 
 /// Folders of the `envoy-types` package that hold include roots.
