@@ -1,0 +1,235 @@
+//! Kubernetes objects to services, endpoints and workloads (P2, P4.2). Pure.
+//!
+//! [`KubeRegistry`] keeps the objects as they are and answers each event with everything that may have become different.
+//! The builder drops what did not, so no event has to know exactly what it changes, and the order of arrival does not
+//! matter: endpoints may come before their pods, pods before their services.
+
+mod endpoints;
+mod pods;
+mod services;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use mesh_api::k8s::io::api::core::v1;
+use mesh_config::{Config, Host, Kind, Meta, Str};
+use pilot_model::{Change, Locality};
+
+use self::endpoints::EndpointsObject;
+use self::pods::PodObject;
+use self::services::ServiceObject;
+
+/// The name of the registry that holds the objects of the cluster that Pilot runs in.
+pub const REGISTRY: &str = "Kubernetes";
+
+/// Namespace and name.
+type ObjectName = (Str, Str);
+
+/// The core objects of one cluster.
+#[derive(Debug)]
+pub struct KubeRegistry {
+    registry: Str,
+    domain: Str,
+    trust_domain: Str,
+    services: BTreeMap<ObjectName, ServiceObject>,
+    endpoints: BTreeMap<ObjectName, EndpointsObject>,
+    pods: BTreeMap<ObjectName, PodObject>,
+    /// Addresses may pass from one pod to another, in any order of events: all claimants are kept.
+    pods_by_ip: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    endpoints_by_ip: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    nodes: BTreeMap<Str, Locality>,
+}
+
+/// An object that is not what its kind says.
+#[derive(Debug, thiserror::Error)]
+#[error("{object}: {source}")]
+pub struct DecodeError {
+    object: mesh_config::ConfigKey,
+    source: prost::DecodeError,
+}
+
+impl KubeRegistry {
+    /// The kinds of objects that it takes.
+    pub const KINDS: [Kind; 4] = [Kind::Service, Kind::Endpoints, Kind::Pod, Kind::Node];
+
+    /// An empty registry. `domain` is the DNS suffix of the cluster, `trust_domain` that of identities.
+    pub fn new(registry: impl Into<Str>, domain: impl Into<Str>, trust_domain: impl Into<Str>) -> Self {
+        Self {
+            registry: registry.into(),
+            domain: domain.into(),
+            trust_domain: trust_domain.into(),
+            services: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            pods_by_ip: BTreeMap::new(),
+            endpoints_by_ip: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over an object that appeared or changed. Kinds other than [`Self::KINDS`] change nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the content is not what the kind says; nothing is changed then.
+    pub fn apply(&mut self, config: &Config) -> Result<Vec<Change>, DecodeError> {
+        let meta = &config.meta;
+        let failed = |source| DecodeError { object: meta.key.clone(), source };
+        Ok(match meta.key.kind {
+            Kind::Service => self.set_service(meta, Some(&config.decode().map_err(failed)?)),
+            Kind::Endpoints => self.set_endpoints(meta, Some(&config.decode().map_err(failed)?)),
+            Kind::Pod => self.set_pod(meta, Some(&config.decode().map_err(failed)?)),
+            Kind::Node => {
+                config.decode::<v1::NodeSpec>().map_err(failed)?;
+                self.set_node(meta, true)
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, meta: &Meta) -> Vec<Change> {
+        match meta.key.kind {
+            Kind::Service => self.set_service(meta, None),
+            Kind::Endpoints => self.set_endpoints(meta, None),
+            Kind::Pod => self.set_pod(meta, None),
+            Kind::Node => self.set_node(meta, false),
+            _ => Vec::new(),
+        }
+    }
+
+    fn set_service(&mut self, meta: &Meta, spec: Option<&v1::ServiceSpec>) -> Vec<Change> {
+        let name = object_name(meta);
+        let mut changes = Vec::new();
+        let old = match spec {
+            Some(spec) => {
+                let object = ServiceObject::new(meta, spec, self);
+                changes.push(Change::Service(Box::new(object.service.clone())));
+                self.services.insert(name.clone(), object)
+            }
+            None => self.services.remove(&name),
+        };
+        if spec.is_none()
+            && let Some(old) = &old
+        {
+            changes.push(Change::ServiceGone(old.service.id.clone()));
+        }
+        changes.extend(self.endpoint_changes(&name));
+        // Which workloads serve the service depends on its selector and ports: look at the whole namespace.
+        changes.extend(self.workload_changes(&self.addresses_in(&name.0)));
+        changes
+    }
+
+    fn set_endpoints(&mut self, meta: &Meta, endpoints: Option<&v1::Endpoints>) -> Vec<Change> {
+        let name = object_name(meta);
+        let mut addresses = BTreeSet::new();
+        if let Some(old) = self.endpoints.remove(&name) {
+            for ip in old.addresses() {
+                unindex(&mut self.endpoints_by_ip, ip, &name);
+                addresses.insert(ip);
+            }
+        }
+        if let Some(endpoints) = endpoints {
+            let object = EndpointsObject::new(endpoints);
+            for ip in object.addresses() {
+                self.endpoints_by_ip.entry(ip).or_default().insert(name.clone());
+                addresses.insert(ip);
+            }
+            self.endpoints.insert(name.clone(), object);
+        }
+        let mut changes = self.endpoint_changes(&name);
+        changes.extend(self.workload_changes(&addresses));
+        changes
+    }
+
+    fn set_pod(&mut self, meta: &Meta, pod: Option<&v1::Pod>) -> Vec<Change> {
+        let name = object_name(meta);
+        let mut addresses = BTreeSet::new();
+        if let Some(old) = self.pods.remove(&name)
+            && let Some(ip) = old.ip
+        {
+            unindex(&mut self.pods_by_ip, ip, &name);
+            addresses.insert(ip);
+        }
+        if let Some(pod) = pod {
+            let object = PodObject::new(meta, pod, &self.trust_domain);
+            if let Some(ip) = object.ip {
+                self.pods_by_ip.entry(ip).or_default().insert(name.clone());
+                addresses.insert(ip);
+            }
+            self.pods.insert(name, object);
+        }
+        self.address_changes(&addresses)
+    }
+
+    fn set_node(&mut self, meta: &Meta, exists: bool) -> Vec<Change> {
+        let name = meta.key.name.clone();
+        if exists {
+            self.nodes.insert(name.clone(), pods::node_locality(&meta.labels));
+        } else {
+            self.nodes.remove(&name);
+        }
+        let on_node = self.pods.values().filter(|pod| pod.node == name).filter_map(|pod| pod.ip).collect();
+        self.address_changes(&on_node)
+    }
+
+    /// Everything that may be different when something about the pods behind these addresses is.
+    fn address_changes(&self, addresses: &BTreeSet<IpAddr>) -> Vec<Change> {
+        let names: BTreeSet<&ObjectName> =
+            addresses.iter().filter_map(|ip| self.endpoints_by_ip.get(ip)).flatten().collect();
+        let mut changes: Vec<Change> = names.into_iter().flat_map(|name| self.endpoint_changes(name)).collect();
+        changes.extend(self.workload_changes(addresses));
+        changes
+    }
+
+    /// The endpoints of one service.
+    fn endpoint_changes(&self, name: &ObjectName) -> Vec<Change> {
+        let endpoints = self.services.get(name).map(|service| match self.endpoints.get(name) {
+            Some(endpoints) => endpoints.resolve(service, self),
+            None => Vec::new(),
+        });
+        let host = self.host(name);
+        vec![Change::Endpoints { registry: self.registry.clone(), host, endpoints }]
+    }
+
+    fn workload_changes(&self, addresses: &BTreeSet<IpAddr>) -> Vec<Change> {
+        addresses.iter().map(|&ip| Change::Workload(ip, self.workload(ip).map(Box::new))).collect()
+    }
+
+    /// Addresses of pods and endpoints in a namespace.
+    fn addresses_in(&self, namespace: &Str) -> BTreeSet<IpAddr> {
+        let pods = self.pods.iter().filter(|((ns, _), _)| ns == namespace).filter_map(|(_, pod)| pod.ip);
+        let endpoints = self.endpoints.iter().filter(|((ns, _), _)| ns == namespace);
+        pods.chain(endpoints.flat_map(|(_, endpoints)| endpoints.addresses())).collect()
+    }
+
+    /// The pod that has an address now: of several claimants the youngest.
+    fn pod_at(&self, ip: IpAddr) -> Option<&PodObject> {
+        let claimants = self.pods_by_ip.get(&ip)?;
+        claimants.iter().filter_map(|name| self.pods.get(name)).max_by_key(|pod| (pod.created, &pod.name))
+    }
+
+    fn host(&self, (namespace, name): &ObjectName) -> Host {
+        Host::new(format!("{name}.{namespace}.svc.{}", self.domain))
+    }
+}
+
+fn object_name(meta: &Meta) -> ObjectName {
+    (meta.key.namespace.clone(), meta.key.name.clone())
+}
+
+fn unindex(index: &mut BTreeMap<IpAddr, BTreeSet<ObjectName>>, ip: IpAddr, name: &ObjectName) {
+    if let Some(names) = index.get_mut(&ip) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(&ip);
+        }
+    }
+}
+
+/// The SPIFFE id of a service account.
+fn spiffe_id(trust_domain: &str, namespace: &str, service_account: &str) -> Str {
+    format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}").into()
+}

@@ -1,0 +1,143 @@
+//! Pods and nodes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mesh_api::k8s::io::api::core::v1::Pod;
+use mesh_config::{Labels, Meta, Str, Timestamp};
+use pilot_model::{Locality, ServiceInstance, Workload};
+
+use super::services::{ServiceObject, TargetPort};
+use super::{KubeRegistry, spiffe_id};
+
+/// A label that gives a locality where the node gives none (P2.4).
+const LOCALITY_LABEL: &str = "istio-locality";
+/// Region, zone and sub-zone of a node: today's label, then the one of 1.1's time.
+const NODE_LABELS: [&[&str]; 3] = [
+    &["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"],
+    &["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"],
+    &["topology.istio.io/subzone"],
+];
+
+/// What is kept of a Pod.
+#[derive(Debug)]
+pub(super) struct PodObject {
+    pub(super) namespace: Str,
+    pub(super) name: Str,
+    pub(super) created: Timestamp,
+    /// `None` while the pod has no address or has ended: another pod may have its address by now.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) labels: Labels,
+    pub(super) node: Str,
+    pub(super) service_account: Str,
+    /// Container ports by name.
+    ports: BTreeMap<String, u16>,
+}
+
+impl PodObject {
+    pub(super) fn new(meta: &Meta, pod: &Pod, trust_domain: &str) -> Self {
+        let spec = pod.spec.clone().unwrap_or_default();
+        let status = pod.status.clone().unwrap_or_default();
+        let is_alive = matches!(status.phase(), "Pending" | "Running");
+        let account = match spec.service_account_name() {
+            "" => "default",
+            account => account,
+        };
+        let containers = spec.containers.iter().chain(&spec.init_containers);
+        let ports = containers.flat_map(|container| &container.ports).filter(|port| !port.name().is_empty());
+        Self {
+            namespace: meta.key.namespace.clone(),
+            name: meta.key.name.clone(),
+            created: meta.created,
+            ip: if is_alive { status.pod_ip().parse().ok() } else { None },
+            labels: Labels::from(&meta.labels),
+            node: spec.node_name().into(),
+            service_account: spiffe_id(trust_domain, &meta.key.namespace, account),
+            ports: ports
+                .filter_map(|port| Some((port.name().to_owned(), u16::try_from(port.container_port()).ok()?)))
+                .collect(),
+        }
+    }
+
+    /// The workload id of P2.3.
+    pub(super) fn uid(&self) -> Str {
+        format!("kubernetes://{}.{}", self.name, self.namespace).into()
+    }
+
+    pub(super) fn target_port(&self, target: &TargetPort) -> Option<u16> {
+        match target {
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Name(name) => self.ports.get(name).copied(),
+        }
+    }
+}
+
+impl KubeRegistry {
+    /// What is behind an address: a pod, or an address that Endpoints name without one.
+    pub(super) fn workload(&self, ip: IpAddr) -> Option<Workload> {
+        let pod = self.pod_at(ip);
+        let mut instances = match pod {
+            Some(pod) => self.selected_instances(pod),
+            None => Vec::new(),
+        };
+        if instances.is_empty() {
+            instances = self.listed_instances(ip);
+        }
+        instances.sort();
+        instances.dedup();
+        match pod {
+            Some(pod) => Some(Workload {
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                labels: pod.labels.clone(),
+                service_account: pod.service_account.clone(),
+                locality: self.locality(pod),
+                instances,
+            }),
+            None if instances.is_empty() => None,
+            None => Some(Workload { namespace: instances[0].namespace.clone(), instances, ..Workload::default() }),
+        }
+    }
+
+    pub(super) fn locality(&self, pod: &PodObject) -> Locality {
+        let of_node = self.nodes.get(&pod.node).filter(|locality| !locality.is_empty());
+        of_node.cloned().or_else(|| pod.labels.get(LOCALITY_LABEL).map(Locality::parse)).unwrap_or_default()
+    }
+
+    /// The service ports that a pod serves because services select it, whether or not it is ready.
+    fn selected_instances(&self, pod: &PodObject) -> Vec<ServiceInstance> {
+        let services = self.services.iter().filter(|((namespace, _), _)| *namespace == pod.namespace);
+        let selecting = services.map(|(_, service)| service).filter(|service| {
+            service.selector.as_ref().is_some_and(|selector| selector.is_subset_of(&pod.labels))
+        });
+        selecting.flat_map(|service| instances(service, |target| pod.target_port(target))).collect()
+    }
+
+    /// The service ports that an address serves because Endpoints list it, ready or not.
+    fn listed_instances(&self, ip: IpAddr) -> Vec<ServiceInstance> {
+        let names = self.endpoints_by_ip.get(&ip).into_iter().flatten();
+        let listed = names.filter_map(|name| Some((self.services.get(name)?, self.endpoints.get(name)?)));
+        listed.flat_map(|(service, endpoints)| endpoints.instances(service, ip)).collect()
+    }
+}
+
+fn instances(service: &ServiceObject, target_port: impl Fn(&TargetPort) -> Option<u16>) -> Vec<ServiceInstance> {
+    let ports = service.service.ports.iter().zip(&service.target_ports);
+    ports
+        .filter_map(|(port, target)| {
+            Some(ServiceInstance {
+                host: service.service.id.host.clone(),
+                namespace: service.service.id.namespace.clone(),
+                service_port: port.clone(),
+                target_port: target_port(target)?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn node_locality(labels: &BTreeMap<String, String>) -> Locality {
+    let [region, zone, sub_zone] = NODE_LABELS.map(|names| {
+        names.iter().find_map(|name| labels.get(*name)).map(|value| Str::from(value.as_str())).unwrap_or_default()
+    });
+    Locality { region, zone, sub_zone }
+}

@@ -1,0 +1,106 @@
+//! Services.
+
+use std::collections::BTreeSet;
+
+use mesh_api::k8s::io::api::core::v1::{ServicePort, ServiceSpec};
+use mesh_config::{Labels, Meta, Port, Protocol, Str};
+use pilot_model::{Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId, Visibility};
+
+use super::{KubeRegistry, object_name, spiffe_id};
+
+/// Who may see a service (P4.2).
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Service accounts of the namespace that the endpoints may run as.
+const KUBERNETES_SERVICE_ACCOUNTS: &str = "alpha.istio.io/kubernetes-serviceaccounts";
+/// The same, as full identities.
+const CANONICAL_SERVICE_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";
+
+/// A Service and what its endpoints and workloads need to know of it.
+#[derive(Debug)]
+pub(super) struct ServiceObject {
+    pub(super) service: Service,
+    /// `None` when the service selects no pods, as opposed to all of them.
+    pub(super) selector: Option<Labels>,
+    /// At the positions of the ports of `service`.
+    pub(super) target_ports: Vec<TargetPort>,
+}
+
+/// Where pods serve a service port.
+#[derive(Debug)]
+pub(super) enum TargetPort {
+    Number(u16),
+    /// The name of a container port, different from pod to pod.
+    Name(String),
+}
+
+impl ServiceObject {
+    pub(super) fn new(meta: &Meta, spec: &ServiceSpec, registry: &KubeRegistry) -> Self {
+        let name = object_name(meta);
+        let host = registry.host(&name);
+        let external_name = (spec.r#type() == "ExternalName").then(|| spec.external_name().to_owned());
+        let (ports, target_ports): (Vec<Port>, Vec<TargetPort>) = spec.ports.iter().filter_map(port).unzip();
+
+        let resolution = match (&external_name, spec.cluster_ip()) {
+            (Some(_), _) => Resolution::Dns,
+            (None, "None") => Resolution::Passthrough,
+            (None, _) => Resolution::ClientSide,
+        };
+        // An external name is its only endpoint, and changes only with the service.
+        let endpoints = external_name.as_ref().map_or_else(Vec::new, |external_name| {
+            let endpoint = |port: &Port| Endpoint {
+                address: EndpointAddress::Dns(external_name.as_str().into(), port.number),
+                service_port: port.name.clone(),
+                labels: Labels::default(),
+                uid: Str::default(),
+                service_account: Str::default(),
+                network: Str::default(),
+                locality: Locality::default(),
+                weight: 1,
+            };
+            ports.iter().map(endpoint).collect()
+        });
+        let export_to: Vec<String> = annotation_list(meta, EXPORT_TO).map(str::to_owned).collect();
+        let service = Service {
+            id: ServiceId { namespace: name.0, name: name.1, host, index: 0 },
+            registry: registry.registry.clone(),
+            address: spec.cluster_ip().parse().map_or(ServiceAddress::Unspecified, ServiceAddress::Ip),
+            ports,
+            resolution,
+            endpoints,
+            mesh_external: external_name.is_some(),
+            export_to: Visibility::from_export_to(&export_to, Visibility::Public),
+            service_accounts: service_accounts(meta, &registry.trust_domain),
+            labels: Labels::from(&meta.labels),
+            created: meta.created,
+        };
+        let selector = (!spec.selector.is_empty()).then(|| Labels::from(&spec.selector));
+        Self { service, selector, target_ports }
+    }
+}
+
+/// A port and its target; `None` when the number is out of range, which the API server does not let through.
+fn port(port: &ServicePort) -> Option<(Port, TargetPort)> {
+    let number = u16::try_from(port.port()).ok().filter(|number| *number != 0)?;
+    let protocol = Protocol::of_kubernetes_port(port.name(), port.protocol());
+    let target = match &port.target_port {
+        Some(target) if !target.str_val().is_empty() => TargetPort::Name(target.str_val().to_owned()),
+        Some(target) => match u16::try_from(target.int_val()) {
+            Ok(target) if target != 0 => TargetPort::Number(target),
+            _ => TargetPort::Number(number),
+        },
+        None => TargetPort::Number(number),
+    };
+    Some((Port { name: port.name().into(), number, protocol }, target))
+}
+
+fn service_accounts(meta: &Meta, trust_domain: &str) -> BTreeSet<Str> {
+    let namespace = &meta.key.namespace;
+    let kubernetes = annotation_list(meta, KUBERNETES_SERVICE_ACCOUNTS);
+    let canonical = annotation_list(meta, CANONICAL_SERVICE_ACCOUNTS);
+    kubernetes.map(|account| spiffe_id(trust_domain, namespace, account)).chain(canonical.map(Str::from)).collect()
+}
+
+fn annotation_list<'a>(meta: &'a Meta, name: &str) -> impl Iterator<Item = &'a str> {
+    let list = meta.annotations.get(name).map(String::as_str).unwrap_or_default();
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}

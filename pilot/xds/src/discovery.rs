@@ -1,0 +1,196 @@
+//! The ADS server: what is shared by all streams.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use mesh_api::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use mesh_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_api::{DeltaDiscoveryResponse, DiscoveryResponse};
+use mesh_runtime::{Drain, Spawner};
+use pilot_model::{Published, Warning};
+use pilot_networking::{Features, XdsType};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::connection::{Connection, DeltaWire, SotwWire, Wire};
+use crate::generator::{Generator, ProxyContext};
+use crate::metrics::XdsMetrics;
+use crate::resource::ResourceSet;
+use crate::status::{ClientStatus, Clients};
+
+/// How proxies are served.
+#[derive(Clone, Debug)]
+pub struct DiscoveryOptions {
+    /// What is generated.
+    pub features: Features,
+    /// How long a proxy may take to read one response before its stream is closed (P8.7).
+    pub send_timeout: Duration,
+    /// How long listeners and routes wait for a proxy to acknowledge its clusters.
+    pub settle_timeout: Duration,
+    /// How many streams may generate at the same time.
+    pub concurrency: usize,
+    /// Names this Pilot in responses.
+    pub identifier: String,
+}
+
+/// Serves ADS. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: DiscoveryOptions,
+    pub(crate) generator: Generator,
+    pub(crate) metrics: XdsMetrics,
+    pub(crate) clients: Clients,
+    pub(crate) permits: Semaphore,
+    pub(crate) drain: Drain,
+    /// What streams serve; `None` before the first publication.
+    current: watch::Sender<Option<Current>>,
+    spawner: Spawner,
+    connections: AtomicU64,
+}
+
+/// A publication as streams see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) published: Published,
+    pub(crate) at: Instant,
+    /// Counts the requests of operators to send everything again.
+    pub(crate) resends: u64,
+}
+
+// === impl DiscoveryOptions ===
+
+impl Default for DiscoveryOptions {
+    fn default() -> Self {
+        Self {
+            features: Features::default(),
+            send_timeout: Duration::from_secs(5),
+            settle_timeout: Duration::from_secs(1),
+            concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            identifier: String::new(),
+        }
+    }
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    /// A server that has nothing to serve yet: streams wait for the first [`Self::publish`].
+    pub fn new(options: DiscoveryOptions, metrics: XdsMetrics, spawner: Spawner, drain: Drain) -> Self {
+        let shared = Shared {
+            generator: Generator::new(options.features, metrics.clone()),
+            permits: Semaphore::new(options.concurrency.max(1)),
+            options,
+            metrics,
+            clients: Clients::default(),
+            drain,
+            current: watch::Sender::new(None),
+            spawner,
+            connections: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Serves a new publication. Streams that are busy skip those in between.
+    pub fn publish(&self, published: Published) {
+        let generation = published.generation;
+        self.shared.current.send_modify(|current| {
+            let resends = current.as_ref().map_or(0, |current| current.resends);
+            *current = Some(Current { published, at: Instant::now(), resends });
+        });
+        self.shared.generator.sweep(generation);
+    }
+
+    /// Sends everything to all proxies again, changed or not.
+    pub fn resend_all(&self) {
+        self.shared.current.send_if_modified(|current| {
+            current.as_mut().map(|current| current.resends += 1).is_some()
+        });
+    }
+
+    /// The gRPC service.
+    pub fn service(&self) -> AggregatedDiscoveryServiceServer<Self> {
+        AggregatedDiscoveryServiceServer::new(self.clone())
+    }
+
+    /// What is served; `None` before the first publication.
+    pub fn published(&self) -> Option<Published> {
+        self.shared.current.borrow().as_ref().map(|current| current.published.clone())
+    }
+
+    /// The connected proxies.
+    pub fn clients(&self) -> Vec<ClientStatus> {
+        self.shared.clients.all()
+    }
+
+    /// A connected proxy by node id, `<pod>.<namespace>` or connection.
+    pub fn client(&self, proxy: &str) -> Option<ClientStatus> {
+        self.shared.clients.find(proxy)
+    }
+
+    /// What a connected proxy gets of one type, generated anew from what is published.
+    pub fn generate(&self, client: &ClientStatus, xds_type: XdsType) -> Vec<Arc<ResourceSet>> {
+        let Some(published) = self.published() else {
+            return Vec::new();
+        };
+        let names = client.types.get(&xds_type).into_iter().flat_map(|status| status.resources());
+        let names: BTreeSet<_> = names.map(|resource| resource.name.clone()).collect();
+        let context = ProxyContext::new(Arc::clone(&client.proxy), published);
+        self.shared.generator.generate(&context, xds_type, &self.shared.generator.names(&names))
+    }
+
+    /// The findings about everything that is in use.
+    pub fn warnings(&self) -> BTreeSet<Warning> {
+        self.shared.generator.warnings()
+    }
+
+    /// What is generated for whom.
+    pub fn generator(&self) -> &Generator {
+        &self.shared.generator
+    }
+
+    fn open<W: Wire>(
+        &self,
+        request: Request<Streaming<W::Request>>,
+    ) -> Response<Pin<Box<dyn Stream<Item = Result<W::Response, Status>> + Send>>> {
+        let peer = request.remote_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        // One response under way, one being made: a client that does not read holds nothing else up.
+        let (sender, receiver) = mpsc::channel(1);
+        let connection = Connection::<W>::new(id, peer, Arc::clone(&self.shared), sender);
+        let current = self.shared.current.subscribe();
+        self.shared.spawner.spawn("ads stream", connection.run(request.into_inner(), current));
+        Response::new(Box::pin(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type StreamAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+    type DeltaAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Ok(self.open::<SotwWire>(request))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        Ok(self.open::<DeltaWire>(request))
+    }
+}

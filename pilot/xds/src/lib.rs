@@ -1,0 +1,26 @@
+//! Serving Envoy: what is generated is encoded once, cached, and pushed to each stream when its bytes change.
+//!
+//! ```text
+//! Published ─watch─> connection ─┬─ Generator: view → plan → keys → cache → ResourceSet (shared by equal scopes)
+//!                                └─ StreamState (sans-IO): what the client holds, what it acknowledged, what is next
+//! ```
+//!
+//! This package knows neither where configuration comes from nor how a message is made from it: it sees
+//! [`pilot_model::Published`] on one side and [`pilot_networking::Generate`] on the other.
+
+mod cache;
+mod connection;
+pub mod debounce;
+mod discovery;
+mod generator;
+mod memo;
+mod metrics;
+mod resource;
+mod status;
+pub mod stream;
+
+pub use discovery::{Discovery, DiscoveryOptions};
+pub use generator::{Generator, ProxyContext};
+pub use metrics::XdsMetrics;
+pub use resource::{Encoded, ResourceSet};
+pub use status::{ClientStatus, TypeStatus};

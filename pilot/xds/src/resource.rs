@@ -1,0 +1,241 @@
+//! Encoded resources and the sets of them that proxies share.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use mesh_api::envoy::service::discovery::v3::Resource;
+use mesh_api::{Any, Framed};
+use mesh_config::Str;
+use pilot_model::Warning;
+use pilot_networking::XdsType;
+use prost::Message;
+
+/// One resource in the form in which it is sent.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Its name.
+    pub name: Str,
+    /// The encoded message.
+    pub body: Bytes,
+    /// The version for delta xDS.
+    ///
+    /// It depends on the content alone, so it survives a restart of Pilot and is the same on every replica. 64 bits of
+    /// it suffice, as it is only ever compared with another version of the same name.
+    pub version: Str,
+    /// Whether Envoy holds traffic back from it until its endpoints arrive: an EDS cluster.
+    pub awaits_endpoints: bool,
+    /// What went wrong while making it.
+    pub warnings: Vec<Warning>,
+}
+
+/// Resources of one type, immutable, shared by all proxies whose plans are equal.
+///
+/// What is derived from it, the frames of whole sets and of differences, is computed once and shared as well.
+#[derive(Debug)]
+pub struct ResourceSet {
+    xds_type: XdsType,
+    /// Sorted by name; names are unique.
+    items: Vec<Arc<Encoded>>,
+    /// What was left out or replaced while planning.
+    warnings: Vec<Warning>,
+    framed: OnceLock<Framed>,
+    /// The difference to the set that most streams come from: the one before.
+    difference: Mutex<Option<(Arc<ResourceSet>, Arc<Difference>)>>,
+}
+
+/// How a set differs from one that a client holds.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// Added and changed resources.
+    pub changed: Vec<Arc<Encoded>>,
+    /// Of `changed`, those that the client did not hold before.
+    pub added: BTreeSet<Str>,
+    /// Resources that the client holds and the set does not have.
+    pub removed: Vec<Arc<Encoded>>,
+    framed: OnceLock<Framed>,
+}
+
+// === impl Encoded ===
+
+impl Encoded {
+    /// A resource.
+    pub fn new(name: Str, body: Bytes, awaits_endpoints: bool, warnings: Vec<Warning>) -> Self {
+        let version = format!("{:016x}", fnv1a(&body)).into();
+        Self { name, body, version, awaits_endpoints, warnings }
+    }
+
+    fn any(&self, xds_type: XdsType) -> Any {
+        Any { type_url: xds_type.type_url().to_owned(), value: self.body.clone() }
+    }
+}
+
+// === impl ResourceSet ===
+
+impl ResourceSet {
+    /// A set of resources. `items` are sorted and unique by name.
+    pub fn new(xds_type: XdsType, items: Vec<Arc<Encoded>>, warnings: Vec<Warning>) -> Self {
+        debug_assert!(items.is_sorted_by(|a, b| a.name < b.name), "{xds_type} items are not sorted and unique");
+        Self { xds_type, items, warnings, framed: OnceLock::new(), difference: Mutex::default() }
+    }
+
+    /// The type of all resources.
+    pub fn xds_type(&self) -> XdsType {
+        self.xds_type
+    }
+
+    /// The resources by name.
+    pub fn items(&self) -> &[Arc<Encoded>] {
+        &self.items
+    }
+
+    /// The resource of a name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Encoded>> {
+        self.items.binary_search_by(|item| (*item.name).cmp(name)).ok().map(|position| &self.items[position])
+    }
+
+    /// All findings of plan and builds.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter().chain(self.items.iter().flat_map(|item| &item.warnings))
+    }
+
+    /// The whole set as the `resources` field of a response, framed on first use.
+    pub fn framed(&self) -> &Framed {
+        self.framed.get_or_init(|| frame(self.xds_type, &self.items))
+    }
+
+    /// Whether both hold the same bytes.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.items.len() == other.items.len()
+                && self.items.iter().zip(&other.items).all(|(a, b)| same(a, b)))
+    }
+
+    /// How this set differs from an older one. Remembers the last answer: streams mostly ask the same question.
+    pub fn difference_from(&self, old: &Arc<Self>) -> Arc<Difference> {
+        let lock = || self.difference.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, difference)) = &*lock()
+            && Arc::ptr_eq(known, old)
+        {
+            return Arc::clone(difference);
+        }
+        let difference = Arc::new(Difference::new(&old.items, &self.items));
+        // The old set's own memory would otherwise chain every set that ever was.
+        *old.difference.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock() = Some((Arc::clone(old), Arc::clone(&difference)));
+        difference
+    }
+}
+
+// === impl Difference ===
+
+impl Difference {
+    fn new(old: &[Arc<Encoded>], new: &[Arc<Encoded>]) -> Self {
+        let mut difference = Self::default();
+        let mut old = old.iter().peekable();
+        for item in new {
+            while let Some(gone) = old.next_if(|gone| gone.name < item.name) {
+                difference.removed.push(Arc::clone(gone));
+            }
+            match old.next_if(|known| known.name == item.name) {
+                Some(known) if same(known, item) => {}
+                Some(_) => difference.changed.push(Arc::clone(item)),
+                None => {
+                    difference.added.insert(item.name.clone());
+                    difference.changed.push(Arc::clone(item));
+                }
+            }
+        }
+        difference.removed.extend(old.cloned());
+        difference
+    }
+
+    /// The added and changed resources as the `resources` field of a state-of-the-world response.
+    pub fn framed(&self, xds_type: XdsType) -> &Framed {
+        self.framed.get_or_init(|| frame(xds_type, &self.changed))
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Frames resources for state-of-the-world responses.
+pub fn frame<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
+    let bodies: Vec<Bytes> = items.into_iter().map(|item| item.any(xds_type).encode_to_vec().into()).collect();
+    Framed::new(&bodies)
+}
+
+/// Frames resources for delta responses.
+pub fn frame_delta<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
+    let bodies: Vec<Bytes> = items
+        .into_iter()
+        .map(|item| {
+            let resource = Resource {
+                name: item.name.to_string(),
+                version: item.version.to_string(),
+                resource: Some(item.any(xds_type)),
+                ..Resource::default()
+            };
+            resource.encode_to_vec().into()
+        })
+        .collect();
+    Framed::new(&bodies)
+}
+
+/// The FNV-1a hash of 64 bits.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn same(a: &Arc<Encoded>, b: &Arc<Encoded>) -> bool {
+    Arc::ptr_eq(a, b) || (a.name == b.name && a.body == b.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(items: &[(&str, &'static str)]) -> Arc<ResourceSet> {
+        let items = items
+            .iter()
+            .map(|&(name, body)| {
+                Arc::new(Encoded::new(name.into(), Bytes::from_static(body.as_bytes()), false, Vec::new()))
+            })
+            .collect();
+        Arc::new(ResourceSet::new(XdsType::Cluster, items, Vec::new()))
+    }
+
+    fn names(items: &[Arc<Encoded>]) -> Vec<&str> {
+        items.iter().map(|item| &*item.name).collect()
+    }
+
+    #[test]
+    fn a_difference_names_what_changed_came_and_went() {
+        let old = set(&[("a", "1"), ("b", "1"), ("d", "1"), ("f", "1")]);
+        let new = set(&[("b", "2"), ("c", "1"), ("d", "1"), ("e", "1")]);
+        let difference = new.difference_from(&old);
+        assert_eq!(names(&difference.changed), ["b", "c", "e"]);
+        assert_eq!(difference.added.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["c", "e"]);
+        assert_eq!(names(&difference.removed), ["a", "f"]);
+        assert!(Arc::ptr_eq(&difference, &new.difference_from(&old)), "the same question is answered once");
+        assert!(set(&[]).difference_from(&set(&[])).is_empty());
+    }
+
+    #[test]
+    fn sets_with_the_same_bytes_are_the_same() {
+        assert!(set(&[("a", "1")]).is_same(&set(&[("a", "1")])));
+        assert!(!set(&[("a", "1")]).is_same(&set(&[("a", "2")])));
+        assert!(!set(&[("a", "1")]).is_same(&set(&[("b", "1")])));
+        assert!(!set(&[("a", "1")]).is_same(&set(&[])));
+    }
+
+    #[test]
+    fn the_version_of_a_resource_depends_on_its_content_alone() {
+        assert_eq!(set(&[("a", "1")]).items()[0].version, set(&[("b", "1")]).items()[0].version);
+        assert_ne!(set(&[("a", "1")]).items()[0].version, set(&[("a", "2")]).items()[0].version);
+    }
+}

@@ -1,0 +1,9 @@
+//! One stream without its I/O: what the client holds, what it acknowledged, and what it gets next.
+
+mod state;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+pub use state::{Outgoing, StreamState};
+pub use subscription::{Protocol, Request, Step, Subscription};
