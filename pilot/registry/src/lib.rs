@@ -1,7 +1,18 @@
 //! Where services and configuration come from.
 //!
-//! The converters ([`kube`], [`service_entry`]) are pure: they turn foreign objects into [`pilot_model::Change`]s and know
-//! nothing of how the objects arrive. The controllers around them do the I/O.
+//! ```text
+//! source ─mesh_mcp::Sink─> ConfigStore ─ConfigEvent─> Registries ─pilot_model::Change─> Builder ─(pause)─> Publication
+//! ```
+//!
+//! The converters ([`kube`], [`service_entry`]) and the store are pure: they turn foreign objects into
+//! [`pilot_model::Change`]s and know nothing of how the objects arrive. One task ([`ControllerTask`]) owns them all.
 
+mod config_store;
+mod controller;
 pub mod kube;
+mod registries;
 pub mod service_entry;
+
+pub use config_store::{ConfigEvent, ConfigStore};
+pub use controller::{Controller, ControllerTask, Pause, Publication, SourceInput};
+pub use registries::{KINDS, Registries};

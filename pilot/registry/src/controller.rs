@@ -1,0 +1,181 @@
+//! The task that owns the state: takes what the sources say, publishes when changes pause.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::{Config, ConfigKey, Kind};
+use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
+use pilot_model::{Builder, Change, Published};
+use tokio::sync::mpsc;
+
+use crate::config_store::ConfigStore;
+use crate::registries::Registries;
+
+/// How many states of collections wait at most: each source has one under way.
+const QUEUE: usize = 64;
+
+/// When to publish. A pure value, so that the controller does not care how the rule works.
+pub trait Pause: Send + 'static {
+    /// Notes a change.
+    fn on_change(&mut self, now: Duration);
+    /// When to publish; `None` when nothing changed.
+    fn deadline(&self) -> Option<Duration>;
+    /// Ends the cycle if it is time to publish.
+    fn take(&mut self, now: Duration) -> bool;
+}
+
+/// What the controller hands out when it publishes.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The model.
+    pub published: Published,
+    /// The objects in force, as the sources have them.
+    pub objects: Arc<BTreeMap<ConfigKey, Arc<Config>>>,
+    /// Objects that could not be read, and why.
+    pub rejected: Arc<BTreeMap<ConfigKey, String>>,
+}
+
+/// One message for the controller.
+#[derive(Debug)]
+enum Input {
+    /// The new state of a collection.
+    State { source: usize, kind: Kind, objects: Vec<Config> },
+    /// New mesh-wide configuration.
+    Mesh(Box<MeshConfig>),
+}
+
+/// The way to the controller.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    inputs: mpsc::Sender<Input>,
+}
+
+/// The controller itself, to be run as a task.
+#[derive(Debug)]
+pub struct ControllerTask<P> {
+    inputs: mpsc::Receiver<Input>,
+    builder: Builder,
+    store: ConfigStore,
+    registries: Registries,
+    pause: P,
+    started: Instant,
+    /// Collections that no source has delivered yet, by source.
+    missing: BTreeSet<(usize, Kind)>,
+}
+
+/// Where one source's changes go.
+#[derive(Clone, Debug)]
+pub struct SourceInput {
+    controller: Controller,
+    source: usize,
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// A controller of `sources` sources, each of which delivers `kinds`. Nothing is published before all were received.
+    pub fn new<P: Pause>(
+        builder: Builder,
+        registries: Registries,
+        pause: P,
+        sources: usize,
+        kinds: &[Kind],
+    ) -> (Self, ControllerTask<P>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let missing = (0..sources).flat_map(|source| kinds.iter().map(move |&kind| (source, kind))).collect();
+        let task = ControllerTask {
+            inputs: receiver,
+            builder,
+            store: ConfigStore::default(),
+            registries,
+            pause,
+            started: Instant::now(),
+            missing,
+        };
+        (Self { inputs: sender }, task)
+    }
+
+    /// The input of a source. Sources are numbered from 0; where two have the same object, the lower number wins.
+    pub fn source(&self, source: usize) -> SourceInput {
+        SourceInput { controller: self.clone(), source }
+    }
+
+    /// Takes over mesh-wide configuration.
+    pub async fn set_mesh(&self, mesh: MeshConfig) {
+        // Without a task there is nobody left to configure.
+        let _ = self.inputs.send(Input::Mesh(Box::new(mesh))).await;
+    }
+}
+
+impl Apply for SourceInput {
+    async fn apply(&mut self, change: McpChange) -> Result<(), ApplyError> {
+        let input = Input::State { source: self.source, kind: change.kind, objects: change.resources };
+        self.controller.inputs.send(input).await.map_err(|_| ApplyError::Closed)
+    }
+}
+
+// === impl ControllerTask ===
+
+impl<P: Pause> ControllerTask<P> {
+    /// Runs until all senders are gone. `publish` is called with each publication, from this task.
+    pub async fn run(mut self, mut publish: impl FnMut(Publication) + Send) {
+        if self.missing.is_empty() {
+            self.pause.on_change(self.started.elapsed());
+        }
+        loop {
+            // Before every collection was received, a publication would take configuration away from proxies.
+            let deadline = if self.missing.is_empty() { self.pause.deadline() } else { None };
+            let wait = deadline.map(|deadline| deadline.saturating_sub(self.started.elapsed()));
+            tokio::select! {
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                    if self.pause.take(self.started.elapsed()) {
+                        publish(self.publication());
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Mesh(mesh) => self.builder.apply(Change::Mesh(mesh)),
+            Input::State { source, kind, objects } => {
+                if self.missing.remove(&(source, kind)) && self.missing.is_empty() {
+                    tracing::info!("every collection was received");
+                    self.pause.on_change(self.started.elapsed());
+                }
+                for event in self.store.replace(source, kind, objects) {
+                    for change in self.registries.apply(&event) {
+                        self.builder.apply(change);
+                    }
+                }
+            }
+        }
+        if self.builder.has_changes() {
+            self.pause.on_change(self.started.elapsed());
+        }
+    }
+
+    fn publication(&mut self) -> Publication {
+        let published = self.builder.publish();
+        tracing::info!(
+            generation = published.generation,
+            configs = published.changes.configs.len(),
+            services = published.changes.services.len(),
+            endpoints = published.changes.endpoints.len(),
+            workloads = published.changes.workloads.len(),
+            "published"
+        );
+        Publication {
+            published,
+            objects: Arc::clone(self.store.objects()),
+            rejected: Arc::new(self.registries.rejected().clone()),
+        }
+    }
+}
