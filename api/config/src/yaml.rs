@@ -103,18 +103,6 @@ fn documents_within(file: &str, text: &str, max_nodes: usize) -> Vec<Result<Docu
     documents
 }
 
-/// Reads one value, such as a mesh configuration, from text that is not split.
-pub(crate) fn value(text: &str) -> Result<Value, (Option<usize>, String)> {
-    if text.len() > MAX_FILE_BYTES {
-        let reason = format!(
-            "the text has {} bytes, more than the {MAX_FILE_BYTES} that are read",
-            text.len()
-        );
-        return Err((None, reason));
-    }
-    parse(text, &mut { MAX_NODES })
-}
-
 /// Reads one document. The error carries the line in `text`, from 1, and what is wrong.
 fn parse(text: &str, nodes_left: &mut usize) -> Result<Value, (Option<usize>, String)> {
     let used = Rc::new(Cell::new(0));

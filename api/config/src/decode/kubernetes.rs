@@ -110,7 +110,7 @@ pub(super) fn to_json(message: &DynamicMessage) -> Value {
         _ => {
             let mut object = Map::new();
             for (field, value) in message.fields() {
-                let value = field_to_json(&field, value);
+                let value = field_to_json(value);
                 if !is_inline(&field) {
                     object.insert(field.json_name().to_owned(), value);
                 } else if let Value::Object(inner) = value {
@@ -122,7 +122,7 @@ pub(super) fn to_json(message: &DynamicMessage) -> Value {
     }
 }
 
-fn field_to_json(descriptor: &FieldDescriptor, value: &Field) -> Value {
+fn field_to_json(value: &Field) -> Value {
     match value {
         Field::Bool(value) => Value::Bool(*value),
         Field::I32(value) => (*value).into(),
@@ -135,11 +135,11 @@ fn field_to_json(descriptor: &FieldDescriptor, value: &Field) -> Value {
         Field::Bytes(value) => Value::String(base64::encode(value)),
         Field::EnumNumber(value) => (*value).into(),
         Field::Message(message) => to_json(message),
-        Field::List(items) => items.iter().map(|item| field_to_json(descriptor, item)).collect(),
+        Field::List(items) => items.iter().map(field_to_json).collect(),
         Field::Map(entries) => {
             let entries = entries
                 .iter()
-                .map(|(key, value)| (key_text(key), field_to_json(descriptor, value)));
+                .map(|(key, value)| (key_text(key), field_to_json(value)));
             Value::Object(entries.collect())
         }
     }

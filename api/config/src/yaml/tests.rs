@@ -214,11 +214,7 @@ fn bombs_cost_little_and_hide_nothing() {
 
 #[test]
 fn many_documents_share_one_budget() {
-    let document = format!(
-        "a: &a [{}]\nb: [{}]\n",
-        vec!["x"; 10].join(","),
-        vec!["*a"; 9].join(",")
-    );
+    let document = format!("a: &a [{}]\nb: [{}]\n", ["x"; 10].join(","), ["*a"; 9].join(","));
     let documents = documents_within("f", &vec![document; 60].join("---\n"), 1000);
     assert!(documents.first().is_some_and(Result::is_ok));
     assert!(documents.last().is_some_and(Result::is_err));
