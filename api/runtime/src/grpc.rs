@@ -27,7 +27,9 @@ use crate::task::Spawner;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// What one stream may hold in flight.
 const STREAM_WINDOW: u32 = 4 << 20;
-/// What streams get after the connection has reached its age (P6.3).
+/// Long enough, and short enough to be added to the current time.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The usual grace after the age of a connection (P6.3).
 const AGE_GRACE: Duration = Duration::from_secs(10);
 
 /// Istio's flags for the upkeep of gRPC connections (P6.4).
@@ -56,6 +58,8 @@ pub struct KeepaliveArgs {
 pub struct GrpcOptions {
     /// Pings and ages.
     pub keepalive: KeepaliveArgs,
+    /// What streams get after their connection has reached its age, before it is cut.
+    pub age_grace: Duration,
     /// Streams that one client may have open at once.
     pub max_concurrent_streams: u32,
     /// Bytes that a client may send ahead on a connection.
@@ -83,6 +87,28 @@ impl Default for KeepaliveArgs {
     }
 }
 
+/// Zero switches a limit off, as it does in Go, and so does an infinite duration.
+impl KeepaliveArgs {
+    fn interval(&self) -> Option<Duration> {
+        self.keepalive_interval
+            .finite()
+            .filter(|interval| !interval.is_zero())
+    }
+
+    fn timeout(&self) -> Duration {
+        self.keepalive_timeout
+            .finite()
+            .filter(|timeout| !timeout.is_zero())
+            .unwrap_or(NEVER)
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.keepalive_max_server_connection_age
+            .finite()
+            .filter(|age| !age.is_zero())
+    }
+}
+
 // === impl GrpcOptions ===
 
 impl GrpcOptions {
@@ -96,16 +122,13 @@ impl GrpcOptions {
             .max_concurrent_streams(self.max_concurrent_streams)
             .initial_connection_window_size(self.connection_window)
             .initial_stream_window_size(self.stream_window)
-            .keep_alive_interval(self.keepalive.keepalive_interval.finite())
-            .keep_alive_timeout(self.keepalive.keepalive_timeout.get());
-        let age = self.keepalive.keepalive_max_server_connection_age.finite();
-        Protocol::Http2 {
-            builder,
-            age: age.map(|max| ConnectionAge {
-                max,
-                grace: AGE_GRACE,
-            }),
-        }
+            .keep_alive_interval(self.keepalive.interval())
+            .keep_alive_timeout(self.keepalive.timeout());
+        let age = self.keepalive.age().map(|max| ConnectionAge {
+            max,
+            grace: self.age_grace,
+        });
+        Protocol::Http2 { builder, age }
     }
 }
 
@@ -119,6 +142,7 @@ impl From<KeepaliveArgs> for GrpcOptions {
     fn from(keepalive: KeepaliveArgs) -> Self {
         Self {
             keepalive,
+            age_grace: AGE_GRACE,
             max_concurrent_streams: Self::MAX_CONCURRENT_STREAMS,
             connection_window: CONNECTION_WINDOW,
             stream_window: STREAM_WINDOW,

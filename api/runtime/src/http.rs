@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
@@ -82,6 +83,8 @@ pub(crate) async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let guard = drain.guard(name);
+    // Closed when every connection has dropped its sender.
+    let (open, mut closed) = mpsc::channel::<Infallible>(1);
     let mut number = 0_u32;
     loop {
         let accepted = tokio::select! {
@@ -98,6 +101,7 @@ pub(crate) async fn serve<S, B>(
                     service: service.clone(),
                     protocol: protocol.clone().for_connection(number),
                     drain: drain.guard(name),
+                    _open: open.clone(),
                 };
                 spawner.spawn(name, connection.serve());
             }
@@ -111,6 +115,8 @@ pub(crate) async fn serve<S, B>(
     // Closed before waiting, so that new clients are refused instead of left hanging.
     drop(listener);
     debug!(server = name, "no longer accepting connections");
+    drop(open);
+    closed.recv().await;
 }
 
 struct Connection<S> {
@@ -119,6 +125,8 @@ struct Connection<S> {
     service: S,
     protocol: Protocol,
     drain: DrainGuard,
+    /// Tells the server when the connection is gone.
+    _open: mpsc::Sender<Infallible>,
 }
 
 fn prepare(stream: TcpStream, remote: SocketAddr) -> io::Result<(TcpStream, Peer)> {
@@ -181,6 +189,7 @@ where
             service,
             protocol,
             drain,
+            _open,
         } = self;
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
@@ -242,3 +251,6 @@ async fn old(age: Option<ConnectionAge>) -> Duration {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

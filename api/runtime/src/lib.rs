@@ -66,3 +66,36 @@ pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> String {
+        let error = texts
+            .iter()
+            .rev()
+            .fold(None, |source, text| Some(Box::new(Layer { text, source })));
+        error_chain(&*error.unwrap())
+    }
+
+    #[test]
+    fn an_error_is_shown_with_its_sources_once() {
+        assert_eq!(chain(&["cannot start"]), "cannot start");
+        assert_eq!(
+            chain(&["cannot start", "cannot read", "no such file"]),
+            "cannot start: cannot read: no such file"
+        );
+        assert_eq!(
+            chain(&["cannot start: no such file", "no such file"]),
+            "cannot start: no such file"
+        );
+    }
+}

@@ -27,7 +27,7 @@ pub use self::scopes::{LogHandle, Scope, ScopeInfo, UnknownScope};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// Comma-separated minimum level per scope, in the form <scope>:<level>,<scope>:<level>,...
+    /// Comma-separated minimum level per scope, as SCOPE:LEVEL,SCOPE:LEVEL,...
     /// where level is one of debug, info, warn, error, fatal or none.
     #[arg(
         long = "log_output_level",

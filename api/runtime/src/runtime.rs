@@ -371,6 +371,8 @@ impl Runtime {
     }
 
     async fn leave(&self, reason: &StopReason, mut signals: impl Stream<Item = StopSignal> + Unpin) -> u8 {
+        // Before anything else, so that who reads the log line already sees it.
+        self.readiness().drain();
         let deadline = GoDuration::from(self.inner.drain_deadline);
         let code = match reason {
             StopReason::Failed(_) => {
@@ -382,7 +384,6 @@ impl Runtime {
                 0
             }
         };
-        self.readiness().drain();
         self.inner.drain_signal.start();
         tokio::select! {
             biased;

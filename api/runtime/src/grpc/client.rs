@@ -48,20 +48,15 @@ pub fn connect(address: &HostPort, options: &ClientOptions) -> Result<Channel, C
     if address.host.is_none() {
         return Err(fail("the host is missing".to_owned()));
     }
-    let KeepaliveArgs {
-        keepalive_interval,
-        keepalive_timeout,
-        keepalive_max_server_connection_age: _,
-    } = options.keepalive;
     let mut endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| fail(crate::error_chain(&error)))?
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
-        .keep_alive_timeout(keepalive_timeout.get())
+        .keep_alive_timeout(options.keepalive.timeout())
         .keep_alive_while_idle(true);
-    if let Some(interval) = keepalive_interval.finite() {
+    if let Some(interval) = options.keepalive.interval() {
         endpoint = endpoint.http2_keep_alive_interval(interval);
     }
     Ok(endpoint.connect_lazy())

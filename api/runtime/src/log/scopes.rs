@@ -130,8 +130,11 @@ impl ScopeTable {
     }
 
     pub(super) fn filter(&self) -> Targets {
-        let levels = self.levels();
-        let of = |name: &str, entry: &Entry| level_filter(effective(&levels, name, entry));
+        self.filter_of(&self.levels())
+    }
+
+    fn filter_of(&self, levels: &BTreeMap<String, Level>) -> Targets {
+        let of = |name: &str, entry: &Entry| level_filter(effective(levels, name, entry));
         let default = self
             .entries
             .get(DEFAULT_SCOPE)
@@ -233,10 +236,12 @@ impl LogHandle {
         if !self.table.entries.contains_key(scope) {
             return Err(UnknownScope(scope.to_owned()));
         }
-        self.table.levels().insert(scope.to_owned(), level);
+        // Held to the end, so that of two changes at once the filter of the second is the one that stays.
+        let mut levels = self.table.levels();
+        levels.insert(scope.to_owned(), level);
         if let Some(reload) = &self.reload {
             // Fails only when the subscriber is gone, and then there is nothing to filter.
-            let _gone = reload.reload(self.table.filter());
+            let _gone = reload.reload(self.table.filter_of(&levels));
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ fn flags_have_istios_names_and_defaults() {
         "test",
         "--log_output_level=default:warn,ads:debug",
         "--log_target=stderr",
-        "--log_target=/tmp/x",
+        "--log_target=/var/log/mesh",
         "--log_as_json",
         "--log_caller=ads,default",
         "--log_stacktrace_level=default:error",
@@ -68,7 +68,7 @@ fn flags_have_istios_names_and_defaults() {
     .unwrap()
     .log;
     assert_eq!(args.log_output_level.to_string(), "default:warn,ads:debug");
-    assert_eq!(args.log_target, ["stderr", "/tmp/x"]);
+    assert_eq!(args.log_target, ["stderr", "/var/log/mesh"]);
     assert!(args.log_as_json);
     assert_eq!(args.log_caller, ["ads", "default"]);
     assert!(

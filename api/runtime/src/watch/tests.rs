@@ -26,6 +26,10 @@ async fn changed(watch: &mut FileWatch) -> Vec<PathBuf> {
     report.expect("a change is reported").into_iter().collect()
 }
 
+fn only(path: &Path) -> Vec<PathBuf> {
+    vec![path.to_owned()]
+}
+
 #[tokio::test]
 async fn a_file_is_reported_when_written_renamed_over_removed_and_made_again() {
     let (_guard, dir) = temp();
@@ -34,14 +38,14 @@ async fn a_file_is_reported_when_written_renamed_over_removed_and_made_again() {
     let mut watch = watch(&[&file]);
 
     fs::write(&file, "2").unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "written");
+    assert_eq!(changed(&mut watch).await, only(&file), "written");
     fs::write(dir.join("mesh.tmp"), "3").unwrap();
     fs::rename(dir.join("mesh.tmp"), &file).unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "renamed over");
+    assert_eq!(changed(&mut watch).await, only(&file), "renamed over");
     fs::remove_file(&file).unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "removed");
+    assert_eq!(changed(&mut watch).await, only(&file), "removed");
     fs::write(&file, "4").unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "made again");
+    assert_eq!(changed(&mut watch).await, only(&file), "made again");
 }
 
 #[tokio::test]
@@ -55,7 +59,7 @@ async fn neighbours_and_readers_of_a_file_are_not_reported() {
     fs::write(dir.join("c"), "1").unwrap();
     assert_eq!(fs::read_to_string(&first).unwrap(), "1");
     fs::write(&second, "2").unwrap();
-    assert_eq!(changed(&mut watch).await, [second]);
+    assert_eq!(changed(&mut watch).await, only(&second));
 }
 
 #[tokio::test]
@@ -64,17 +68,13 @@ async fn a_directory_is_reported_for_everything_beneath_it() {
     let mut watch = watch(&[&dir]);
 
     fs::write(dir.join("one.yaml"), "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [dir.clone()], "a file");
+    assert_eq!(changed(&mut watch).await, only(&dir), "a file");
     fs::create_dir_all(dir.join("sub/deep")).unwrap();
-    assert_eq!(changed(&mut watch).await, [dir.clone()], "directories");
+    assert_eq!(changed(&mut watch).await, only(&dir), "directories");
     fs::write(dir.join("sub/deep/two.yaml"), "1").unwrap();
-    assert_eq!(
-        changed(&mut watch).await,
-        [dir.clone()],
-        "a file in a new directory"
-    );
+    assert_eq!(changed(&mut watch).await, only(&dir), "a file in a new directory");
     fs::remove_dir_all(dir.join("sub")).unwrap();
-    assert_eq!(changed(&mut watch).await, [dir.clone()], "removal");
+    assert_eq!(changed(&mut watch).await, only(&dir), "removal");
 }
 
 #[tokio::test]
@@ -87,9 +87,9 @@ async fn a_burst_is_one_report() {
     for number in 0..100 {
         fs::write(config.join(format!("{number}.yaml")), "1").unwrap();
     }
-    assert_eq!(changed(&mut watch).await, [config]);
+    assert_eq!(changed(&mut watch).await, only(&config));
     fs::write(&marker, "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [marker]);
+    assert_eq!(changed(&mut watch).await, only(&marker));
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn changes_that_do_not_stop_are_reported_all_the_same() {
         }
     };
     tokio::select! {
-        report = changed(&mut watch) => assert_eq!(report, [dir.clone()]),
+        report = changed(&mut watch) => assert_eq!(report, only(&dir)),
         () = writing => {}
     }
 }
@@ -140,7 +140,7 @@ async fn the_target_of_a_link_is_watched_where_it_lies() {
     symlink(&real, &link).unwrap();
     let mut watch = watch(&[&link]);
     fs::write(real.join("one.yaml"), "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [link]);
+    assert_eq!(changed(&mut watch).await, only(&link));
 }
 
 #[tokio::test]
@@ -156,17 +156,13 @@ async fn a_link_on_the_way_may_be_swapped() {
 
     symlink("two", dir.join("next")).unwrap();
     fs::rename(dir.join("next"), dir.join("current")).unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "swapped");
+    assert_eq!(changed(&mut watch).await, only(&file), "swapped");
     fs::write(dir.join("two/etc/mesh"), "new").unwrap();
-    assert_eq!(
-        changed(&mut watch).await,
-        [file.clone()],
-        "written behind the link"
-    );
+    assert_eq!(changed(&mut watch).await, only(&file), "written behind the link");
     fs::remove_file(&file).unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()], "removed");
+    assert_eq!(changed(&mut watch).await, only(&file), "removed");
     fs::write(&file, "again").unwrap();
-    assert_eq!(changed(&mut watch).await, [file], "made again");
+    assert_eq!(changed(&mut watch).await, only(&file), "made again");
 }
 
 #[tokio::test]
@@ -179,7 +175,7 @@ async fn a_tree_stays_watched_when_a_file_within_it_goes() {
     fs::remove_file(&file).unwrap();
     assert_eq!(changed(&mut watch).await, [dir.clone(), file]);
     fs::write(dir.join("sub/other"), "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [dir]);
+    assert_eq!(changed(&mut watch).await, only(&dir));
 }
 
 #[tokio::test]
@@ -203,9 +199,9 @@ async fn a_replaced_directory_is_reported_and_watched_again() {
     fs::create_dir(dir.join("next")).unwrap();
     fs::rename(&config, dir.join("old")).unwrap();
     fs::rename(dir.join("next"), &config).unwrap();
-    assert_eq!(changed(&mut watch).await, [config.clone()], "replaced");
+    assert_eq!(changed(&mut watch).await, only(&config), "replaced");
     fs::write(config.join("one.yaml"), "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [config], "a file in the new one");
+    assert_eq!(changed(&mut watch).await, only(&config), "a file in the new one");
 }
 
 #[tokio::test]
@@ -215,9 +211,9 @@ async fn a_path_may_appear_later() {
     let mut watch = watch(&[&file]);
     fs::create_dir_all(dir.join("a/b")).unwrap();
     fs::write(&file, "1").unwrap();
-    assert_eq!(changed(&mut watch).await, [file.clone()]);
+    assert_eq!(changed(&mut watch).await, only(&file));
     fs::write(&file, "2").unwrap();
-    assert_eq!(changed(&mut watch).await, [file]);
+    assert_eq!(changed(&mut watch).await, only(&file));
 }
 
 #[tokio::test]
@@ -233,7 +229,7 @@ async fn a_change_before_the_call_and_during_a_cancelled_call_is_not_lost() {
         () = async { while shared.events().is_empty() { tokio::task::yield_now().await; } } => {}
         _ = watch.changed() => {}
     }
-    assert_eq!(changed(&mut watch).await, [file]);
+    assert_eq!(changed(&mut watch).await, only(&file));
 }
 
 #[tokio::test]
