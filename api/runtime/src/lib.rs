@@ -46,7 +46,7 @@ pub use self::drain::{Drain, DrainGuard};
 pub use self::listen::BindError;
 pub use self::metrics::Metrics;
 pub use self::readiness::{Readiness, ReadyGuard};
-pub use self::runtime::{Runtime, RuntimeBuilder, run};
+pub use self::runtime::{AdminAddresses, Runtime, RuntimeBuilder, RuntimeError, run};
 pub use self::shutdown::Shutdown;
 pub use self::task::{Spawner, TaskHandle};
 
