@@ -172,7 +172,7 @@ impl Sink {
         let (requests, outbound) = mpsc::unbounded_channel();
         for request in self.state.connect() {
             // The receiving end is still in our hands.
-            let _ = self.send(&requests, request, Sent::Subscription);
+            self.send(&requests, request, Sent::Subscription);
         }
         let outbound = futures::stream::unfold(outbound, async |mut outbound| {
             Some((outbound.recv().await?, outbound))
@@ -217,7 +217,7 @@ impl Sink {
                 Ok(answer) => answer,
                 Err(ended) => return ended,
             };
-            if self.send(requests, request, sent).is_err() {
+            if !self.send(requests, request, sent) {
                 self.metrics.send_failures.inc();
                 return Ended::Broken(Status::unavailable("the stream takes no more requests"));
             }
@@ -280,18 +280,19 @@ impl Sink {
         )
     }
 
+    /// Returns whether the stream takes requests.
     fn send(
         &self,
         requests: &mpsc::UnboundedSender<RequestResources>,
         mut request: RequestResources,
         sent: Sent,
-    ) -> Result<(), mpsc::error::SendError<RequestResources>> {
+    ) -> bool {
         request.sink_node = Some(SinkNode {
             id: self.options.node.clone(),
             annotations: self.options.annotations.clone(),
         });
         self.handle.record(&request, sent);
-        requests.send(request)
+        requests.send(request).is_ok()
     }
 
     fn on_broken(&self, status: &Status) {

@@ -128,7 +128,7 @@ impl Source {
             .unwrap_or_default();
         let stream = SourceStream::open(
             request.into_inner(),
-            peer,
+            &peer,
             shared.snapshots.subscribe(),
             SourceState::new(shared.collections.clone(), shared.options.incremental),
             &shared.connections,

@@ -34,7 +34,7 @@ pub(super) struct SourceStream {
 impl SourceStream {
     pub(super) fn open(
         requests: Streaming<RequestResources>,
-        peer: String,
+        peer: &str,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         mut state: SourceState,
         connections: &Connections,
@@ -44,7 +44,7 @@ impl SourceStream {
         if let Some(snapshot) = snapshots.borrow_and_update().clone() {
             state.on_snapshot(snapshot);
         }
-        let registration = connections.register(peer.clone(), state);
+        let registration = connections.register(peer.to_owned(), state);
         metrics.clients.inc();
         if registration.id > 1 {
             metrics.reconnections.inc();
