@@ -151,6 +151,23 @@ spec:
 }
 
 #[test]
+fn free_form_content_is_no_deeper_than_its_readers_go() {
+    let object = |levels: usize| {
+        let spec = (0..levels).fold(json!({}), |inner, _| json!({ "a": [inner] }));
+        from_json(
+            Some(Kind::Stdio),
+            &json!({"metadata": {"name": "a"}, "spec": spec}),
+        )
+    };
+    let config = object(14).unwrap();
+    assert!(to_json(&config).pointer("/spec/undecodable").is_none());
+    assert_eq!(
+        object(15).unwrap_err().to_string(),
+        "spec: nested more than 28 levels deep"
+    );
+}
+
+#[test]
 fn kubernetes_objects_are_read_as_its_api_server_reads_them() {
     let service: ServiceSpec = content(
         "

@@ -8,6 +8,9 @@ use super::wire::{Fault, Reader, expected, put_bytes};
 use super::{scalar, suggest};
 use crate::path::Path;
 
+/// How deep free-form values may be nested. Each level is three messages, and protobuf decoders stop at a hundred.
+const MAX_DEPTH: usize = 28;
+
 /// Encodes a well-known message. `None` when the message is none of them.
 pub(super) fn read(
     reader: Reader,
@@ -17,6 +20,9 @@ pub(super) fn read(
 ) -> Option<Result<Vec<u8>, Fault>> {
     let name = descriptor.full_name().strip_prefix("google.protobuf.")?;
     let fault = |reason: String| Fault::new(path, reason);
+    if matches!(name, "Struct" | "Value" | "ListValue") && deeper_than(value, MAX_DEPTH) {
+        return Some(Err(fault(format!("nested more than {MAX_DEPTH} levels deep"))));
+    }
     Some(match name {
         "Struct" => match value.as_object() {
             Some(fields) => Ok(structure(fields)),
@@ -62,6 +68,15 @@ pub(super) fn accepts_null(field: &FieldDescriptor) -> bool {
 /// Whether this is `google.protobuf.Value`, of which `null` is one.
 pub(super) fn is_value(descriptor: &MessageDescriptor) -> bool {
     descriptor.full_name() == "google.protobuf.Value"
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    let deeper = |inner: &Value| levels == 0 || deeper_than(inner, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().any(deeper),
+        Value::Object(fields) => fields.values().any(deeper),
+        _ => false,
+    }
 }
 
 /// `google.protobuf.Struct` { map<string, Value> fields = 1 }.
