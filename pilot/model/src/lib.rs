@@ -19,7 +19,7 @@ mod workload;
 pub use change::{Change, ChangeSet, ConfigSpec};
 pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
 pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
-pub use scope::{ScopedView, ViewRevs};
+pub use scope::{ScopedView, ServicelessHosts, ViewRevs};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
 pub use snapshot::{
     Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain, ServiceTable, Snapshot,

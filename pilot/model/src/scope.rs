@@ -1,7 +1,7 @@
 //! What proxies of one namespace may see.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Host, Labels, Str};
@@ -26,7 +26,13 @@ pub struct ScopedView {
     destination_rules: Arc<DestinationRuleTable>,
     gateways: Arc<GatewayTable>,
     differing_hosts: BTreeSet<Host>,
+    /// Shared by all namespaces that see neither services nor VirtualServices of their own.
+    serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
 }
+
+/// Hosts that VirtualServices name although no service has them, by the port on which they are reachable, each with
+/// its VirtualServices in the order of [`ScopedView::mesh_virtual_services`].
+pub type ServicelessHosts = BTreeMap<u16, BTreeMap<Host, Vec<Versioned<VirtualService>>>>;
 
 /// The revisions of everything that a view was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +62,12 @@ impl ScopedView {
             destination_rules: Arc::clone(&snapshot.destination_rules),
             gateways: Arc::clone(&snapshot.gateways),
             differing_hosts: BTreeSet::new(),
+            serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
         };
         view.differing_hosts = view.find_differing_hosts();
+        if view.has_own_virtual_services() || view.services.iter().any(|service| view.is_own_private(service)) {
+            view.serviceless_hosts = Arc::default();
+        }
         view
     }
 
@@ -101,6 +111,24 @@ impl ScopedView {
             .or_else(|| services().find(|service| service.export_to == Visibility::Public))
     }
 
+    /// All visible services of a host, in the order of [`Self::services`].
+    pub fn services_of(&self, host: &str) -> impl Iterator<Item = &Versioned<Service>> {
+        let services = || self.services.by_host(host);
+        let private = services().filter(|service| self.is_own_private(service));
+        private.chain(services().filter(|service| service.export_to == Visibility::Public))
+    }
+
+    /// The visible services that speak HTTP on a port, by host.
+    pub fn http_services(&self, port: u16) -> impl Iterator<Item = &Versioned<Service>> {
+        let visible = |service: &Service| service.export_to == Visibility::Public || self.is_own_private(service);
+        self.services.on_http_port(port).filter(move |service| visible(service))
+    }
+
+    /// The ports on which some service speaks HTTP, whether visible or not.
+    pub fn http_ports(&self) -> impl Iterator<Item = u16> {
+        self.services.http_ports()
+    }
+
     /// The DestinationRules to follow when calling a service.
     pub fn rules(&self, service: &Service) -> Option<&RuleChain> {
         let id = &service.id;
@@ -122,6 +150,37 @@ impl ScopedView {
             object.export_to == Visibility::Private && object.key.namespace == self.namespace
         });
         private.chain(bound().filter(|object| object.export_to == Visibility::Public))
+    }
+
+    /// The VirtualServices bound to a Gateway whose `exportTo` covers the namespace of the Gateway (`R-N-7`), oldest
+    /// first.
+    pub fn bound_virtual_services<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+    ) -> impl Iterator<Item = &'a Versioned<VirtualService>> {
+        let bound = self.virtual_services.by_gateway(&gateway.name);
+        bound.filter(|object| object.is_visible_in(&gateway.key.namespace))
+    }
+
+    /// The VirtualServices whose HTTP rules sidecars follow for a host, in the order of
+    /// [`Self::mesh_virtual_services`].
+    pub fn mesh_http_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
+        let mut objects = self.virtual_services.mesh_http_rules(host);
+        objects.retain(|object| object.is_visible_in(&self.namespace));
+        objects.sort_by_key(|object| object.export_to == Visibility::Public);
+        objects
+    }
+
+    /// Hosts that visible VirtualServices name although no visible service has them (§5.16).
+    ///
+    /// They are reachable on the HTTP ports of the services that the same VirtualService names, else on port 80.
+    pub fn serviceless_hosts(&self) -> &ServicelessHosts {
+        self.serviceless_hosts.get_or_init(|| self.find_serviceless_hosts())
+    }
+
+    /// The distinct `sourceLabels` that HTTP matches of VirtualServices ask for, visible or not, sorted.
+    pub fn source_selectors(&self) -> &[Labels] {
+        self.virtual_services.source_selectors()
     }
 
     /// The Gateways that a proxy with these labels executes, oldest first.
@@ -173,4 +232,44 @@ impl ScopedView {
         }
         differing
     }
+
+    fn find_serviceless_hosts(&self) -> ServicelessHosts {
+        let mut found = ServicelessHosts::new();
+        for object in self.mesh_virtual_services().filter(|object| !object.spec.http.is_empty()) {
+            let mut ports = BTreeSet::new();
+            let mut serviceless = Vec::new();
+            for host in &object.hosts {
+                let mut has_service = false;
+                let mut add = |service: &Service| {
+                    has_service = true;
+                    let http = service.ports.iter().filter(|port| port.protocol.is_http());
+                    ports.extend(http.map(|port| port.number));
+                };
+                if host.is_wildcard() {
+                    let covered = self.services().filter(|service| service.id.host.is_subset_of(host));
+                    covered.for_each(|service| add(service));
+                } else {
+                    self.services_of(host.as_str()).for_each(|service| add(service));
+                }
+                if !has_service {
+                    serviceless.push(host);
+                }
+            }
+            if ports.is_empty() {
+                ports.insert(DEFAULT_HTTP_PORT);
+            }
+            for host in serviceless {
+                for &port in &ports {
+                    let objects = found.entry(port).or_default().entry(host.clone()).or_default();
+                    if !objects.contains(object) {
+                        objects.push(object.clone());
+                    }
+                }
+            }
+        }
+        found
+    }
 }
+
+/// Where hosts without a service are reachable when nothing else says so.
+const DEFAULT_HTTP_PORT: u16 = 80;

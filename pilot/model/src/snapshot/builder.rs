@@ -132,6 +132,7 @@ impl Builder {
                 GatewayTable::new(self.rev, &self.gateways)
             }),
             views: Mutex::default(),
+            public_serviceless_hosts: Arc::default(),
         }
     }
 

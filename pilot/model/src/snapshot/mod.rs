@@ -9,7 +9,7 @@ mod tests;
 mod virtual_services;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Str;
@@ -19,7 +19,7 @@ pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleCha
 pub use self::gateways::{Gateway, GatewayTable};
 pub use self::services::ServiceTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
-use crate::{ChangeSet, EndpointIndex, ScopedView, Versioned, WorkloadTable};
+use crate::{ChangeSet, EndpointIndex, ScopedView, ServicelessHosts, Versioned, WorkloadTable};
 
 /// What one publication holds.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub gateways: Arc<GatewayTable>,
     /// The views computed so far, by namespace.
     views: Mutex<BTreeMap<Str, Arc<ScopedView>>>,
+    /// The hosts without service of views that see only what everybody sees.
+    pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
 }
 
 // === impl Snapshot ===

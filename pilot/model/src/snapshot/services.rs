@@ -13,6 +13,8 @@ pub struct ServiceTable {
     services: Vec<Versioned<Service>>,
     /// Positions in `services`, oldest first.
     by_host: BTreeMap<Host, Vec<usize>>,
+    /// Positions in `services` of those that speak HTTP on a port, by host, then oldest first.
+    by_http_port: BTreeMap<u16, Vec<usize>>,
 }
 
 // === impl ServiceTable ===
@@ -25,7 +27,16 @@ impl ServiceTable {
         for (position, service) in services.iter().enumerate() {
             by_host.entry(service.id.host.clone()).or_default().push(position);
         }
-        Self { rev, services, by_host }
+        let mut by_http_port: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for &position in by_host.values().flatten() {
+            for port in services[position].ports.iter().filter(|port| port.protocol.is_http()) {
+                let positions = by_http_port.entry(port.number).or_default();
+                if positions.last() != Some(&position) {
+                    positions.push(position);
+                }
+            }
+        }
+        Self { rev, services, by_host, by_http_port }
     }
 
     /// Changes when any service does.
@@ -41,6 +52,16 @@ impl ServiceTable {
     /// The services of a host, oldest first.
     pub fn by_host(&self, host: &str) -> impl Iterator<Item = &Versioned<Service>> {
         self.by_host.get(host).into_iter().flatten().map(|&position| &self.services[position])
+    }
+
+    /// The services that speak HTTP on a port, by host, then oldest first.
+    pub fn on_http_port(&self, port: u16) -> impl Iterator<Item = &Versioned<Service>> {
+        self.by_http_port.get(&port).into_iter().flatten().map(|&position| &self.services[position])
+    }
+
+    /// The ports on which some service speaks HTTP.
+    pub fn http_ports(&self) -> impl Iterator<Item = u16> {
+        self.by_http_port.keys().copied()
     }
 
     /// How many there are.

@@ -1,9 +1,9 @@
 //! VirtualServices with their names resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::istio::networking::v1alpha3;
-use mesh_config::{ConfigKey, Host, Meta, Str, Timestamp};
+use mesh_config::{ConfigKey, Host, Labels, Meta, Str, Timestamp};
 
 use crate::{MESH_GATEWAY, Rev, Versioned, Visibility};
 
@@ -31,6 +31,12 @@ pub struct VirtualServiceTable {
     all: Vec<Versioned<VirtualService>>,
     /// Positions in `all`, oldest first, by resolved gateway name.
     by_gateway: BTreeMap<Str, Vec<usize>>,
+    /// Positions in `all` of those with HTTP rules for the mesh, oldest first, by host without wildcard.
+    mesh_http_hosts: BTreeMap<Host, Vec<usize>>,
+    /// The same for hosts with wildcard.
+    mesh_http_wildcards: Vec<(Host, usize)>,
+    /// The distinct `sourceLabels` that HTTP matches ask for, sorted.
+    source_selectors: Vec<Labels>,
 }
 
 // === impl VirtualService ===
@@ -103,7 +109,36 @@ impl VirtualServiceTable {
                 }
             }
         }
-        Self { rev, all, by_gateway }
+
+        let mut mesh_http_hosts: BTreeMap<Host, Vec<usize>> = BTreeMap::new();
+        let mut mesh_http_wildcards = Vec::new();
+        for &position in by_gateway.get(MESH_GATEWAY).into_iter().flatten() {
+            let object: &VirtualService = &all[position];
+            if object.spec.http.is_empty() {
+                continue;
+            }
+            for host in &object.hosts {
+                if host.is_wildcard() {
+                    mesh_http_wildcards.push((host.clone(), position));
+                } else {
+                    mesh_http_hosts.entry(host.clone()).or_default().push(position);
+                }
+            }
+        }
+        let matches = all.iter().flat_map(|object| &object.spec.http).flat_map(|route| &route.r#match);
+        let source_selectors: BTreeSet<Labels> = matches
+            .filter(|condition| !condition.source_labels.is_empty())
+            .map(|condition| Labels::from(&condition.source_labels))
+            .collect();
+
+        Self {
+            rev,
+            all,
+            by_gateway,
+            mesh_http_hosts,
+            mesh_http_wildcards,
+            source_selectors: source_selectors.into_iter().collect(),
+        }
     }
 
     /// Changes when any VirtualService does.
@@ -119,6 +154,23 @@ impl VirtualServiceTable {
     /// Those that name a gateway, oldest first.
     pub fn by_gateway(&self, gateway: &str) -> impl Iterator<Item = &Versioned<VirtualService>> {
         self.by_gateway.get(gateway).into_iter().flatten().map(|&position| &self.all[position])
+    }
+
+    /// Those with HTTP rules for the mesh that name a host or a wildcard over it, oldest first.
+    ///
+    /// Takes a look-up and one comparison for each wildcard, so that it can be asked for every service.
+    pub fn mesh_http_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
+        let exact = self.mesh_http_hosts.get(host).into_iter().flatten().copied();
+        let wildcards = self.mesh_http_wildcards.iter().filter(|(pattern, _)| host.is_subset_of(pattern));
+        let mut positions: Vec<usize> = exact.chain(wildcards.map(|&(_, position)| position)).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions.into_iter().map(|position| &self.all[position]).collect()
+    }
+
+    /// The distinct `sourceLabels` that HTTP matches ask for, sorted.
+    pub fn source_selectors(&self) -> &[Labels] {
+        &self.source_selectors
     }
 }
 

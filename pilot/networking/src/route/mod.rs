@@ -3,43 +3,34 @@
 //! A route configuration holds a virtual host for each service, and most virtual hosts are the same for all proxies.
 //! They are therefore resources of their own to the cache: [`VirtualHosts`] builds one, [`assemble`] joins their bytes.
 
+mod assemble;
+mod build;
+mod domains;
+mod gateway;
+mod hash_policy;
+mod key;
+mod matching;
+mod re2;
+mod rules;
+mod scope;
+mod sidecar;
+mod value;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mesh_api::envoy::config::route::v3::VirtualHost;
-use mesh_config::{Labels, Str};
+use mesh_config::Str;
 use pilot_model::{Proxy, ScopedView, Warning, Workload};
 
-use crate::{Built, Generate};
+pub use self::assemble::assemble;
+pub use self::key::{RouteKey, VirtualHostKey};
+use self::scope::Role;
+pub use self::scope::RouteScope;
+use crate::{Built, Features, Generate};
 
 /// Makes virtual hosts.
 #[derive(Debug)]
 pub struct VirtualHosts;
-
-/// Everything that one virtual host depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct VirtualHostKey {
-    name: Str,
-}
-
-/// Everything that one route configuration depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RouteKey {
-    /// Name of the route configuration.
-    pub name: Str,
-    /// Its virtual hosts, sorted by name; names and domains are unique.
-    pub virtual_hosts: Arc<[VirtualHostKey]>,
-}
-
-/// What the routes of a proxy depend on besides its view: proxies with equal scopes share them all.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RouteScope {
-    revs: pilot_model::ViewRevs,
-    namespace: Str,
-    domain: Str,
-    /// Labels of the proxy, when a visible VirtualService asks for them or the proxy is a router.
-    labels: Option<Labels>,
-}
 
 /// A planned route configuration.
 #[derive(Clone, Debug)]
@@ -50,20 +41,6 @@ pub struct RoutePlan {
     pub warnings: Vec<Warning>,
 }
 
-// === impl RouteScope ===
-
-impl RouteScope {
-    /// The scope of a proxy.
-    pub fn new(view: &ScopedView, proxy: &Proxy, _workload: &Workload) -> Self {
-        Self {
-            revs: view.revs(),
-            namespace: view.namespace().clone(),
-            domain: proxy.domain.clone(),
-            labels: None,
-        }
-    }
-}
-
 // === impl VirtualHosts ===
 
 impl Generate for VirtualHosts {
@@ -71,21 +48,60 @@ impl Generate for VirtualHosts {
     type Message = VirtualHost;
 
     fn name(key: &VirtualHostKey) -> &str {
-        &key.name
+        &key.input().name
     }
 
     fn build(key: &VirtualHostKey) -> Built<VirtualHost> {
-        VirtualHost { name: key.name.to_string(), ..VirtualHost::default() }.into()
+        build::virtual_host(key.input())
     }
 }
 
 /// Plans one route configuration. A name that the proxy should not have gets one without virtual hosts, so that Envoy
 /// does not wait for it (P8.7).
-pub fn plan(_view: &ScopedView, _proxy: &Proxy, _workload: &Workload, name: &Str) -> RoutePlan {
-    RoutePlan { key: RouteKey { name: name.clone(), virtual_hosts: Arc::default() }, warnings: Vec::new() }
+pub fn plan(
+    view: &ScopedView,
+    proxy: &Proxy,
+    workload: &Workload,
+    features: &Features,
+    name: &Str,
+) -> RoutePlan {
+    plan_in_scope(view, &RouteScope::new(view, proxy, workload, features), name)
 }
 
-/// Encodes a route configuration from the encoded virtual hosts, in the order of the key.
-pub fn assemble(_key: &RouteKey, _virtual_hosts: &[Bytes]) -> Bytes {
-    Bytes::new()
+/// The plan depends on nothing but the scope and the name: the view is what the scope was made from.
+fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan {
+    let mut warnings = Vec::new();
+    let (mut virtual_hosts, ignore_port_in_host_matching) = match &scope.role {
+        Role::Sidecar {
+            domain,
+            source_selectors,
+        } => (
+            sidecar::plan(
+                view,
+                domain,
+                source_selectors,
+                scope.features,
+                name,
+                &mut warnings,
+            ),
+            false,
+        ),
+        Role::Router { gateways } => (gateway::plan(view, gateways, name, &mut warnings), true),
+    };
+    virtual_hosts.sort_by(|a, b| a.input().name.cmp(&b.input().name));
+    warnings.sort();
+    warnings.dedup();
+    let virtual_hosts: Arc<[VirtualHostKey]> = virtual_hosts.into();
+    debug_assert!(
+        virtual_hosts.is_sorted_by(|a, b| a.input().name < b.input().name),
+        "{name}: names are not unique"
+    );
+    RoutePlan {
+        key: RouteKey {
+            name: name.clone(),
+            ignore_port_in_host_matching,
+            virtual_hosts,
+        },
+        warnings,
+    }
 }

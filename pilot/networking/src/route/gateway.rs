@@ -1,0 +1,148 @@
+//! Which virtual hosts a router gets (P14, §7.3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_api::istio::networking::v1alpha3::Server;
+use mesh_config::Host;
+use pilot_model::{Gateway, ScopedView, Versioned, VirtualService, Warning};
+
+use super::domains::{self, Domains, HostDomains, canonical};
+use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
+use super::rules::{self, Place};
+use crate::gateway::{GatewayServer, merge_all};
+use crate::name;
+
+/// The virtual hosts of one route configuration: of all plain HTTP servers on the port that its name says.
+pub(super) fn plan(
+    view: &ScopedView,
+    gateways: &[Versioned<Gateway>],
+    name: &str,
+    warnings: &mut Vec<Warning>,
+) -> Vec<VirtualHostKey> {
+    let merged = merge_all(gateways);
+    let found = merged
+        .ports
+        .iter()
+        .find(|(port, _)| name::gateway_http_route(**port) == name);
+    let Some((&port, http)) = found else {
+        return Vec::new();
+    };
+
+    let mut hosts: BTreeMap<Host, Published> = BTreeMap::new();
+    for server in &http.servers {
+        publish(view, server, port, &mut hosts, warnings);
+    }
+    if hosts.is_empty() {
+        return vec![not_found(port)];
+    }
+    let virtual_hosts = hosts.into_iter().map(|(host, published)| {
+        VirtualHostKey::new(VirtualHostInput {
+            name: name::virtual_host(&host, port).into(),
+            domains: Domains::Host(HostDomains {
+                host,
+                port,
+                shared_labels: 0,
+                addresses: Vec::new(),
+                port_only: false,
+                taken: Vec::new(),
+            }),
+            require_tls: published.require_tls,
+            routes: Routes::Rules(published.rules),
+        })
+    });
+    virtual_hosts.collect()
+}
+
+/// What is known of a host that some server publishes.
+#[derive(Default)]
+struct Published {
+    rules: Vec<Shared<RuleSet>>,
+    require_tls: bool,
+}
+
+/// Binds VirtualServices to one server (§7.3).
+fn publish(
+    view: &ScopedView,
+    server: &GatewayServer<'_>,
+    port: u16,
+    hosts: &mut BTreeMap<Host, Published>,
+    warnings: &mut Vec<Warning>,
+) {
+    let GatewayServer { gateway, server } = *server;
+    let place = Place {
+        gateway: &gateway.name,
+        port,
+        source_selectors: &[],
+    };
+    let mut own = BTreeSet::new();
+    for object in view.bound_virtual_services(gateway) {
+        let common = common_hosts(gateway, server, object);
+        if common.is_empty() {
+            continue;
+        }
+        let Some(rules) = rules::select(view, object, place, warnings) else {
+            continue;
+        };
+        for host in common {
+            let published = hosts.entry(host.clone()).or_default();
+            if !published.rules.contains(&rules) {
+                published.rules.push(rules.clone());
+            }
+            own.insert(host);
+        }
+    }
+    if server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+        // Also for hosts that have no routes here.
+        own.extend(
+            server_hosts(gateway, server)
+                .map(|(_, host)| host)
+                .filter(domains::is_valid),
+        );
+        for host in own {
+            hosts.entry(host).or_default().require_tls = true;
+        }
+    }
+}
+
+/// The names that both a server and a VirtualService cover: of two that overlap, the narrower one.
+fn common_hosts(gateway: &Gateway, server: &Server, object: &VirtualService) -> Vec<Host> {
+    let mut common = Vec::new();
+    for (namespace, published) in server_hosts(gateway, server) {
+        if namespace.is_some_and(|namespace| namespace != &*object.key.namespace) {
+            continue;
+        }
+        for host in &object.hosts {
+            let host = Host::new(&*canonical(host.as_str()));
+            common.extend(published.intersection(&host).filter(domains::is_valid));
+        }
+    }
+    common.sort();
+    common.dedup();
+    common
+}
+
+/// The hosts of a server, each with the namespace whose VirtualServices may bind; `None` means any.
+fn server_hosts<'a>(
+    gateway: &'a Gateway,
+    server: &'a Server,
+) -> impl Iterator<Item = (Option<&'a str>, Host)> {
+    server.hosts.iter().map(|entry| {
+        let (namespace, host) = match entry.split_once('/') {
+            Some(("*", host)) => (None, host),
+            Some((".", host)) => (Some(&*gateway.key.namespace), host),
+            Some((namespace, host)) => (Some(namespace), host),
+            None => (None, entry.as_str()),
+        };
+        (namespace, Host::new(&*canonical(host)))
+    })
+}
+
+/// Answers everything on a port that nobody publishes anything on (`R-GW-1`).
+fn not_found(port: u16) -> VirtualHostKey {
+    VirtualHostKey::new(VirtualHostInput {
+        name: format!("blackhole:{port}").into(),
+        domains: Domains::Any,
+        require_tls: false,
+        routes: Routes::Status(404),
+    })
+}

@@ -1,0 +1,546 @@
+//! Whether RE2, which Envoy compiles regular expressions with, takes a pattern.
+//!
+//! One pattern that does not compile makes Envoy reject the route configuration that it stands in, with every change
+//! to any other route. So this is RE2's own grammar as far as it decides between valid and invalid, and an estimate of
+//! the size of the program, which proxies limit.
+
+use std::collections::BTreeSet;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// Why a pattern does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatternError {
+    #[error("it is empty")]
+    Empty,
+    #[error("nothing to repeat before {0:?}")]
+    NothingToRepeat(char),
+    #[error("repetition of a repetition")]
+    RepeatedRepetition,
+    #[error("more than 1000 repetitions")]
+    TooManyRepetitions,
+    #[error("unbalanced parentheses")]
+    Parentheses,
+    #[error("nested too deeply")]
+    TooDeep,
+    #[error(
+        "look-around, back references and other groups than (?:, (?P<name> and (?flags) are not supported"
+    )]
+    Group,
+    #[error("group name {0:?} is not a unique word")]
+    GroupName(String),
+    #[error("class without its closing bracket")]
+    OpenClass,
+    #[error("class range that ends before it starts")]
+    ClassRange,
+    #[error("unknown class [:{0}:]")]
+    ClassName(String),
+    #[error("unknown escape sequence at {0:?}")]
+    Escape(String),
+    #[error("unknown Unicode group {0:?}")]
+    UnicodeGroup(String),
+    #[error("its program is too large")]
+    TooLarge,
+}
+
+/// Checks a pattern.
+pub(super) fn check(pattern: &str) -> Result<(), PatternError> {
+    if pattern.is_empty() {
+        return Err(PatternError::Empty);
+    }
+    let mut parser = Parser {
+        input: pattern.chars().peekable(),
+        names: BTreeSet::new(),
+    };
+    let size = parser.alternation(0)?;
+    if parser.input.next().is_some() {
+        return Err(PatternError::Parentheses);
+    }
+    size.check()
+}
+
+/// Repetitions may not multiply to more.
+const MAX_REPEAT: u32 = 1000;
+/// Far below RE2's limit, so that our stack suffices.
+const MAX_DEPTH: usize = 200;
+/// Proxies are bootstrapped with `re2.max_program_size.error_level` 32768; the estimate leaves room for its error.
+const MAX_SIZE: u64 = 20_000;
+
+struct Parser<'a> {
+    input: Peekable<Chars<'a>>,
+    names: BTreeSet<String>,
+}
+
+/// What is known of a part of the pattern.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Instructions, roughly.
+    instructions: u64,
+    /// The largest product of nested repetition counts.
+    repeats: u32,
+}
+
+// === impl Size ===
+
+impl Size {
+    const EMPTY: Self = Self {
+        instructions: 1,
+        repeats: 1,
+    };
+
+    fn of(instructions: u64) -> Self {
+        Self {
+            instructions,
+            repeats: 1,
+        }
+    }
+
+    fn then(self, next: Self) -> Self {
+        Self {
+            instructions: self.instructions.saturating_add(next.instructions),
+            repeats: self.repeats.max(next.repeats),
+        }
+    }
+
+    fn repeated(self, times: u32) -> Result<Self, PatternError> {
+        let repeats = self.repeats.saturating_mul(times.max(1));
+        if repeats > MAX_REPEAT {
+            return Err(PatternError::TooManyRepetitions);
+        }
+        let instructions = self.instructions.saturating_mul(u64::from(times) + 1);
+        Self {
+            instructions,
+            repeats,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, PatternError> {
+        self.check().map(|()| self)
+    }
+
+    fn check(self) -> Result<(), PatternError> {
+        if self.instructions > MAX_SIZE {
+            Err(PatternError::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+// === impl Parser ===
+
+impl Parser<'_> {
+    /// Everything up to the closing parenthesis or the end.
+    fn alternation(&mut self, depth: usize) -> Result<Size, PatternError> {
+        if depth > MAX_DEPTH {
+            return Err(PatternError::TooDeep);
+        }
+        let mut total = Size::EMPTY;
+        // The item that a repetition would apply to, and whether it is a repetition itself.
+        let mut last: Option<Size> = None;
+        let mut is_repeated = false;
+        while let Some(&next) = self.input.peek() {
+            if next == ')' {
+                break;
+            }
+            self.input.next();
+            let counts = match next {
+                '*' | '+' => Some((next, 1)),
+                '?' => Some((next, 1)),
+                '{' => self.counts()?.map(|most| (next, most)),
+                _ => None,
+            };
+            if let Some((operator, most)) = counts {
+                let item = last.ok_or(PatternError::NothingToRepeat(operator))?;
+                if is_repeated {
+                    return Err(PatternError::RepeatedRepetition);
+                }
+                self.input.next_if_eq(&'?');
+                last = Some(item.repeated(most)?);
+                is_repeated = true;
+                continue;
+            }
+            is_repeated = false;
+            if next == '|' {
+                total = total.then(last.take().unwrap_or(Size::EMPTY)).checked()?;
+                continue;
+            }
+            let item = match next {
+                '(' => self.group(depth)?,
+                '[' => Some(self.class()?),
+                '\\' => Some(self.escape()?),
+                '.' => Some(Size::of(12)),
+                literal => Some(Size::of(2 * literal.len_utf8() as u64)),
+            };
+            if let Some(item) = item {
+                total = total.then(last.replace(item).unwrap_or(Size::EMPTY)).checked()?;
+            }
+        }
+        total.then(last.unwrap_or(Size::EMPTY)).checked()
+    }
+
+    /// The counts after `{`; `None`, and nothing consumed, when it is not a repetition but a plain brace.
+    fn counts(&mut self) -> Result<Option<u32>, PatternError> {
+        let mut ahead = self.input.clone();
+        let number = |ahead: &mut Peekable<Chars<'_>>| -> Option<u32> {
+            let mut value: Option<u32> = None;
+            while let Some(digit) = ahead.peek().and_then(|c| c.to_digit(10)) {
+                value = Some(value.unwrap_or(0).saturating_mul(10).saturating_add(digit));
+                ahead.next();
+            }
+            value
+        };
+        let Some(least) = number(&mut ahead) else {
+            return Ok(None);
+        };
+        let mut most = Some(least);
+        if ahead.next_if_eq(&',').is_some() {
+            most = number(&mut ahead);
+        }
+        if ahead.next() != Some('}') {
+            return Ok(None);
+        }
+        self.input = ahead;
+        if least > MAX_REPEAT || most.is_some_and(|most| most > MAX_REPEAT || most < least) {
+            return Err(PatternError::TooManyRepetitions);
+        }
+        Ok(Some(most.unwrap_or(least)))
+    }
+
+    /// What follows `(`; `None` when it only sets flags.
+    fn group(&mut self, depth: usize) -> Result<Option<Size>, PatternError> {
+        if self.input.next_if_eq(&'?').is_some() && !self.group_kind()? {
+            return Ok(None);
+        }
+        let size = self.alternation(depth + 1)?;
+        match self.input.next() {
+            Some(')') => Ok(Some(size.then(Size::of(2)))),
+            _ => Err(PatternError::Parentheses),
+        }
+    }
+
+    /// What follows `(?`; whether a group follows.
+    fn group_kind(&mut self) -> Result<bool, PatternError> {
+        let named = if self.input.next_if_eq(&'P').is_some() {
+            if self.input.next() != Some('<') {
+                return Err(PatternError::Group);
+            }
+            true
+        } else {
+            self.input.next_if_eq(&'<').is_some()
+        };
+        if named {
+            let name: String = self.input.by_ref().take_while(|&c| c != '>').collect();
+            let is_word = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_word || !self.names.insert(name.clone()) {
+                return Err(PatternError::GroupName(name));
+            }
+            return Ok(true);
+        }
+        let (mut negative, mut flags) = (false, 0);
+        loop {
+            match self.input.next() {
+                Some('i' | 'm' | 's' | 'U') => flags += 1,
+                Some('-') if !negative => (negative, flags) = (true, 0),
+                Some(end @ (':' | ')')) if !(negative && flags == 0) => return Ok(end == ':'),
+                _ => return Err(PatternError::Group),
+            }
+        }
+    }
+
+    /// What follows `[`.
+    fn class(&mut self) -> Result<Size, PatternError> {
+        let negated = self.input.next_if_eq(&'^').is_some();
+        let mut size = Size::of(if negated { 24 } else { 2 });
+        let mut is_first = true;
+        loop {
+            let next = self.input.next().ok_or(PatternError::OpenClass)?;
+            if next == ']' && !is_first {
+                return size.checked();
+            }
+            is_first = false;
+            if next == '[' && self.input.peek() == Some(&':') && self.named_class()? {
+                size = size.then(Size::of(8));
+                continue;
+            }
+            if next == '\\' {
+                match self.input.peek() {
+                    Some('p' | 'P') => {
+                        self.input.next();
+                        size = size.then(self.unicode_group()?);
+                        continue;
+                    }
+                    Some('d' | 'D' | 's' | 'S' | 'w' | 'W') => {
+                        self.input.next();
+                        size = size.then(Size::of(24));
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            let low = self.class_character(next)?;
+            let mut ahead = self.input.clone();
+            if ahead.next() == Some('-') && ahead.peek().is_some_and(|&after| after != ']') {
+                self.input = ahead;
+                let next = self.input.next().ok_or(PatternError::OpenClass)?;
+                if self.class_character(next)? < low {
+                    return Err(PatternError::ClassRange);
+                }
+            }
+            size = size.then(Size::of(if low > 0x7f { 12 } else { 4 }));
+        }
+    }
+
+    fn class_character(&mut self, first: char) -> Result<u32, PatternError> {
+        if first == '\\' {
+            self.escaped_character()
+        } else {
+            Ok(first.into())
+        }
+    }
+
+    /// What follows `[` in a class when it goes on with `:`; whether it is a named class.
+    fn named_class(&mut self) -> Result<bool, PatternError> {
+        let rest: String = self.input.clone().skip(1).collect();
+        let Some(end) = rest.find(":]") else {
+            return Ok(false);
+        };
+        let name = &rest[..end];
+        let known = [
+            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+            "space", "upper", "word", "xdigit",
+        ];
+        if !known.contains(&name.strip_prefix('^').unwrap_or(name)) {
+            return Err(PatternError::ClassName(name.to_owned()));
+        }
+        // The colons and the closing bracket.
+        self.input.nth(1 + name.chars().count() + 1);
+        Ok(true)
+    }
+
+    /// What follows `\` outside of a class.
+    fn escape(&mut self) -> Result<Size, PatternError> {
+        match self.input.peek() {
+            Some('A' | 'z' | 'b' | 'B' | 'C') => {
+                self.input.next();
+                Ok(Size::of(2))
+            }
+            Some('d' | 'D' | 's' | 'S' | 'w' | 'W') => {
+                self.input.next();
+                Ok(Size::of(24))
+            }
+            Some('p' | 'P') => {
+                self.input.next();
+                self.unicode_group()
+            }
+            Some('Q') => {
+                self.input.next();
+                let rest: String = self.input.clone().collect();
+                let (literal, skipped) = match rest.find("\\E") {
+                    Some(end) => (&rest[..end], 2),
+                    None => (rest.as_str(), 0),
+                };
+                let count = literal.chars().count() + skipped;
+                if count > 0 {
+                    self.input.nth(count - 1);
+                }
+                Ok(Size::of(2 * literal.len() as u64))
+            }
+            _ => self.escaped_character().map(|_| Size::of(8)),
+        }
+    }
+
+    /// What follows `\` when it stands for one character.
+    fn escaped_character(&mut self) -> Result<u32, PatternError> {
+        let bad = |text: String| PatternError::Escape(format!("\\{text}"));
+        let next = self.input.next().ok_or_else(|| bad(String::new()))?;
+        let value = match next {
+            '0'..='7' => {
+                let mut value = u32::from(next) - u32::from('0');
+                let mut digits = 1;
+                while digits < 3
+                    && let Some(digit) = self.input.peek().and_then(|c| c.to_digit(8))
+                {
+                    value = value * 8 + digit;
+                    digits += 1;
+                    self.input.next();
+                }
+                // A single digit would be a back reference.
+                if digits == 1 && next != '0' {
+                    return Err(bad(next.to_string()));
+                }
+                value
+            }
+            'x' => self.hexadecimal().ok_or_else(|| bad("x".to_owned()))?,
+            'a' => 0x07,
+            'f' => 0x0c,
+            'n' => 0x0a,
+            'r' => 0x0d,
+            't' => 0x09,
+            'v' => 0x0b,
+            punctuation if punctuation.is_ascii() && !punctuation.is_ascii_alphanumeric() => {
+                punctuation.into()
+            }
+            other => return Err(bad(other.to_string())),
+        };
+        Ok(value)
+    }
+
+    fn hexadecimal(&mut self) -> Option<u32> {
+        if self.input.next_if_eq(&'{').is_none() {
+            let high = self.input.next()?.to_digit(16)?;
+            return Some(high * 16 + self.input.next()?.to_digit(16)?);
+        }
+        let mut value = self.input.next()?.to_digit(16)?;
+        loop {
+            match self.input.next()? {
+                '}' => return Some(value),
+                digit => value = value * 16 + digit.to_digit(16)?,
+            }
+            if value > u32::from(char::MAX) {
+                return None;
+            }
+        }
+    }
+
+    /// What follows `\p` or `\P`.
+    fn unicode_group(&mut self) -> Result<Size, PatternError> {
+        let unknown = |name: &str| PatternError::UnicodeGroup(name.to_owned());
+        let next = self.input.next().ok_or_else(|| unknown(""))?;
+        let name = if next == '{' {
+            let mut name = String::new();
+            loop {
+                match self.input.next() {
+                    Some('}') => break,
+                    Some(letter) => name.push(letter),
+                    None => return Err(unknown(&name)),
+                }
+            }
+            name
+        } else {
+            next.to_string()
+        };
+        let bare = name.strip_prefix('^').unwrap_or(&name);
+        let is_known = CATEGORIES
+            .split_ascii_whitespace()
+            .chain(SCRIPTS.split_ascii_whitespace());
+        if !is_known.into_iter().any(|known| known == bare) {
+            return Err(unknown(&name));
+        }
+        Ok(Size::of(1500))
+    }
+}
+
+/// RE2 knows general categories by their short names only.
+const CATEGORIES: &str = "Any C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm \
+                          So Z Zl Zp Zs";
+/// Scripts in living use; RE2 knows some more.
+const SCRIPTS: &str = "Arabic Armenian Balinese Bengali Bopomofo Braille Cherokee Common Coptic Cyrillic Devanagari \
+                       Ethiopic Georgian Gothic Greek Gujarati Gurmukhi Han Hangul Hebrew Hiragana Inherited Kannada \
+                       Katakana Khmer Lao Latin Malayalam Mongolian Myanmar Ogham Oriya Runic Sinhala Syriac Tamil \
+                       Telugu Thaana Thai Tibetan Tifinagh Yi";
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Patterns that are valid. The test against a real Envoy feeds them to it.
+    pub(in crate::route) const VALID: &[&str] = &[
+        "^(.*?;)?(local=north)(;.*)?",
+        "^(.*?;)?(user=tester)(;.*)?$",
+        r".*(Chrome/([\d.]+)).*",
+        ".*((Android)).*",
+        "a|b|",
+        "(|a)+",
+        "a{2,3}?b{4}c{5,}d{e}{,3}",
+        "^*",
+        "(?:a)(?P<name>b)(?i)c(?i-s:d)(?U)",
+        r"[]a][^]a][a-z-][-a][\w-z][[:alpha:][:^digit:]\d]",
+        r"[\]\-\\a]\.\/\_\-",
+        r"\Qa.b(\E.\Q[",
+        r"\x41\x{1F600}\012\0\a\f\n\r\t\v\A\z\b\B",
+        r"\pL\p{Greek}\PN\p{^Lu}[\p{Han}a]",
+        "ünï",
+        "[[:foo]",
+        "(a{30}){30}",
+        "}]{",
+    ];
+    /// Patterns that RE2 rejects.
+    pub(in crate::route) const INVALID: &[&str] = &[
+        "",
+        "*",
+        "*a",
+        "(+)",
+        "a|*",
+        "a**",
+        "a{2}{3}",
+        "a{2}*",
+        "a{1001}",
+        "a{3,2}",
+        "(a{100}){100}",
+        "(",
+        ")",
+        "a)",
+        "(a",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)b",
+        "(?<!a)b",
+        "(?P=a)",
+        "(?P<a>b)(?P<a>c)",
+        "(?P<>a)",
+        "(?x)a",
+        "(?i-)a",
+        "(?",
+        r"(a)\1",
+        r"\8",
+        "[a",
+        "[]",
+        "[b-a]",
+        r"[a-\d]",
+        "[[:foo:]]",
+        r"\q",
+        "\\",
+        r"\x",
+        r"\x{110000}",
+        r"\p{Letter}",
+        r"\p",
+    ];
+
+    #[test]
+    fn what_re2_compiles_passes() {
+        for pattern in VALID {
+            assert_eq!(check(pattern), Ok(()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_re2_rejects_is_found() {
+        for pattern in INVALID {
+            assert!(check(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn large_programs_and_deep_nesting_are_refused() {
+        assert_eq!(check(&"(".repeat(10_000)), Err(PatternError::TooDeep));
+        assert_eq!(check(r"(\pL{30}){30}"), Err(PatternError::TooLarge));
+        assert_eq!(check(&"a".repeat(60_000)), Err(PatternError::TooLarge));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_gets_an_answer(pattern in ".{0,40}") {
+            let _ = check(&pattern);
+        }
+
+        #[test]
+        fn any_sequence_of_operators_gets_an_answer(pattern in r"[a-c(){}\[\]*+?|\\^$.,:0-9-]{0,24}") {
+            let _ = check(&pattern);
+        }
+    }
+}

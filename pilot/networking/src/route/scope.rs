@@ -1,0 +1,62 @@
+//! What the routes of a proxy depend on besides the name of the route configuration.
+
+use std::sync::Arc;
+
+use mesh_config::{Labels, Str};
+use pilot_model::{Gateway, Proxy, ProxyType, ScopedView, Versioned, ViewRevs, Workload};
+
+use crate::Features;
+
+/// What the routes of a proxy depend on: proxies with equal scopes share them all.
+///
+/// A plan is a function of a scope and a name; it never sees the proxy itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteScope {
+    revs: ViewRevs,
+    namespace: Str,
+    pub(super) features: Features,
+    pub(super) role: Role,
+}
+
+/// What depends on the kind of proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Sidecar {
+        /// DNS domain of the callers behind the proxy: they may leave its labels out.
+        domain: Str,
+        /// Those of the `sourceLabels` in use that the workload satisfies, sorted. Workloads that satisfy the same
+        /// ones share their routes, whatever other labels they have.
+        source_selectors: Vec<Labels>,
+    },
+    Router {
+        /// The Gateways that the proxy executes, oldest first.
+        gateways: Arc<[Versioned<Gateway>]>,
+    },
+}
+
+// === impl RouteScope ===
+
+impl RouteScope {
+    /// The scope of a proxy.
+    pub fn new(view: &ScopedView, proxy: &Proxy, workload: &Workload, features: &Features) -> Self {
+        let role = match proxy.proxy_type {
+            ProxyType::Sidecar => {
+                let selectors = view.source_selectors().iter();
+                let satisfied = selectors.filter(|selector| selector.is_subset_of(&workload.labels));
+                Role::Sidecar {
+                    domain: proxy.domain.clone(),
+                    source_selectors: satisfied.cloned().collect(),
+                }
+            }
+            ProxyType::Router => Role::Router {
+                gateways: view.gateways(&workload.labels).cloned().collect(),
+            },
+        };
+        Self {
+            revs: view.revs(),
+            namespace: view.namespace().clone(),
+            features: *features,
+            role,
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Which virtual hosts a sidecar gets (P13.2).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write;
+
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
+use mesh_config::{ConfigKey, Host, Labels, Str, Timestamp};
+use pilot_model::{MESH_GATEWAY, Rev, ScopedView, Service, Versioned, VirtualService, Warning, WarningKind};
+
+use super::domains::{self, Domains, HostDomains, canonical, short_forms};
+use super::hash_policy::HashPolicy;
+use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
+use super::rules::{self, Place};
+use crate::name::PASSTHROUGH_CLUSTER;
+use crate::{Features, service};
+
+/// The route configuration of the listener that applications use as an HTTP proxy: it serves all ports.
+const HTTP_PROXY: &str = "http_proxy";
+/// The port that callers do not write.
+const HTTP_PORT: u16 = 80;
+
+/// The virtual hosts of one route configuration: of all HTTP services on the port that is its name.
+pub(super) fn plan(
+    view: &ScopedView,
+    domain: &str,
+    source_selectors: &[Labels],
+    features: Features,
+    name: &str,
+    warnings: &mut Vec<Warning>,
+) -> Vec<VirtualHostKey> {
+    let mut planner = Planner {
+        view,
+        domain,
+        source_selectors,
+        rules: HashMap::new(),
+        warnings,
+    };
+    let mut virtual_hosts = Vec::new();
+    let mut has_any = false;
+    if name == HTTP_PROXY {
+        let mut ports: Vec<u16> = view
+            .http_ports()
+            .chain(view.serviceless_hosts().keys().copied())
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        for port in ports {
+            has_any |= planner.port(port, port != HTTP_PORT, &mut virtual_hosts);
+        }
+    } else if let Ok(port @ 1..) = name.parse() {
+        has_any = planner.port(port, false, &mut virtual_hosts);
+    } else {
+        return virtual_hosts;
+    }
+    if features.fallthrough_route && !has_any {
+        virtual_hosts.push(fallthrough(view.mesh()));
+    }
+    virtual_hosts
+}
+
+/// What becomes of requests to unknown hosts on a known port (`R-OB-2`).
+fn fallthrough(mesh: &MeshConfig) -> VirtualHostKey {
+    let mode = mesh
+        .outbound_traffic_policy
+        .as_ref()
+        .map_or(Mode::AllowAny, |policy| policy.mode());
+    let (name, routes) = match mode {
+        Mode::AllowAny => ("allow_any", Routes::Cluster(PASSTHROUGH_CLUSTER.into())),
+        Mode::RegistryOnly => ("block_all", Routes::Status(502)),
+    };
+    VirtualHostKey::new(VirtualHostInput {
+        name: name.into(),
+        domains: Domains::Any,
+        require_tls: false,
+        routes,
+    })
+}
+
+struct Planner<'a> {
+    view: &'a ScopedView,
+    /// DNS domain of the callers.
+    domain: &'a str,
+    source_selectors: &'a [Labels],
+    /// The rules of VirtualServices at a port: one with a wildcard host applies to many services.
+    rules: HashMap<(Rev, u16), Option<Shared<RuleSet>>>,
+    warnings: &'a mut Vec<Warning>,
+}
+
+/// A virtual host whose domains are not settled yet.
+struct Draft<'a> {
+    host: &'a Host,
+    owner: Owner<'a>,
+    domains: HostDomains,
+    routes: Routes,
+}
+
+/// Because of whom there is a virtual host.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Service(&'a Service),
+    VirtualService(&'a VirtualService),
+}
+
+// === impl Planner ===
+
+impl<'a> Planner<'a> {
+    /// The virtual hosts of one port; whether one of them takes every name.
+    fn port(&mut self, port: u16, port_only: bool, virtual_hosts: &mut Vec<VirtualHostKey>) -> bool {
+        let mut drafts = self.services(port, port_only);
+        self.serviceless_hosts(port, port_only, &mut drafts);
+        self.settle_domains(&mut drafts);
+
+        let has_any = drafts.iter().any(|draft| draft.host.as_str() == "*");
+        let mut name = String::new();
+        virtual_hosts.extend(drafts.into_iter().map(|draft| {
+            name.clear();
+            // Writing to a string cannot fail.
+            let _ = write!(name, "{}:{port}", draft.host);
+            VirtualHostKey::new(VirtualHostInput {
+                name: name.as_str().into(),
+                domains: Domains::Host(draft.domains),
+                require_tls: false,
+                routes: draft.routes,
+            })
+        }));
+        has_any
+    }
+
+    /// One draft for each host that some service has on the port.
+    fn services(&mut self, port: u16, port_only: bool) -> Vec<Draft<'a>> {
+        let view = self.view;
+        let mut drafts: Vec<Draft<'a>> = Vec::new();
+        let mut services = view.http_services(port).peekable();
+        while let Some(first) = services.next() {
+            let host = &first.id.host;
+            let mut winner = first;
+            let mut addresses: Vec<_> = first.address.ip().into_iter().collect();
+            // A host can have several services: a private one wins over public ones, then the oldest. Those that one
+            // ServiceEntry makes are one service with several addresses.
+            while let Some(other) = services.next_if(|other| other.id.host == *host) {
+                let is_same =
+                    (&other.id.namespace, &other.id.name) == (&winner.id.namespace, &winner.id.name);
+                if is_same {
+                    addresses.extend(other.address.ip());
+                } else if other.export_to > winner.export_to {
+                    winner = other;
+                    addresses = other.address.ip().into_iter().collect();
+                }
+            }
+            if !domains::is_valid(host) {
+                let reason = format!("host {host:?} cannot stand in a request, it is left out");
+                self.warnings.push(Warning {
+                    object: Owner::Service(winner).object(),
+                    kind: WarningKind::Unsupported,
+                    reason,
+                });
+                continue;
+            }
+            let routes = self.rules_of(host, port).unwrap_or_else(|| Routes::Service {
+                cluster: format!("outbound|{port}||{host}").into(),
+                hash_policy: view
+                    .rules(winner)
+                    .and_then(|rules| HashPolicy::of(rules, "", port)),
+            });
+            addresses.dedup();
+            let domains = self.domains(host, port, port_only, addresses);
+            drafts.push(Draft {
+                host,
+                owner: Owner::Service(winner),
+                domains,
+                routes,
+            });
+        }
+        drafts
+    }
+
+    /// Drafts for hosts that only VirtualServices know.
+    fn serviceless_hosts(&mut self, port: u16, port_only: bool, drafts: &mut Vec<Draft<'a>>) {
+        let view = self.view;
+        for (host, objects) in view.serviceless_hosts().get(&port).into_iter().flatten() {
+            let objects: Vec<_> = objects.iter().collect();
+            let Some((object, rules)) = self.first_with_rules(host, port, &objects) else {
+                continue;
+            };
+            if !domains::is_valid(host) {
+                let reason = format!("host {host:?} cannot stand in a request, it is left out");
+                self.warnings.push(Warning {
+                    object: object.key.clone(),
+                    kind: WarningKind::Unsupported,
+                    reason,
+                });
+                continue;
+            }
+            // Only services have short forms.
+            let domains = HostDomains {
+                shared_labels: 0,
+                ..self.domains(host, port, port_only, Vec::new())
+            };
+            let owner = Owner::VirtualService(object);
+            drafts.push(Draft {
+                host,
+                owner,
+                domains,
+                routes: Routes::Rules(vec![rules]),
+            });
+        }
+    }
+
+    fn domains(
+        &self,
+        host: &Host,
+        port: u16,
+        port_only: bool,
+        addresses: Vec<std::net::IpAddr>,
+    ) -> HostDomains {
+        HostDomains {
+            host: host.clone(),
+            port,
+            shared_labels: domains::shared_labels(host, self.domain),
+            addresses,
+            port_only,
+            taken: Vec::new(),
+        }
+    }
+
+    fn rules_of(&mut self, host: &Host, port: u16) -> Option<Routes> {
+        let objects = self.view.mesh_http_rules(host);
+        if objects.is_empty() {
+            return None;
+        }
+        self.first_with_rules(host, port, &objects)
+            .map(|(_, rules)| Routes::Rules(vec![rules]))
+    }
+
+    /// The first VirtualService that has rules for these callers (`R-VS-10`).
+    fn first_with_rules(
+        &mut self,
+        host: &Host,
+        port: u16,
+        objects: &[&'a Versioned<VirtualService>],
+    ) -> Option<(&'a VirtualService, Shared<RuleSet>)> {
+        let mut found: Option<(&'a VirtualService, Shared<RuleSet>)> = None;
+        for object in objects {
+            if let Some((winner, _)) = &found {
+                // One that names the host was certainly meant to apply; a wildcard may be meant for the others.
+                if object.hosts.contains(host) {
+                    let reason = format!(
+                        "host {host} is routed by {} already, these rules are ignored",
+                        winner.key
+                    );
+                    let object = object.key.clone();
+                    self.warnings.push(Warning {
+                        object,
+                        kind: WarningKind::DuplicateDomain,
+                        reason,
+                    });
+                }
+                continue;
+            }
+            if let Some(rules) = self.rule_set(object, port) {
+                found = Some((object, rules));
+            }
+        }
+        found
+    }
+
+    fn rule_set(&mut self, object: &Versioned<VirtualService>, port: u16) -> Option<Shared<RuleSet>> {
+        let Self {
+            view,
+            source_selectors,
+            rules,
+            warnings,
+            ..
+        } = self;
+        rules
+            .entry((object.rev(), port))
+            .or_insert_with(|| {
+                let place = Place {
+                    gateway: MESH_GATEWAY,
+                    port,
+                    source_selectors,
+                };
+                rules::select(view, object, place, warnings)
+            })
+            .clone()
+    }
+
+    /// Sees to it that no domain stands in two virtual hosts: Envoy would reject all of them.
+    ///
+    /// Full names go before short forms, then the older object wins (`R-N-12`).
+    fn settle_domains(&mut self, drafts: &mut Vec<Draft<'a>>) {
+        let mut names: HashMap<Cow<'a, str>, usize> = HashMap::with_capacity(6 * drafts.len());
+        let mut position = 0;
+        drafts.retain(|draft| match names.entry(canonical(draft.host.as_str())) {
+            Entry::Vacant(entry) => {
+                entry.insert(position);
+                position += 1;
+                true
+            }
+            Entry::Occupied(_) => {
+                // Hosts are unique, so this one differs only in case.
+                self.warnings.push(duplicate(draft.owner, draft.host.as_str()));
+                false
+            }
+        });
+
+        let mut lost: Vec<(usize, Cow<'a, str>)> = Vec::new();
+        let mut addresses = HashMap::with_capacity(drafts.len());
+        let mut lost_addresses = Vec::new();
+        for (position, draft) in drafts.iter().enumerate() {
+            for name in short_forms(draft.host.as_str(), draft.domains.shared_labels) {
+                match names.entry(canonical(name)) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(position);
+                    }
+                    Entry::Occupied(mut entry) => {
+                        let other = *entry.get();
+                        let is_full = *canonical(drafts[other].host.as_str()) == **entry.key();
+                        if is_full || drafts[other].owner.age() <= draft.owner.age() {
+                            lost.push((position, entry.key().clone()));
+                        } else {
+                            lost.push((other, entry.key().clone()));
+                            entry.insert(position);
+                        }
+                    }
+                }
+            }
+            for &address in &draft.domains.addresses {
+                // A host may be an address as well.
+                if names.contains_key(address.to_string().as_str()) {
+                    lost_addresses.push((position, address));
+                    continue;
+                }
+                match addresses.entry(address) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(position);
+                    }
+                    Entry::Occupied(mut entry) => {
+                        let other: usize = *entry.get();
+                        if other == position || drafts[other].owner.age() <= draft.owner.age() {
+                            lost_addresses.push((position, address));
+                        } else {
+                            lost_addresses.push((other, address));
+                            entry.insert(position);
+                        }
+                    }
+                }
+            }
+        }
+        for (position, name) in lost {
+            self.warnings.push(duplicate(drafts[position].owner, &name));
+            drafts[position].domains.taken.push(name.as_ref().into());
+        }
+        for (position, address) in lost_addresses {
+            self.warnings
+                .push(duplicate(drafts[position].owner, &address.to_string()));
+            drafts[position]
+                .domains
+                .addresses
+                .retain(|known| *known != address);
+        }
+    }
+}
+
+fn duplicate(owner: Owner<'_>, name: &str) -> Warning {
+    let reason = format!("domain {name} belongs to another host already, it is left out here");
+    Warning {
+        object: owner.object(),
+        kind: WarningKind::DuplicateDomain,
+        reason,
+    }
+}
+
+// === impl Owner ===
+
+impl Owner<'_> {
+    fn object(self) -> ConfigKey {
+        match self {
+            Self::Service(service) => service::object(service),
+            Self::VirtualService(object) => object.key.clone(),
+        }
+    }
+
+    fn age(&self) -> (Timestamp, &Str, &Str) {
+        match self {
+            Self::Service(service) => (service.created, &service.id.namespace, &service.id.name),
+            Self::VirtualService(object) => (object.created, &object.key.namespace, &object.key.name),
+        }
+    }
+}
