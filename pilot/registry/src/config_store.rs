@@ -81,7 +81,10 @@ mod tests {
             created: Timestamp::default(),
             version: version.into(),
         };
-        Config { meta, body: Any::default() }
+        Config {
+            meta,
+            body: Any::default(),
+        }
     }
 
     fn told(events: Vec<ConfigEvent>) -> Vec<String> {
@@ -97,9 +100,18 @@ mod tests {
     #[test]
     fn a_full_state_becomes_the_events_that_lead_to_it() {
         let mut store = ConfigStore::default();
-        assert_eq!(told(store.replace(0, Kind::Gateway, vec![config("a", "1"), config("b", "1")])), ["a=1", "b=1"]);
-        assert_eq!(told(store.replace(0, Kind::Gateway, vec![config("a", "1"), config("b", "2")])), ["b=2"]);
-        assert_eq!(told(store.replace(0, Kind::Gateway, vec![config("b", "2"), config("c", "1")])), ["-a", "c=1"]);
+        assert_eq!(
+            told(store.replace(0, Kind::Gateway, vec![config("a", "1"), config("b", "1")])),
+            ["a=1", "b=1"]
+        );
+        assert_eq!(
+            told(store.replace(0, Kind::Gateway, vec![config("a", "1"), config("b", "2")])),
+            ["b=2"]
+        );
+        assert_eq!(
+            told(store.replace(0, Kind::Gateway, vec![config("b", "2"), config("c", "1")])),
+            ["-a", "c=1"]
+        );
         assert!(store.replace(0, Kind::VirtualService, Vec::new()).is_empty());
     }
 
@@ -107,8 +119,15 @@ mod tests {
     fn p5_6_the_first_source_that_has_an_object_wins() {
         let mut store = ConfigStore::default();
         store.replace(1, Kind::Gateway, vec![config("a", "second")]);
-        assert_eq!(told(store.replace(0, Kind::Gateway, vec![config("a", "first")])), ["a=first"]);
-        assert!(store.replace(1, Kind::Gateway, vec![config("a", "third")]).is_empty());
+        assert_eq!(
+            told(store.replace(0, Kind::Gateway, vec![config("a", "first")])),
+            ["a=first"]
+        );
+        assert!(
+            store
+                .replace(1, Kind::Gateway, vec![config("a", "third")])
+                .is_empty()
+        );
         assert_eq!(told(store.replace(0, Kind::Gateway, Vec::new())), ["a=third"]);
         assert_eq!(told(store.replace(1, Kind::Gateway, Vec::new())), ["-a"]);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigKey, Kind};
@@ -11,20 +11,11 @@ use pilot_model::{Builder, Change, Published};
 use tokio::sync::mpsc;
 
 use crate::config_store::ConfigStore;
+use crate::debounce::Debounce;
 use crate::registries::Registries;
 
 /// How many states of collections wait at most: each source has one under way.
 const QUEUE: usize = 64;
-
-/// When to publish. A pure value, so that the controller does not care how the rule works.
-pub trait Pause: Send + 'static {
-    /// Notes a change.
-    fn on_change(&mut self, now: Duration);
-    /// When to publish; `None` when nothing changed.
-    fn deadline(&self) -> Option<Duration>;
-    /// Ends the cycle if it is time to publish.
-    fn take(&mut self, now: Duration) -> bool;
-}
 
 /// What the controller hands out when it publishes.
 #[derive(Clone, Debug)]
@@ -41,7 +32,11 @@ pub struct Publication {
 #[derive(Debug)]
 enum Input {
     /// The new state of a collection.
-    State { source: usize, kind: Kind, objects: Vec<Config> },
+    State {
+        source: usize,
+        kind: Kind,
+        objects: Vec<Config>,
+    },
     /// New mesh-wide configuration.
     Mesh(Box<MeshConfig>),
 }
@@ -54,12 +49,12 @@ pub struct Controller {
 
 /// The controller itself, to be run as a task.
 #[derive(Debug)]
-pub struct ControllerTask<P> {
+pub struct ControllerTask {
     inputs: mpsc::Receiver<Input>,
     builder: Builder,
     store: ConfigStore,
     registries: Registries,
-    pause: P,
+    debounce: Debounce,
     started: Instant,
     /// Collections that no source has delivered yet, by source.
     missing: BTreeSet<(usize, Kind)>,
@@ -76,21 +71,23 @@ pub struct SourceInput {
 
 impl Controller {
     /// A controller of `sources` sources, each of which delivers `kinds`. Nothing is published before all were received.
-    pub fn new<P: Pause>(
+    pub fn new(
         builder: Builder,
         registries: Registries,
-        pause: P,
+        debounce: Debounce,
         sources: usize,
         kinds: &[Kind],
-    ) -> (Self, ControllerTask<P>) {
+    ) -> (Self, ControllerTask) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let missing = (0..sources).flat_map(|source| kinds.iter().map(move |&kind| (source, kind))).collect();
+        let missing = (0..sources)
+            .flat_map(|source| kinds.iter().map(move |&kind| (source, kind)))
+            .collect();
         let task = ControllerTask {
             inputs: receiver,
             builder,
             store: ConfigStore::default(),
             registries,
-            pause,
+            debounce,
             started: Instant::now(),
             missing,
         };
@@ -99,7 +96,10 @@ impl Controller {
 
     /// The input of a source. Sources are numbered from 0; where two have the same object, the lower number wins.
     pub fn source(&self, source: usize) -> SourceInput {
-        SourceInput { controller: self.clone(), source }
+        SourceInput {
+            controller: self.clone(),
+            source,
+        }
     }
 
     /// Takes over mesh-wide configuration.
@@ -111,22 +111,34 @@ impl Controller {
 
 impl Apply for SourceInput {
     async fn apply(&mut self, change: McpChange) -> Result<(), ApplyError> {
-        let input = Input::State { source: self.source, kind: change.kind, objects: change.resources };
-        self.controller.inputs.send(input).await.map_err(|_| ApplyError::Closed)
+        let input = Input::State {
+            source: self.source,
+            kind: change.kind,
+            objects: change.resources,
+        };
+        self.controller
+            .inputs
+            .send(input)
+            .await
+            .map_err(|_| ApplyError::Closed)
     }
 }
 
 // === impl ControllerTask ===
 
-impl<P: Pause> ControllerTask<P> {
+impl ControllerTask {
     /// Runs until all senders are gone. `publish` is called with each publication, from this task.
     pub async fn run(mut self, mut publish: impl FnMut(Publication) + Send) {
         if self.missing.is_empty() {
-            self.pause.on_change(self.started.elapsed());
+            self.debounce.on_change(self.started.elapsed());
         }
         loop {
             // Before every collection was received, a publication would take configuration away from proxies.
-            let deadline = if self.missing.is_empty() { self.pause.deadline() } else { None };
+            let deadline = if self.missing.is_empty() {
+                self.debounce.deadline()
+            } else {
+                None
+            };
             let wait = deadline.map(|deadline| deadline.saturating_sub(self.started.elapsed()));
             tokio::select! {
                 input = self.inputs.recv() => match input {
@@ -134,7 +146,7 @@ impl<P: Pause> ControllerTask<P> {
                     None => return,
                 },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
-                    if self.pause.take(self.started.elapsed()) {
+                    if self.debounce.take(self.started.elapsed()) {
                         publish(self.publication());
                     }
                 }
@@ -145,10 +157,14 @@ impl<P: Pause> ControllerTask<P> {
     fn take(&mut self, input: Input) {
         match input {
             Input::Mesh(mesh) => self.builder.apply(Change::Mesh(mesh)),
-            Input::State { source, kind, objects } => {
+            Input::State {
+                source,
+                kind,
+                objects,
+            } => {
                 if self.missing.remove(&(source, kind)) && self.missing.is_empty() {
                     tracing::info!("every collection was received");
-                    self.pause.on_change(self.started.elapsed());
+                    self.debounce.on_change(self.started.elapsed());
                 }
                 for event in self.store.replace(source, kind, objects) {
                     for change in self.registries.apply(&event) {
@@ -158,7 +174,7 @@ impl<P: Pause> ControllerTask<P> {
             }
         }
         if self.builder.has_changes() {
-            self.pause.on_change(self.started.elapsed());
+            self.debounce.on_change(self.started.elapsed());
         }
     }
 

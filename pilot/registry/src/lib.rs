@@ -1,7 +1,7 @@
 //! Where services and configuration come from.
 //!
 //! ```text
-//! source ─mesh_mcp::Sink─> ConfigStore ─ConfigEvent─> Registries ─pilot_model::Change─> Builder ─(pause)─> Publication
+//! source ─mesh_mcp::Sink─> ConfigStore ─ConfigEvent─> Registries ─pilot_model::Change─> Builder ─(debounce)─> Publication
 //! ```
 //!
 //! The converters ([`kube`], [`service_entry`]) and the store are pure: they turn foreign objects into
@@ -9,10 +9,12 @@
 
 mod config_store;
 mod controller;
+mod debounce;
 pub mod kube;
 mod registries;
 pub mod service_entry;
 
 pub use config_store::{ConfigEvent, ConfigStore};
-pub use controller::{Controller, ControllerTask, Pause, Publication, SourceInput};
+pub use controller::{Controller, ControllerTask, Publication, SourceInput};
+pub use debounce::Debounce;
 pub use registries::{KINDS, Registries};

@@ -93,7 +93,10 @@ impl Registries {
             }
             Kind::DestinationRule => {
                 let spec = config.decode::<v1alpha3::DestinationRule>().map_err(failed)?;
-                vec![Change::Config(meta(), ConfigSpec::DestinationRule(Box::new(spec)))]
+                vec![Change::Config(
+                    meta(),
+                    ConfigSpec::DestinationRule(Box::new(spec)),
+                )]
             }
             Kind::Gateway => {
                 let spec = config.decode::<v1alpha3::Gateway>().map_err(failed)?;
@@ -109,7 +112,9 @@ impl Registries {
 
     fn gone(&mut self, meta: &Meta) -> Vec<Change> {
         match meta.key.kind {
-            Kind::VirtualService | Kind::DestinationRule | Kind::Gateway => vec![Change::ConfigGone(meta.key.clone())],
+            Kind::VirtualService | Kind::DestinationRule | Kind::Gateway => {
+                vec![Change::ConfigGone(meta.key.clone())]
+            }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),
             _ => self.kube.remove(meta),
         }

@@ -8,8 +8,8 @@ use mesh_api::istio::networking::v1alpha3::ServiceEntry;
 use mesh_api::istio::networking::v1alpha3::service_entry::{self, Location};
 use mesh_config::{ConfigKey, Host, Labels, Meta, Port, Protocol, Str};
 use pilot_model::{
-    Change, Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId, ServiceInstance,
-    Visibility, Workload,
+    Change, Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId,
+    ServiceInstance, Visibility, Workload,
 };
 
 /// The name of the registry that holds what ServiceEntries define.
@@ -41,7 +41,10 @@ struct Converted {
 impl ServiceEntryRegistry {
     /// An empty registry.
     pub fn new(default_export_to: Visibility) -> Self {
-        Self { default_export_to, ..Self::default() }
+        Self {
+            default_export_to,
+            ..Self::default()
+        }
     }
 
     /// Takes over an entry that appeared or changed.
@@ -75,7 +78,11 @@ impl ServiceEntryRegistry {
         for host in hosts {
             if old.endpoints.get(host) != new.endpoints.get(host) {
                 let endpoints = new.endpoints.get(host).cloned();
-                changes.push(Change::Endpoints { registry: shard.clone(), host: host.clone(), endpoints });
+                changes.push(Change::Endpoints {
+                    registry: shard.clone(),
+                    host: host.clone(),
+                    endpoints,
+                });
             }
         }
 
@@ -87,7 +94,12 @@ impl ServiceEntryRegistry {
         for ip in new.workloads.keys() {
             self.claims.entry(*ip).or_default().insert(key.clone());
         }
-        let addresses: BTreeSet<IpAddr> = old.workloads.keys().chain(new.workloads.keys()).copied().collect();
+        let addresses: BTreeSet<IpAddr> = old
+            .workloads
+            .keys()
+            .chain(new.workloads.keys())
+            .copied()
+            .collect();
         self.entries.insert(key.clone(), new);
         for ip in addresses {
             changes.push(Change::Workload(ip, self.workload(ip).map(Box::new)));
@@ -99,9 +111,13 @@ impl ServiceEntryRegistry {
     /// What is behind an address: the instances of all entries that name it.
     fn workload(&self, ip: IpAddr) -> Option<Workload> {
         let claims = self.claims.get(&ip)?;
-        let mut parts = claims.iter().filter_map(|key| self.entries.get(key)?.workloads.get(&ip));
+        let mut parts = claims
+            .iter()
+            .filter_map(|key| self.entries.get(key)?.workloads.get(&ip));
         let mut workload = parts.next()?.clone();
-        workload.instances.extend(parts.flat_map(|part| part.instances.iter().cloned()));
+        workload
+            .instances
+            .extend(parts.flat_map(|part| part.instances.iter().cloned()));
         workload.instances.sort();
         workload.instances.dedup();
         Some(workload)
@@ -135,10 +151,18 @@ fn convert(meta: &Meta, entry: &ServiceEntry, default_export_to: Visibility) -> 
                 ports: ports.clone(),
                 resolution,
                 // Names to resolve are part of the cluster; addresses are served apart and change on their own.
-                endpoints: if resolution == Resolution::Dns { endpoints.clone() } else { Vec::new() },
+                endpoints: if resolution == Resolution::Dns {
+                    endpoints.clone()
+                } else {
+                    Vec::new()
+                },
                 mesh_external,
                 export_to: Visibility::from_export_to(&entry.export_to, default_export_to),
-                service_accounts: entry.subject_alt_names.iter().map(|name| name.as_str().into()).collect(),
+                service_accounts: entry
+                    .subject_alt_names
+                    .iter()
+                    .map(|name| name.as_str().into())
+                    .collect(),
                 labels: Labels::from(&meta.labels),
                 created: meta.created,
             };
@@ -177,20 +201,38 @@ fn addresses(entry: &ServiceEntry) -> Vec<ServiceAddress> {
         })
     };
     let addresses: Vec<_> = entry.addresses.iter().filter_map(parse).collect();
-    if addresses.is_empty() { vec![ServiceAddress::Unspecified] } else { addresses }
+    if addresses.is_empty() {
+        vec![ServiceAddress::Unspecified]
+    } else {
+        addresses
+    }
 }
 
 fn endpoints(entry: &ServiceEntry, host: &Host, ports: &[Port]) -> Vec<Endpoint> {
-    if entry.endpoints.is_empty() && entry.resolution() == service_entry::Resolution::Dns && !host.is_wildcard() {
+    if entry.endpoints.is_empty()
+        && entry.resolution() == service_entry::Resolution::Dns
+        && !host.is_wildcard()
+    {
         // The host itself is what the proxy resolves.
-        let itself = service_entry::Endpoint { address: host.as_str().to_owned(), ..Default::default() };
+        let itself = service_entry::Endpoint {
+            address: host.as_str().to_owned(),
+            ..Default::default()
+        };
         return ports.iter().map(|port| endpoint(&itself, port)).collect();
     }
-    entry.endpoints.iter().flat_map(|one| ports.iter().map(move |port| endpoint(one, port))).collect()
+    entry
+        .endpoints
+        .iter()
+        .flat_map(|one| ports.iter().map(move |port| endpoint(one, port)))
+        .collect()
 }
 
 fn endpoint(endpoint: &service_entry::Endpoint, port: &Port) -> Endpoint {
-    let number = endpoint.ports.get(&*port.name).and_then(|number| u16::try_from(*number).ok()).unwrap_or(port.number);
+    let number = endpoint
+        .ports
+        .get(&*port.name)
+        .and_then(|number| u16::try_from(*number).ok())
+        .unwrap_or(port.number);
     let address = if let Some(path) = endpoint.address.strip_prefix("unix://") {
         EndpointAddress::Unix(path.into())
     } else if let Ok(ip) = endpoint.address.parse() {
@@ -205,7 +247,11 @@ fn endpoint(endpoint: &service_entry::Endpoint, port: &Port) -> Endpoint {
         uid: Str::default(),
         service_account: Str::default(),
         network: endpoint.network.as_str().into(),
-        locality: if endpoint.locality.is_empty() { Locality::default() } else { Locality::parse(&endpoint.locality) },
+        locality: if endpoint.locality.is_empty() {
+            Locality::default()
+        } else {
+            Locality::parse(&endpoint.locality)
+        },
         weight: endpoint.weight.max(1),
     }
 }

@@ -23,7 +23,10 @@ pub(crate) struct Cache<K> {
 
 impl<K: Clone + Eq + Hash> Cache<K> {
     pub(crate) fn new() -> Self {
-        Self { memo: Memo::new(), last_good: Mutex::default() }
+        Self {
+            memo: Memo::new(),
+            last_good: Mutex::default(),
+        }
     }
 
     /// The resource of `key`, built if nobody has asked for it yet.
@@ -40,7 +43,8 @@ impl<K: Clone + Eq + Hash> Cache<K> {
         self.memo.get_or_compute(key, generation, || {
             match catch_unwind(AssertUnwindSafe(|| Arc::new(build(key)))) {
                 Ok(encoded) => {
-                    self.last_good().insert(encoded.name.clone(), Arc::clone(&encoded));
+                    self.last_good()
+                        .insert(encoded.name.clone(), Arc::clone(&encoded));
                     Some(encoded)
                 }
                 Err(_) => {
@@ -54,9 +58,11 @@ impl<K: Clone + Eq + Hash> Cache<K> {
     /// Drops what was not asked for during the last two generations and is in no set that a stream still holds.
     pub(crate) fn sweep(&self, generation: u64) {
         // Ourselves and `last_good` are two; anybody else is a live set.
-        let is_live = |encoded: &Option<Arc<Encoded>>| encoded.as_ref().is_some_and(|e| Arc::strong_count(e) > 2);
+        let is_live =
+            |encoded: &Option<Arc<Encoded>>| encoded.as_ref().is_some_and(|e| Arc::strong_count(e) > 2);
         self.memo.sweep(generation, is_live);
-        self.last_good().retain(|_, encoded| Arc::strong_count(encoded) > 1);
+        self.last_good()
+            .retain(|_, encoded| Arc::strong_count(encoded) > 1);
     }
 
     /// How many resources are held.
@@ -81,12 +87,19 @@ mod tests {
         Encoded::new(name.into(), Bytes::new(), false, Vec::new())
     }
 
-    fn get(cache: &Cache<&'static str>, key: &'static str, generation: u64, builds: &AtomicUsize) -> Arc<Encoded> {
+    fn get(
+        cache: &Cache<&'static str>,
+        key: &'static str,
+        generation: u64,
+        builds: &AtomicUsize,
+    ) -> Arc<Encoded> {
         let build = |key: &&str| {
             builds.fetch_add(1, Ordering::Relaxed);
             encoded(key)
         };
-        cache.get(&key, key, generation, build, |_| ()).expect("builds do not panic")
+        cache
+            .get(&key, key, generation, build, |_| ())
+            .expect("builds do not panic")
     }
 
     #[test]
@@ -121,12 +134,16 @@ mod tests {
     #[test]
     fn a_build_that_panics_keeps_the_last_good_resource_of_its_name() {
         let cache = Cache::new();
-        let good = cache.get(&1, "listener", 1, |_| encoded("listener"), |_| ()).expect("built");
+        let good = cache
+            .get(&1, "listener", 1, |_| encoded("listener"), |_| ())
+            .expect("built");
         let panics = AtomicUsize::new(0);
         let count = |_: &str| {
             panics.fetch_add(1, Ordering::Relaxed);
         };
-        let kept = cache.get(&2, "listener", 2, |_| panic!("a bug"), count).expect("kept");
+        let kept = cache
+            .get(&2, "listener", 2, |_| panic!("a bug"), count)
+            .expect("kept");
         assert!(Arc::ptr_eq(&good, &kept));
         assert_eq!(panics.load(Ordering::Relaxed), 1);
         assert!(cache.get(&3, "other", 2, |_| panic!("a bug"), count).is_none());

@@ -83,7 +83,11 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    pub(crate) async fn run(mut self, requests: Streaming<W::Request>, current: watch::Receiver<Option<Current>>) {
+    pub(crate) async fn run(
+        mut self,
+        requests: Streaming<W::Request>,
+        current: watch::Receiver<Option<Current>>,
+    ) {
         let end = self.serve(requests, current).await;
         if let Some(proxy) = &self.proxy {
             self.shared.clients.remove(self.id);
@@ -106,7 +110,10 @@ impl<W: Wire> Connection<W> {
         let mut resends = 0;
         loop {
             let patience = self.shared.options.settle_timeout;
-            let is_waiting = self.state.as_ref().is_some_and(StreamState::is_waiting_for_clusters);
+            let is_waiting = self
+                .state
+                .as_ref()
+                .is_some_and(StreamState::is_waiting_for_clusters);
             tokio::select! {
                 () = drain.signaled() => return Err(End::Closed),
                 () = self.sender.closed() => return Err(End::Closed),
@@ -141,7 +148,11 @@ impl<W: Wire> Connection<W> {
             self.identify(&node.unwrap_or_default())?;
         }
         let Some(xds_type) = XdsType::from_type_url(&type_url) else {
-            tracing::warn!(connection = self.id, type_url, "request for a type that is not served");
+            tracing::warn!(
+                connection = self.id,
+                type_url,
+                "request for a type that is not served"
+            );
             return Ok(());
         };
         let (Some(state), Some(proxy)) = (&mut self.state, &self.proxy) else {
@@ -163,13 +174,17 @@ impl<W: Wire> Connection<W> {
         if state.is_settled()
             && let Some(since) = self.converging_since.take()
         {
-            self.shared.metrics.convergence_time.observe(since.elapsed().as_secs_f64());
+            self.shared
+                .metrics
+                .convergence_time
+                .observe(since.elapsed().as_secs_f64());
         }
         Ok(())
     }
 
     fn identify(&mut self, node: &Node) -> Result<(), End> {
-        let proxy = Proxy::from_node(node).map_err(|error| End::Refused(Status::invalid_argument(error.to_string())))?;
+        let proxy = Proxy::from_node(node)
+            .map_err(|error| End::Refused(Status::invalid_argument(error.to_string())))?;
         let proxy = Arc::new(proxy);
         tracing::info!(proxy = %proxy.node_id, peer = %self.peer, connection = self.id, "proxy connected");
         let status = ClientStatus {
@@ -205,7 +220,9 @@ impl<W: Wire> Connection<W> {
         let context = ProxyContext::new(Arc::clone(proxy), current.published);
         if proxy.proxy_type == ProxyType::Router && context.workload.instances.is_empty() {
             // It would get no listeners and look healthy; it asks again until its Service exists (P8.5).
-            return Err(End::Refused(Status::unavailable("gateway has no associated service instances")));
+            return Err(End::Refused(Status::unavailable(
+                "gateway has no associated service instances",
+            )));
         }
         self.context = Some(context);
         self.converging_since = Some(current.at);
@@ -219,21 +236,37 @@ impl<W: Wire> Connection<W> {
         while let Some(outgoing) = self.next(&context).await? {
             let xds_type = outgoing.xds_type;
             let (resources, nonce) = (outgoing.resources.len(), outgoing.nonce.clone());
-            let control_plane = ControlPlane { identifier: self.shared.options.identifier.clone() };
+            let control_plane = ControlPlane {
+                identifier: self.shared.options.identifier.clone(),
+            };
             if let Some(state) = &self.state {
                 // Before sending, as the answer may be faster than we are (P8.7).
                 self.shared.clients.update(self.id, state);
             }
             let response = W::response(outgoing, control_plane);
-            match self.sender.send_timeout(Ok(response), self.shared.options.send_timeout).await {
+            match self
+                .sender
+                .send_timeout(Ok(response), self.shared.options.send_timeout)
+                .await
+            {
                 Ok(()) => {
-                    self.shared.metrics.pushes.with_label_values(&[xds_type.as_str()]).inc();
+                    self.shared
+                        .metrics
+                        .pushes
+                        .with_label_values(&[xds_type.as_str()])
+                        .inc();
                     tracing::debug!(proxy = %context.proxy.node_id, %xds_type, bytes = resources, nonce, "sent");
                 }
                 Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                     self.shared.metrics.write_timeout.inc();
-                    self.shared.metrics.push_errors.with_label_values(&[xds_type.as_str()]).inc();
-                    return Err(End::Refused(Status::deadline_exceeded("the proxy does not read its responses")));
+                    self.shared
+                        .metrics
+                        .push_errors
+                        .with_label_values(&[xds_type.as_str()])
+                        .inc();
+                    return Err(End::Refused(Status::deadline_exceeded(
+                        "the proxy does not read its responses",
+                    )));
                 }
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(End::Closed),
             }
@@ -255,7 +288,9 @@ impl<W: Wire> Connection<W> {
         let generated = tokio::task::spawn_blocking(move || {
             let version = context.published.generation.to_string();
             let outgoing = state.advance(&version, &mut |xds_type, names| {
-                shared.generator.generate(&context, xds_type, &shared.generator.names(names))
+                shared
+                    .generator
+                    .generate(&context, xds_type, &shared.generator.names(names))
             });
             (state, outgoing)
         });

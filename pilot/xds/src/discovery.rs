@@ -99,7 +99,9 @@ impl Discovery {
             spawner,
             connections: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Serves a new publication. Streams that are busy skip those in between.
@@ -107,16 +109,20 @@ impl Discovery {
         let generation = published.generation;
         self.shared.current.send_modify(|current| {
             let resends = current.as_ref().map_or(0, |current| current.resends);
-            *current = Some(Current { published, at: Instant::now(), resends });
+            *current = Some(Current {
+                published,
+                at: Instant::now(),
+                resends,
+            });
         });
         self.shared.generator.sweep(generation);
     }
 
     /// Sends everything to all proxies again, changed or not.
     pub fn resend_all(&self) {
-        self.shared.current.send_if_modified(|current| {
-            current.as_mut().map(|current| current.resends += 1).is_some()
-        });
+        self.shared
+            .current
+            .send_if_modified(|current| current.as_mut().map(|current| current.resends += 1).is_some());
     }
 
     /// The gRPC service.
@@ -126,7 +132,11 @@ impl Discovery {
 
     /// What is served; `None` before the first publication.
     pub fn published(&self) -> Option<Published> {
-        self.shared.current.borrow().as_ref().map(|current| current.published.clone())
+        self.shared
+            .current
+            .borrow()
+            .as_ref()
+            .map(|current| current.published.clone())
     }
 
     /// The connected proxies.
@@ -144,10 +154,16 @@ impl Discovery {
         let Some(published) = self.published() else {
             return Vec::new();
         };
-        let names = client.types.get(&xds_type).into_iter().flat_map(|status| status.resources());
+        let names = client
+            .types
+            .get(&xds_type)
+            .into_iter()
+            .flat_map(|status| status.resources());
         let names: BTreeSet<_> = names.map(|resource| resource.name.clone()).collect();
         let context = ProxyContext::new(Arc::clone(&client.proxy), published);
-        self.shared.generator.generate(&context, xds_type, &self.shared.generator.names(&names))
+        self.shared
+            .generator
+            .generate(&context, xds_type, &self.shared.generator.names(&names))
     }
 
     /// The findings about everything that is in use.
@@ -164,21 +180,28 @@ impl Discovery {
         &self,
         request: Request<Streaming<W::Request>>,
     ) -> Response<Pin<Box<dyn Stream<Item = Result<W::Response, Status>> + Send>>> {
-        let peer = request.remote_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        let peer = request
+            .remote_addr()
+            .map(|peer| peer.to_string())
+            .unwrap_or_default();
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         // One response under way, one being made: a client that does not read holds nothing else up.
         let (sender, receiver) = mpsc::channel(1);
         let connection = Connection::<W>::new(id, peer, Arc::clone(&self.shared), sender);
         let current = self.shared.current.subscribe();
-        self.shared.spawner.spawn("ads stream", connection.run(request.into_inner(), current));
+        self.shared
+            .spawner
+            .spawn("ads stream", connection.run(request.into_inner(), current));
         Response::new(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-    type DeltaAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+    type StreamAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+    type DeltaAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
     async fn stream_aggregated_resources(
         &self,

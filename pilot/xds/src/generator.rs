@@ -69,7 +69,11 @@ struct Identity<T>(Arc<T>);
 impl ProxyContext {
     /// The context of a proxy at a publication.
     pub fn new(proxy: Arc<Proxy>, published: Published) -> Self {
-        let workload = proxy.ips.iter().find_map(|ip| published.workloads.get(*ip)).cloned();
+        let workload = proxy
+            .ips
+            .iter()
+            .find_map(|ip| published.workloads.get(*ip))
+            .cloned();
         // A proxy that no registry knows yet is configured by what it says of itself.
         let workload = workload.unwrap_or_else(|| {
             Arc::new(Workload {
@@ -80,7 +84,12 @@ impl ProxyContext {
             })
         });
         let view = published.snapshot.view(&proxy.namespace);
-        Self { proxy, workload, view, published }
+        Self {
+            proxy,
+            workload,
+            view,
+            published,
+        }
     }
 
     fn generation(&self) -> u64 {
@@ -123,7 +132,12 @@ impl Generator {
     /// All resources of one type for a proxy: sets that it shares with others first, then its own.
     ///
     /// `names` are those that it subscribed to; clusters and listeners are sent whole and do not ask for them.
-    pub fn generate(&self, context: &ProxyContext, xds_type: XdsType, names: &Names) -> Vec<Arc<ResourceSet>> {
+    pub fn generate(
+        &self,
+        context: &ProxyContext,
+        xds_type: XdsType,
+        names: &Names,
+    ) -> Vec<Arc<ResourceSet>> {
         match xds_type {
             XdsType::Cluster => self.cluster_sets(context),
             XdsType::Endpoint => vec![self.endpoint_set(context, names)],
@@ -134,11 +148,15 @@ impl Generator {
 
     /// The findings of everything that is in use, sorted, each once.
     pub fn warnings(&self) -> BTreeSet<Warning> {
-        let sets = [&self.outbound_clusters.values(), &self.outbound_listeners.values(), &self.route_sets.values()]
-            .into_iter()
-            .flatten()
-            .flat_map(|set| set.warnings().cloned().collect::<Vec<_>>())
-            .collect();
+        let sets = [
+            &self.outbound_clusters.values(),
+            &self.outbound_listeners.values(),
+            &self.route_sets.values(),
+        ]
+        .into_iter()
+        .flatten()
+        .flat_map(|set| set.warnings().cloned().collect::<Vec<_>>())
+        .collect();
         sets
     }
 
@@ -154,7 +172,10 @@ impl Generator {
         self.listeners.sweep(generation);
         self.routes.sweep(generation);
         self.virtual_hosts.sweep(generation);
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).retain(|names| Arc::strong_count(names) > 1);
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|names| Arc::strong_count(names) > 1);
     }
 
     /// How many resources each cache holds.
@@ -172,7 +193,10 @@ impl Generator {
         let generation = context.generation();
         let scope = cluster::OutboundScope::new(&context.view, context.proxy.proxy_type);
         let outbound = self.outbound_clusters.get_or_compute(&scope, generation, || {
-            self.clusters(cluster::outbound(&context.view, context.proxy.proxy_type), generation)
+            self.clusters(
+                cluster::outbound(&context.view, context.proxy.proxy_type),
+                generation,
+            )
         });
         match context.proxy.proxy_type {
             ProxyType::Router => vec![outbound],
@@ -193,7 +217,10 @@ impl Generator {
             ProxyType::Sidecar => {
                 let scope = listener::OutboundScope::new(&context.view, context.proxy.interception);
                 let outbound = self.outbound_listeners.get_or_compute(&scope, generation, || {
-                    self.listeners(listener::outbound(&context.view, context.proxy.interception), generation)
+                    self.listeners(
+                        listener::outbound(&context.view, context.proxy.interception),
+                        generation,
+                    )
                 });
                 let inbound = listener::inbound(&context.view, &context.proxy, &context.workload);
                 vec![outbound, self.listeners(inbound, generation)]
@@ -209,8 +236,11 @@ impl Generator {
             endpoints: Identity(Arc::clone(&context.published.endpoints)),
         };
         self.endpoint_sets.get_or_compute(&scope, generation, || {
-            let keys = names.iter().map(|name| endpoint::key(&context.view, &context.published.endpoints, name));
-            let items = keys.filter_map(|key| self.resource::<endpoint::Endpoints>(&self.endpoints, &key, generation));
+            let keys = names
+                .iter()
+                .map(|name| endpoint::key(&context.view, &context.published.endpoints, name));
+            let items = keys
+                .filter_map(|key| self.resource::<endpoint::Endpoints>(&self.endpoints, &key, generation));
             Arc::new(ResourceSet::new(XdsType::Endpoint, items.collect(), Vec::new()))
         })
     }
@@ -218,16 +248,23 @@ impl Generator {
     fn route_set(&self, context: &ProxyContext, names: &Names) -> Arc<ResourceSet> {
         let generation = context.generation();
         let scope = route::RouteScope::new(&context.view, &context.proxy, &context.workload, &self.features);
-        self.route_sets.get_or_compute(&(scope, names.clone()), generation, || {
-            let mut warnings = Vec::new();
-            let mut items = Vec::new();
-            for name in names.iter() {
-                let plan = route::plan(&context.view, &context.proxy, &context.workload, &self.features, name);
-                warnings.extend(plan.warnings);
-                items.extend(self.route(&plan.key, generation));
-            }
-            Arc::new(ResourceSet::new(XdsType::Route, items, warnings))
-        })
+        self.route_sets
+            .get_or_compute(&(scope, names.clone()), generation, || {
+                let mut warnings = Vec::new();
+                let mut items = Vec::new();
+                for name in names.iter() {
+                    let plan = route::plan(
+                        &context.view,
+                        &context.proxy,
+                        &context.workload,
+                        &self.features,
+                        name,
+                    );
+                    warnings.extend(plan.warnings);
+                    items.extend(self.route(&plan.key, generation));
+                }
+                Arc::new(ResourceSet::new(XdsType::Route, items, warnings))
+            })
     }
 
     /// A route configuration is assembled from virtual hosts that other configurations share.
@@ -236,7 +273,8 @@ impl Generator {
             let mut bodies: Vec<Bytes> = Vec::with_capacity(key.virtual_hosts.len());
             let mut warnings = Vec::new();
             for virtual_host in key.virtual_hosts.iter() {
-                let built = self.resource::<route::VirtualHosts>(&self.virtual_hosts, virtual_host, generation);
+                let built =
+                    self.resource::<route::VirtualHosts>(&self.virtual_hosts, virtual_host, generation);
                 if let Some(built) = built {
                     bodies.push(built.body.clone());
                     warnings.extend(built.warnings.iter().cloned());
@@ -244,7 +282,9 @@ impl Generator {
             }
             Encoded::new(key.name.clone(), route::assemble(key, &bodies), false, warnings)
         };
-        self.routes.get(key, &key.name, generation, assemble, |name| self.on_panic(XdsType::Route, name))
+        self.routes.get(key, &key.name, generation, assemble, |name| {
+            self.on_panic(XdsType::Route, name)
+        })
     }
 
     fn clusters(&self, plan: Plan<cluster::ClusterKey>, generation: u64) -> Arc<ResourceSet> {
@@ -262,17 +302,33 @@ impl Generator {
         plan: Plan<G::Key>,
         generation: u64,
     ) -> Arc<ResourceSet> {
-        let items = plan.keys.iter().filter_map(|key| self.resource::<G>(cache, key, generation)).collect();
+        let items = plan
+            .keys
+            .iter()
+            .filter_map(|key| self.resource::<G>(cache, key, generation))
+            .collect();
         Arc::new(ResourceSet::new(xds_type, items, plan.warnings))
     }
 
-    fn resource<G: Kind>(&self, cache: &Cache<G::Key>, key: &G::Key, generation: u64) -> Option<Arc<Encoded>> {
+    fn resource<G: Kind>(
+        &self,
+        cache: &Cache<G::Key>,
+        key: &G::Key,
+        generation: u64,
+    ) -> Option<Arc<Encoded>> {
         let build = |key: &G::Key| {
             let built = G::build(key);
             let awaits_endpoints = G::awaits_endpoints(&built.message);
-            Encoded::new(G::name(key).into(), built.message.encode_to_vec().into(), awaits_endpoints, built.warnings)
+            Encoded::new(
+                G::name(key).into(),
+                built.message.encode_to_vec().into(),
+                awaits_endpoints,
+                built.warnings,
+            )
         };
-        cache.get(key, G::name(key), generation, build, |name| self.on_panic(G::TYPE, name))
+        cache.get(key, G::name(key), generation, build, |name| {
+            self.on_panic(G::TYPE, name)
+        })
     }
 
     fn on_panic(&self, xds_type: XdsType, name: &str) {

@@ -10,7 +10,6 @@
 
 mod cache;
 mod connection;
-pub mod debounce;
 mod discovery;
 mod generator;
 mod memo;

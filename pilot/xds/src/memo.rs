@@ -18,7 +18,9 @@ struct Entry<V> {
 
 impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
     pub(crate) fn new() -> Self {
-        Self { entries: Mutex::default() }
+        Self {
+            entries: Mutex::default(),
+        }
     }
 
     /// The value of `key`, computed if nobody has asked for it yet.
@@ -32,7 +34,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
                 }
                 None => {
                     let slot = Arc::default();
-                    entries.insert(key.clone(), Entry { slot: Arc::clone(&slot), last_used: generation });
+                    entries.insert(
+                        key.clone(),
+                        Entry {
+                            slot: Arc::clone(&slot),
+                            last_used: generation,
+                        },
+                    );
                     slot
                 }
             }
@@ -42,14 +50,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
 
     /// Drops what was not asked for during the last two generations, unless `is_live` says that somebody holds it.
     pub(crate) fn sweep(&self, generation: u64, is_live: impl Fn(&V) -> bool) {
-        self.lock().retain(|_, entry| {
-            entry.last_used + 2 > generation || entry.slot.get().is_some_and(&is_live)
-        });
+        self.lock()
+            .retain(|_, entry| entry.last_used + 2 > generation || entry.slot.get().is_some_and(&is_live));
     }
 
     /// The values computed so far.
     pub(crate) fn values(&self) -> Vec<V> {
-        self.lock().values().filter_map(|entry| entry.slot.get().cloned()).collect()
+        self.lock()
+            .values()
+            .filter_map(|entry| entry.slot.get().cloned())
+            .collect()
     }
 
     /// How many keys are held.

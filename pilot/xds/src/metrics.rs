@@ -45,20 +45,42 @@ impl XdsMetrics {
             )
         };
         Ok(Self {
-            clients: metrics.int_gauge("pilot_xds", "Number of endpoints connected to this pilot using XDS")?,
-            pushes: metrics.counter_vec("pilot_xds_pushes", "Pilot build and send for lds, rds, cds and eds", &["type"])?,
-            push_errors: metrics.counter_vec("pilot_xds_push_errors", "Number of errors pushing to proxies", &["type"])?,
-            total_rejects: metrics.counter("pilot_total_xds_rejects", "Total number of XDS responses rejected by proxies")?,
+            clients: metrics.int_gauge(
+                "pilot_xds",
+                "Number of endpoints connected to this pilot using XDS",
+            )?,
+            pushes: metrics.counter_vec(
+                "pilot_xds_pushes",
+                "Pilot build and send for lds, rds, cds and eds",
+                &["type"],
+            )?,
+            push_errors: metrics.counter_vec(
+                "pilot_xds_push_errors",
+                "Number of errors pushing to proxies",
+                &["type"],
+            )?,
+            total_rejects: metrics.counter(
+                "pilot_total_xds_rejects",
+                "Total number of XDS responses rejected by proxies",
+            )?,
             rejects: [
                 reject(XdsType::Cluster)?,
                 reject(XdsType::Endpoint)?,
                 reject(XdsType::Listener)?,
                 reject(XdsType::Route)?,
             ],
-            expired_nonce: metrics.counter("pilot_rds_expired_nonce", "Total number of messages with an expired nonce")?,
-            write_timeout: metrics.counter("pilot_xds_write_timeout", "Streams closed because the proxy did not read")?,
-            internal_errors: metrics
-                .counter("pilot_total_xds_internal_errors", "Total number of internal XDS errors in pilot")?,
+            expired_nonce: metrics.counter(
+                "pilot_rds_expired_nonce",
+                "Total number of messages with an expired nonce",
+            )?,
+            write_timeout: metrics.counter(
+                "pilot_xds_write_timeout",
+                "Streams closed because the proxy did not read",
+            )?,
+            internal_errors: metrics.counter(
+                "pilot_total_xds_internal_errors",
+                "Total number of internal XDS errors in pilot",
+            )?,
             convergence_time: metrics.histogram(
                 "pilot_proxy_convergence_time",
                 "Delay between config change and all proxies converging, in seconds",
@@ -71,6 +93,8 @@ impl XdsMetrics {
     pub fn rejected(&self, xds_type: XdsType, node: &str, code: i32) {
         self.total_rejects.inc();
         let code = format!("{:?}", tonic::Code::from(code));
-        self.rejects[xds_type as usize].with_label_values(&[node, &code]).inc();
+        self.rejects[xds_type as usize]
+            .with_label_values(&[node, &code])
+            .inc();
     }
 }

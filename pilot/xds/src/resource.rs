@@ -62,11 +62,20 @@ impl Encoded {
     /// A resource.
     pub fn new(name: Str, body: Bytes, awaits_endpoints: bool, warnings: Vec<Warning>) -> Self {
         let version = format!("{:016x}", fnv1a(&body)).into();
-        Self { name, body, version, awaits_endpoints, warnings }
+        Self {
+            name,
+            body,
+            version,
+            awaits_endpoints,
+            warnings,
+        }
     }
 
     fn any(&self, xds_type: XdsType) -> Any {
-        Any { type_url: xds_type.type_url().to_owned(), value: self.body.clone() }
+        Any {
+            type_url: xds_type.type_url().to_owned(),
+            value: self.body.clone(),
+        }
     }
 }
 
@@ -75,8 +84,17 @@ impl Encoded {
 impl ResourceSet {
     /// A set of resources. `items` are sorted and unique by name.
     pub fn new(xds_type: XdsType, items: Vec<Arc<Encoded>>, warnings: Vec<Warning>) -> Self {
-        debug_assert!(items.is_sorted_by(|a, b| a.name < b.name), "{xds_type} items are not sorted and unique");
-        Self { xds_type, items, warnings, framed: OnceLock::new(), difference: Mutex::default() }
+        debug_assert!(
+            items.is_sorted_by(|a, b| a.name < b.name),
+            "{xds_type} items are not sorted and unique"
+        );
+        Self {
+            xds_type,
+            items,
+            warnings,
+            framed: OnceLock::new(),
+            difference: Mutex::default(),
+        }
     }
 
     /// The type of all resources.
@@ -91,12 +109,17 @@ impl ResourceSet {
 
     /// The resource of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<Encoded>> {
-        self.items.binary_search_by(|item| (*item.name).cmp(name)).ok().map(|position| &self.items[position])
+        self.items
+            .binary_search_by(|item| (*item.name).cmp(name))
+            .ok()
+            .map(|position| &self.items[position])
     }
 
     /// All findings of plan and builds.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.warnings.iter().chain(self.items.iter().flat_map(|item| &item.warnings))
+        self.warnings
+            .iter()
+            .chain(self.items.iter().flat_map(|item| &item.warnings))
     }
 
     /// The whole set as the `resources` field of a response, framed on first use.
@@ -162,13 +185,19 @@ impl Difference {
 }
 
 /// Frames resources for state-of-the-world responses.
-pub fn frame<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
-    let bodies: Vec<Bytes> = items.into_iter().map(|item| item.any(xds_type).encode_to_vec().into()).collect();
+pub(crate) fn frame<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
+    let bodies: Vec<Bytes> = items
+        .into_iter()
+        .map(|item| item.any(xds_type).encode_to_vec().into())
+        .collect();
     Framed::new(&bodies)
 }
 
 /// Frames resources for delta responses.
-pub fn frame_delta<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
+pub(crate) fn frame_delta<'a>(
+    xds_type: XdsType,
+    items: impl IntoIterator<Item = &'a Arc<Encoded>>,
+) -> Framed {
     let bodies: Vec<Bytes> = items
         .into_iter()
         .map(|item| {
@@ -203,7 +232,12 @@ mod tests {
         let items = items
             .iter()
             .map(|&(name, body)| {
-                Arc::new(Encoded::new(name.into(), Bytes::from_static(body.as_bytes()), false, Vec::new()))
+                Arc::new(Encoded::new(
+                    name.into(),
+                    Bytes::from_static(body.as_bytes()),
+                    false,
+                    Vec::new(),
+                ))
             })
             .collect();
         Arc::new(ResourceSet::new(XdsType::Cluster, items, Vec::new()))
@@ -219,9 +253,15 @@ mod tests {
         let new = set(&[("b", "2"), ("c", "1"), ("d", "1"), ("e", "1")]);
         let difference = new.difference_from(&old);
         assert_eq!(names(&difference.changed), ["b", "c", "e"]);
-        assert_eq!(difference.added.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["c", "e"]);
+        assert_eq!(
+            difference.added.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+            ["c", "e"]
+        );
         assert_eq!(names(&difference.removed), ["a", "f"]);
-        assert!(Arc::ptr_eq(&difference, &new.difference_from(&old)), "the same question is answered once");
+        assert!(
+            Arc::ptr_eq(&difference, &new.difference_from(&old)),
+            "the same question is answered once"
+        );
         assert!(set(&[]).difference_from(&set(&[])).is_empty());
     }
 
@@ -235,7 +275,13 @@ mod tests {
 
     #[test]
     fn the_version_of_a_resource_depends_on_its_content_alone() {
-        assert_eq!(set(&[("a", "1")]).items()[0].version, set(&[("b", "1")]).items()[0].version);
-        assert_ne!(set(&[("a", "1")]).items()[0].version, set(&[("a", "2")]).items()[0].version);
+        assert_eq!(
+            set(&[("a", "1")]).items()[0].version,
+            set(&[("b", "1")]).items()[0].version
+        );
+        assert_ne!(
+            set(&[("a", "1")]).items()[0].version,
+            set(&[("a", "2")]).items()[0].version
+        );
     }
 }

@@ -27,20 +27,33 @@ struct Subset {
 impl EndpointsObject {
     pub(super) fn new(endpoints: &Endpoints) -> Self {
         let subsets = endpoints.subsets.iter().map(|subset| Subset {
-            ready: subset.addresses.iter().filter_map(|address| address.ip().parse().ok()).collect(),
-            not_ready: subset.not_ready_addresses.iter().filter_map(|address| address.ip().parse().ok()).collect(),
+            ready: subset
+                .addresses
+                .iter()
+                .filter_map(|address| address.ip().parse().ok())
+                .collect(),
+            not_ready: subset
+                .not_ready_addresses
+                .iter()
+                .filter_map(|address| address.ip().parse().ok())
+                .collect(),
             ports: subset
                 .ports
                 .iter()
                 .filter_map(|port| Some((port.name().into(), u16::try_from(port.port()).ok()?)))
                 .collect(),
         });
-        Self { subsets: subsets.collect() }
+        Self {
+            subsets: subsets.collect(),
+        }
     }
 
     /// All addresses, ready or not.
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.subsets.iter().flat_map(|subset| subset.ready.iter().chain(&subset.not_ready)).copied()
+        self.subsets
+            .iter()
+            .flat_map(|subset| subset.ready.iter().chain(&subset.not_ready))
+            .copied()
     }
 
     /// The ready endpoints of a service. An address without a pod has no labels and belongs to no subset that asks for
@@ -72,7 +85,10 @@ impl EndpointsObject {
 
     /// The service ports that an address serves.
     pub(super) fn instances(&self, service: &ServiceObject, ip: IpAddr) -> Vec<ServiceInstance> {
-        let subsets = self.subsets.iter().filter(|subset| subset.ready.contains(&ip) || subset.not_ready.contains(&ip));
+        let subsets = self
+            .subsets
+            .iter()
+            .filter(|subset| subset.ready.contains(&ip) || subset.not_ready.contains(&ip));
         let ports = subsets.flat_map(|subset| &subset.ports);
         ports
             .filter_map(|(name, target_port)| {

@@ -76,7 +76,10 @@ impl KubeRegistry {
     /// When the content is not what the kind says; nothing is changed then.
     pub fn apply(&mut self, config: &Config) -> Result<Vec<Change>, DecodeError> {
         let meta = &config.meta;
-        let failed = |source| DecodeError { object: meta.key.clone(), source };
+        let failed = |source| DecodeError {
+            object: meta.key.clone(),
+            source,
+        };
         Ok(match meta.key.kind {
             Kind::Service => self.set_service(meta, Some(&config.decode().map_err(failed)?)),
             Kind::Endpoints => self.set_endpoints(meta, Some(&config.decode().map_err(failed)?)),
@@ -171,44 +174,73 @@ impl KubeRegistry {
         } else {
             self.nodes.remove(&name);
         }
-        let on_node = self.pods.values().filter(|pod| pod.node == name).filter_map(|pod| pod.ip).collect();
+        let on_node = self
+            .pods
+            .values()
+            .filter(|pod| pod.node == name)
+            .filter_map(|pod| pod.ip)
+            .collect();
         self.address_changes(&on_node)
     }
 
     /// Everything that may be different when something about the pods behind these addresses is.
     fn address_changes(&self, addresses: &BTreeSet<IpAddr>) -> Vec<Change> {
-        let names: BTreeSet<&ObjectName> =
-            addresses.iter().filter_map(|ip| self.endpoints_by_ip.get(ip)).flatten().collect();
-        let mut changes: Vec<Change> = names.into_iter().flat_map(|name| self.endpoint_changes(name)).collect();
+        let names: BTreeSet<&ObjectName> = addresses
+            .iter()
+            .filter_map(|ip| self.endpoints_by_ip.get(ip))
+            .flatten()
+            .collect();
+        let mut changes: Vec<Change> = names
+            .into_iter()
+            .flat_map(|name| self.endpoint_changes(name))
+            .collect();
         changes.extend(self.workload_changes(addresses));
         changes
     }
 
     /// The endpoints of one service.
     fn endpoint_changes(&self, name: &ObjectName) -> Vec<Change> {
-        let endpoints = self.services.get(name).map(|service| match self.endpoints.get(name) {
-            Some(endpoints) => endpoints.resolve(service, self),
-            None => Vec::new(),
-        });
+        let endpoints = self
+            .services
+            .get(name)
+            .map(|service| match self.endpoints.get(name) {
+                Some(endpoints) => endpoints.resolve(service, self),
+                None => Vec::new(),
+            });
         let host = self.host(name);
-        vec![Change::Endpoints { registry: self.registry.clone(), host, endpoints }]
+        vec![Change::Endpoints {
+            registry: self.registry.clone(),
+            host,
+            endpoints,
+        }]
     }
 
     fn workload_changes(&self, addresses: &BTreeSet<IpAddr>) -> Vec<Change> {
-        addresses.iter().map(|&ip| Change::Workload(ip, self.workload(ip).map(Box::new))).collect()
+        addresses
+            .iter()
+            .map(|&ip| Change::Workload(ip, self.workload(ip).map(Box::new)))
+            .collect()
     }
 
     /// Addresses of pods and endpoints in a namespace.
     fn addresses_in(&self, namespace: &Str) -> BTreeSet<IpAddr> {
-        let pods = self.pods.iter().filter(|((ns, _), _)| ns == namespace).filter_map(|(_, pod)| pod.ip);
+        let pods = self
+            .pods
+            .iter()
+            .filter(|((ns, _), _)| ns == namespace)
+            .filter_map(|(_, pod)| pod.ip);
         let endpoints = self.endpoints.iter().filter(|((ns, _), _)| ns == namespace);
-        pods.chain(endpoints.flat_map(|(_, endpoints)| endpoints.addresses())).collect()
+        pods.chain(endpoints.flat_map(|(_, endpoints)| endpoints.addresses()))
+            .collect()
     }
 
     /// The pod that has an address now: of several claimants the youngest.
     fn pod_at(&self, ip: IpAddr) -> Option<&PodObject> {
         let claimants = self.pods_by_ip.get(&ip)?;
-        claimants.iter().filter_map(|name| self.pods.get(name)).max_by_key(|pod| (pod.created, &pod.name))
+        claimants
+            .iter()
+            .filter_map(|name| self.pods.get(name))
+            .max_by_key(|pod| (pod.created, &pod.name))
     }
 
     fn host(&self, (namespace, name): &ObjectName) -> Host {

@@ -14,8 +14,14 @@ use super::{KubeRegistry, spiffe_id};
 const LOCALITY_LABEL: &str = "istio-locality";
 /// Region, zone and sub-zone of a node: today's label, then the one of 1.1's time.
 const NODE_LABELS: [&[&str]; 3] = [
-    &["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"],
-    &["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"],
+    &[
+        "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/region",
+    ],
+    &[
+        "topology.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/zone",
+    ],
     &["topology.istio.io/subzone"],
 ];
 
@@ -44,12 +50,18 @@ impl PodObject {
             account => account,
         };
         let containers = spec.containers.iter().chain(&spec.init_containers);
-        let ports = containers.flat_map(|container| &container.ports).filter(|port| !port.name().is_empty());
+        let ports = containers
+            .flat_map(|container| &container.ports)
+            .filter(|port| !port.name().is_empty());
         Self {
             namespace: meta.key.namespace.clone(),
             name: meta.key.name.clone(),
             created: meta.created,
-            ip: if is_alive { status.pod_ip().parse().ok() } else { None },
+            ip: if is_alive {
+                status.pod_ip().parse().ok()
+            } else {
+                None
+            },
             labels: Labels::from(&meta.labels),
             node: spec.node_name().into(),
             service_account: spiffe_id(trust_domain, &meta.key.namespace, account),
@@ -95,33 +107,53 @@ impl KubeRegistry {
                 instances,
             }),
             None if instances.is_empty() => None,
-            None => Some(Workload { namespace: instances[0].namespace.clone(), instances, ..Workload::default() }),
+            None => Some(Workload {
+                namespace: instances[0].namespace.clone(),
+                instances,
+                ..Workload::default()
+            }),
         }
     }
 
     pub(super) fn locality(&self, pod: &PodObject) -> Locality {
         let of_node = self.nodes.get(&pod.node).filter(|locality| !locality.is_empty());
-        of_node.cloned().or_else(|| pod.labels.get(LOCALITY_LABEL).map(Locality::parse)).unwrap_or_default()
+        of_node
+            .cloned()
+            .or_else(|| pod.labels.get(LOCALITY_LABEL).map(Locality::parse))
+            .unwrap_or_default()
     }
 
     /// The service ports that a pod serves because services select it, whether or not it is ready.
     fn selected_instances(&self, pod: &PodObject) -> Vec<ServiceInstance> {
-        let services = self.services.iter().filter(|((namespace, _), _)| *namespace == pod.namespace);
+        let services = self
+            .services
+            .iter()
+            .filter(|((namespace, _), _)| *namespace == pod.namespace);
         let selecting = services.map(|(_, service)| service).filter(|service| {
-            service.selector.as_ref().is_some_and(|selector| selector.is_subset_of(&pod.labels))
+            service
+                .selector
+                .as_ref()
+                .is_some_and(|selector| selector.is_subset_of(&pod.labels))
         });
-        selecting.flat_map(|service| instances(service, |target| pod.target_port(target))).collect()
+        selecting
+            .flat_map(|service| instances(service, |target| pod.target_port(target)))
+            .collect()
     }
 
     /// The service ports that an address serves because Endpoints list it, ready or not.
     fn listed_instances(&self, ip: IpAddr) -> Vec<ServiceInstance> {
         let names = self.endpoints_by_ip.get(&ip).into_iter().flatten();
         let listed = names.filter_map(|name| Some((self.services.get(name)?, self.endpoints.get(name)?)));
-        listed.flat_map(|(service, endpoints)| endpoints.instances(service, ip)).collect()
+        listed
+            .flat_map(|(service, endpoints)| endpoints.instances(service, ip))
+            .collect()
     }
 }
 
-fn instances(service: &ServiceObject, target_port: impl Fn(&TargetPort) -> Option<u16>) -> Vec<ServiceInstance> {
+fn instances(
+    service: &ServiceObject,
+    target_port: impl Fn(&TargetPort) -> Option<u16>,
+) -> Vec<ServiceInstance> {
     let ports = service.service.ports.iter().zip(&service.target_ports);
     ports
         .filter_map(|(port, target)| {
@@ -137,7 +169,15 @@ fn instances(service: &ServiceObject, target_port: impl Fn(&TargetPort) -> Optio
 
 pub(super) fn node_locality(labels: &BTreeMap<String, String>) -> Locality {
     let [region, zone, sub_zone] = NODE_LABELS.map(|names| {
-        names.iter().find_map(|name| labels.get(*name)).map(|value| Str::from(value.as_str())).unwrap_or_default()
+        names
+            .iter()
+            .find_map(|name| labels.get(*name))
+            .map(|value| Str::from(value.as_str()))
+            .unwrap_or_default()
     });
-    Locality { region, zone, sub_zone }
+    Locality {
+        region,
+        zone,
+        sub_zone,
+    }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use mesh_api::k8s::io::api::core::v1::{ServicePort, ServiceSpec};
 use mesh_config::{Labels, Meta, Port, Protocol, Str};
-use pilot_model::{Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId, Visibility};
+use pilot_model::{
+    Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId, Visibility,
+};
 
 use super::{KubeRegistry, object_name, spiffe_id};
 
@@ -61,9 +63,17 @@ impl ServiceObject {
         });
         let export_to: Vec<String> = annotation_list(meta, EXPORT_TO).map(str::to_owned).collect();
         let service = Service {
-            id: ServiceId { namespace: name.0, name: name.1, host, index: 0 },
+            id: ServiceId {
+                namespace: name.0,
+                name: name.1,
+                host,
+                index: 0,
+            },
             registry: registry.registry.clone(),
-            address: spec.cluster_ip().parse().map_or(ServiceAddress::Unspecified, ServiceAddress::Ip),
+            address: spec
+                .cluster_ip()
+                .parse()
+                .map_or(ServiceAddress::Unspecified, ServiceAddress::Ip),
             ports,
             resolution,
             endpoints,
@@ -74,7 +84,11 @@ impl ServiceObject {
             created: meta.created,
         };
         let selector = (!spec.selector.is_empty()).then(|| Labels::from(&spec.selector));
-        Self { service, selector, target_ports }
+        Self {
+            service,
+            selector,
+            target_ports,
+        }
     }
 }
 
@@ -90,14 +104,24 @@ fn port(port: &ServicePort) -> Option<(Port, TargetPort)> {
         },
         None => TargetPort::Number(number),
     };
-    Some((Port { name: port.name().into(), number, protocol }, target))
+    Some((
+        Port {
+            name: port.name().into(),
+            number,
+            protocol,
+        },
+        target,
+    ))
 }
 
 fn service_accounts(meta: &Meta, trust_domain: &str) -> BTreeSet<Str> {
     let namespace = &meta.key.namespace;
     let kubernetes = annotation_list(meta, KUBERNETES_SERVICE_ACCOUNTS);
     let canonical = annotation_list(meta, CANONICAL_SERVICE_ACCOUNTS);
-    kubernetes.map(|account| spiffe_id(trust_domain, namespace, account)).chain(canonical.map(Str::from)).collect()
+    kubernetes
+        .map(|account| spiffe_id(trust_domain, namespace, account))
+        .chain(canonical.map(Str::from))
+        .collect()
 }
 
 fn annotation_list<'a>(meta: &'a Meta, name: &str) -> impl Iterator<Item = &'a str> {

@@ -88,7 +88,8 @@ impl StreamState {
             _ => {}
         }
         if let Some(endpoints) = &self.subscriptions[XdsType::Endpoint as usize] {
-            self.expected_endpoints.retain(|name| !endpoints.names().contains(name));
+            self.expected_endpoints
+                .retain(|name| !endpoints.names().contains(name));
         }
         step
     }
@@ -205,7 +206,10 @@ impl StreamState {
         let differences: Vec<Arc<Difference>> = if first {
             Vec::new()
         } else {
-            sets.iter().zip(subscription.sent()).map(|(new, old)| new.difference_from(old)).collect()
+            sets.iter()
+                .zip(subscription.sent())
+                .map(|(new, old)| new.difference_from(old))
+                .collect()
         };
         if xds_type == XdsType::Cluster {
             self.follow_clusters(sets, &differences);
@@ -226,8 +230,12 @@ impl StreamState {
         let mut resources = Framed::default();
         let whole = subscription.sent().is_empty();
         if subscription.is_wildcard() {
-            let changed = differences.iter().any(|difference| !difference.changed.is_empty());
-            let removed = differences.iter().any(|difference| !difference.removed.is_empty());
+            let changed = differences
+                .iter()
+                .any(|difference| !difference.changed.is_empty());
+            let removed = differences
+                .iter()
+                .any(|difference| !difference.removed.is_empty());
             // Clusters that are gone are held, see `follow_clusters`: their absence is sent later.
             let matters = changed || (removed && xds_type != XdsType::Cluster);
             if !matters && !subscription.owes_response() {
@@ -240,7 +248,9 @@ impl StreamState {
         } else {
             let held = self.held_names();
             if subscription.forced().is_empty() && held.is_empty() {
-                differences.iter().for_each(|difference| resources.extend(difference.framed(xds_type)));
+                differences
+                    .iter()
+                    .for_each(|difference| resources.extend(difference.framed(xds_type)));
             } else {
                 resources = frame(xds_type, changed(subscription, sets, differences, &held).iter());
             }
@@ -248,7 +258,10 @@ impl StreamState {
                 return None;
             }
         }
-        Some(Content { resources, removed: Vec::new() })
+        Some(Content {
+            resources,
+            removed: Vec::new(),
+        })
     }
 
     fn delta_content(
@@ -257,32 +270,53 @@ impl StreamState {
         sets: &[Arc<ResourceSet>],
         differences: &[Arc<Difference>],
     ) -> Option<Content> {
-        let released = if xds_type == XdsType::Cluster { std::mem::take(&mut self.released) } else { Vec::new() };
+        let released = if xds_type == XdsType::Cluster {
+            std::mem::take(&mut self.released)
+        } else {
+            Vec::new()
+        };
         let subscription = self.subscription(xds_type)?;
         let (changed, mut removed): (Vec<Arc<Encoded>>, Vec<String>) = if subscription.sent().is_empty() {
             let held = subscription.initial_versions();
             let items = || sets.iter().flat_map(|set| set.items());
-            let changed = items().filter(|item| held.get(&item.name) != Some(&item.version)).cloned().collect();
-            let gone = held.keys().filter(|name| !sets.iter().any(|set| set.get(name).is_some()));
+            let changed = items()
+                .filter(|item| held.get(&item.name) != Some(&item.version))
+                .cloned()
+                .collect();
+            let gone = held
+                .keys()
+                .filter(|name| !sets.iter().any(|set| set.get(name).is_some()));
             (changed, gone.map(ToString::to_string).collect())
         } else {
             let removed = differences.iter().flat_map(|difference| &difference.removed);
             let matters = |name: &Str| {
-                xds_type != XdsType::Cluster && (subscription.is_wildcard() || subscription.names().contains(name))
+                xds_type != XdsType::Cluster
+                    && (subscription.is_wildcard() || subscription.names().contains(name))
             };
-            let removed = removed.filter(|item| matters(&item.name)).map(|item| item.name.to_string()).collect();
-            (changed(subscription, sets, differences, &self.held_names()), removed)
+            let removed = removed
+                .filter(|item| matters(&item.name))
+                .map(|item| item.name.to_string())
+                .collect();
+            (
+                changed(subscription, sets, differences, &self.held_names()),
+                removed,
+            )
         };
         removed.extend(released.iter().map(|item| item.name.to_string()));
         if changed.is_empty() && removed.is_empty() && !subscription.owes_response() {
             return None;
         }
-        Some(Content { resources: frame_delta(xds_type, changed.iter()), removed })
+        Some(Content {
+            resources: frame_delta(xds_type, changed.iter()),
+            removed,
+        })
     }
 
     /// Draws the consequences of a change of clusters: which endpoints must follow, which clusters are held.
     fn follow_clusters(&mut self, sets: &[Arc<ResourceSet>], differences: &[Arc<Difference>]) {
-        let has_routes = [XdsType::Listener, XdsType::Route].into_iter().any(|t| self.subscription(t).is_some());
+        let has_routes = [XdsType::Listener, XdsType::Route]
+            .into_iter()
+            .any(|t| self.subscription(t).is_some());
         if let Some(clusters) = self.subscriptions[XdsType::Cluster as usize].as_mut() {
             let gone = differences.iter().flat_map(|difference| &difference.removed);
             let mut held: Vec<Arc<Encoded>> = clusters.held().iter().chain(gone).cloned().collect();
@@ -315,16 +349,17 @@ impl StreamState {
     /// Clusters and endpoints are on their way, or the client has yet to ask for endpoints.
     fn clusters_are_unsettled(&self) -> bool {
         let moving = |xds_type: XdsType| {
-            self.subscription(xds_type).is_some_and(|subscription| {
-                subscription.is_awaiting() || self.pending[xds_type as usize]
-            })
+            self.subscription(xds_type)
+                .is_some_and(|subscription| subscription.is_awaiting() || self.pending[xds_type as usize])
         };
         moving(XdsType::Cluster) || moving(XdsType::Endpoint) || !self.expected_endpoints.is_empty()
     }
 
     /// Whether clusters are held that nothing names any more.
     fn can_release(&self) -> bool {
-        let has_held = self.subscription(XdsType::Cluster).is_some_and(|clusters| !clusters.held().is_empty());
+        let has_held = self
+            .subscription(XdsType::Cluster)
+            .is_some_and(|clusters| !clusters.held().is_empty());
         let awaiting = || self.subscriptions.iter().flatten().any(Subscription::is_awaiting);
         has_held && !self.pending.contains(&true) && !awaiting()
     }
@@ -342,7 +377,11 @@ impl StreamState {
 
     fn held_names(&self) -> BTreeSet<Str> {
         let clusters = self.subscription(XdsType::Cluster);
-        clusters.iter().flat_map(|clusters| clusters.held()).map(|item| item.name.clone()).collect()
+        clusters
+            .iter()
+            .flat_map(|clusters| clusters.held())
+            .map(|item| item.name.clone())
+            .collect()
     }
 }
 
@@ -354,9 +393,16 @@ fn changed(
     differences: &[Arc<Difference>],
     held: &BTreeSet<Str>,
 ) -> Vec<Arc<Encoded>> {
-    let forced = subscription.forced().iter().filter_map(|name| sets.iter().find_map(|set| set.get(name)));
-    let mut changed: Vec<Arc<Encoded>> =
-        differences.iter().flat_map(|difference| &difference.changed).chain(forced).cloned().collect();
+    let forced = subscription
+        .forced()
+        .iter()
+        .filter_map(|name| sets.iter().find_map(|set| set.get(name)));
+    let mut changed: Vec<Arc<Encoded>> = differences
+        .iter()
+        .flat_map(|difference| &difference.changed)
+        .chain(forced)
+        .cloned()
+        .collect();
     changed.retain(|item| !held.contains(&item.name));
     changed.sort_by(|a, b| a.name.cmp(&b.name));
     changed.dedup_by(|a, b| a.name == b.name);
@@ -365,6 +411,10 @@ fn changed(
 
 /// The named resources of all sets.
 fn only(xds_type: XdsType, sets: &[Arc<ResourceSet>], names: &BTreeSet<Str>) -> Arc<ResourceSet> {
-    let items = names.iter().filter_map(|name| sets.iter().find_map(|set| set.get(name))).cloned().collect();
+    let items = names
+        .iter()
+        .filter_map(|name| sets.iter().find_map(|set| set.get(name)))
+        .cloned()
+        .collect();
     Arc::new(ResourceSet::new(xds_type, items, Vec::new()))
 }

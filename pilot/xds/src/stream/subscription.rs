@@ -173,7 +173,11 @@ impl Subscription {
     fn update_names(&mut self, request: &Request) -> bool {
         match self.protocol {
             Protocol::StateOfTheWorld => {
-                let names: BTreeSet<Str> = request.subscribe.iter().map(|name| name.as_str().into()).collect();
+                let names: BTreeSet<Str> = request
+                    .subscribe
+                    .iter()
+                    .map(|name| name.as_str().into())
+                    .collect();
                 if self.wildcard || names == self.names {
                     return false;
                 }

@@ -16,7 +16,11 @@ pub struct Debounce {
 impl Debounce {
     /// `quiet` is `PILOT_DEBOUNCE_AFTER` (100 ms in 1.1), `max` is `PILOT_DEBOUNCE_MAX` (10 s).
     pub fn new(quiet: Duration, max: Duration) -> Self {
-        Self { quiet, max, cycle: None }
+        Self {
+            quiet,
+            max,
+            cycle: None,
+        }
     }
 
     /// Notes a change.
@@ -27,7 +31,8 @@ impl Debounce {
 
     /// When to publish; `None` when nothing changed.
     pub fn deadline(&self) -> Option<Duration> {
-        self.cycle.map(|(first, last)| (last + self.quiet).min(first + self.max))
+        self.cycle
+            .map(|(first, last)| (last + self.quiet).min(first + self.max))
     }
 
     /// Ends the cycle if it is time to publish; returns whether it is.

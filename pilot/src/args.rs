@@ -1,0 +1,150 @@
+//! The command line of `pilot-discovery` (P6.4, P6.5).
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use mesh_runtime::admin::AdminArgs;
+use mesh_runtime::args::{GoDuration, HostPort, ListenAddr};
+use mesh_runtime::grpc::KeepaliveArgs;
+use mesh_runtime::log::LogArgs;
+
+/// Istio Pilot: service discovery and configuration for Envoy.
+#[derive(Debug, clap::Parser)]
+#[command(name = "pilot-discovery", version)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `pilot-discovery` can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Serve configuration to proxies.
+    Discovery(Box<DiscoveryArgs>),
+    /// Ask a running Pilot on this machine, such as `request GET /debug/syncz`.
+    Request(RequestArgs),
+    /// Print the version.
+    Version,
+}
+
+/// Flags of `pilot-discovery request`.
+#[derive(Debug, clap::Args)]
+pub struct RequestArgs {
+    /// HTTP method.
+    pub method: String,
+    /// Path with query.
+    pub path: String,
+    /// Address of the monitoring server.
+    #[arg(long, default_value = "127.0.0.1:15014")]
+    pub address: HostPort,
+}
+
+/// Flags of `pilot-discovery discovery`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiscoveryArgs {
+    /// Service registries. Services come with the configuration sources; `MCP` and `Kubernetes` name the same here.
+    #[arg(long, value_delimiter = ',', default_value = "Kubernetes")]
+    pub registries: Vec<String>,
+
+    /// File with the mesh configuration. Without it the defaults apply.
+    #[arg(long = "meshConfig", default_value = "/etc/istio/config/mesh")]
+    pub mesh_config: PathBuf,
+
+    /// File with the mesh networks; empty for none.
+    #[arg(long = "networksConfig", default_value = "/etc/istio/config/meshNetworks")]
+    pub networks_config: String,
+
+    /// Addresses of MCP servers, `mcp://host:port`. Overrides `configSources` of the mesh configuration.
+    #[arg(long = "mcpServerAddrs", value_delimiter = ',')]
+    pub mcp_server_addrs: Vec<String>,
+
+    /// Largest message in bytes that is accepted from an MCP server.
+    #[arg(long = "mcpMaxMsgSize", default_value_t = 4 * 1024 * 1024)]
+    pub mcp_max_msg_size: usize,
+
+    /// DNS domain suffix of services.
+    #[arg(long, default_value = "cluster.local")]
+    pub domain: String,
+
+    /// Trust domain of identities; the mesh configuration's, or the domain, when empty.
+    #[arg(long = "trust-domain", default_value = "")]
+    pub trust_domain: String,
+
+    /// Address of the HTTP server for readiness and debugging; empty switches it off.
+    #[arg(long = "httpAddr", default_value = ":8080")]
+    pub http_addr: ListenAddr,
+
+    /// Address of the xDS server without TLS; empty switches it off.
+    #[arg(long = "grpcAddr", default_value = ":15010")]
+    pub grpc_addr: ListenAddr,
+
+    /// Address of the xDS server with mutual TLS. Accepted for compatibility; this version does not serve it.
+    #[arg(long = "secureGrpcAddr", default_value = "")]
+    pub secure_grpc_addr: ListenAddr,
+
+    /// Quiet time after which changes are published.
+    #[arg(long = "debounceAfter", env = "PILOT_DEBOUNCE_AFTER", default_value = "100ms")]
+    pub debounce_after: GoDuration,
+
+    /// Longest time for which changes are held back.
+    #[arg(long = "debounceMax", env = "PILOT_DEBOUNCE_MAX", default_value = "10s")]
+    pub debounce_max: GoDuration,
+
+    /// Route requests to unknown hosts by the outbound traffic policy instead of answering 404.
+    #[arg(
+        long = "enableFallthroughRoute",
+        env = "PILOT_ENABLE_FALLTHROUGH_ROUTE",
+        value_parser = BoolishValueParser::new(),
+        default_value = "false",
+        action = clap::ArgAction::Set
+    )]
+    pub enable_fallthrough_route: bool,
+
+    /// Name of this pod.
+    #[arg(long = "podName", env = "POD_NAME", default_value = "pilot")]
+    pub pod_name: String,
+
+    /// Namespace of this pod.
+    #[arg(
+        short = 'n',
+        long = "namespace",
+        env = "POD_NAMESPACE",
+        default_value = "istio-system"
+    )]
+    pub namespace: String,
+
+    /// Monitoring and control servers.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+
+    /// Upkeep of gRPC connections.
+    #[command(flatten)]
+    pub keepalive: KeepaliveArgs,
+
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_of_the_baseline_parses() {
+        let args = "pilot-discovery discovery --registries=MCP --httpAddr=127.0.0.1:18080 --grpcAddr=127.0.0.1:15010 \
+                    --secureGrpcAddr= --monitoringAddr=127.0.0.1:15014 --ctrlz_port=19876 --meshConfig=mesh.yaml \
+                    --networksConfig= --mcpMaxMsgSize=104857600 --domain=cluster.local \
+                    --log_output_level=default:warn --keepaliveMaxServerConnectionAge=24h \
+                    --mcpServerAddrs=mcp://127.0.0.1:19901";
+        let args = Args::try_parse_from(args.split_whitespace()).expect("parses");
+        let Command::Discovery(args) = args.command else {
+            panic!("not discovery");
+        };
+        assert_eq!(args.mcp_server_addrs, ["mcp://127.0.0.1:19901"]);
+        assert!(args.secure_grpc_addr.enabled().is_none());
+    }
+}

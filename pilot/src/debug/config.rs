@@ -1,0 +1,81 @@
+//! What Pilot was told, and what it could not follow.
+
+use axum::Json;
+use axum::extract::State as Extract;
+use mesh_config::decode;
+use serde_json::{Value, json};
+
+use crate::state::State;
+
+/// `/debug/configz`: all objects in force.
+pub(super) async fn configz(Extract(state): Extract<State>) -> Json<Value> {
+    let publication = state.publication();
+    let objects = publication
+        .iter()
+        .flat_map(|publication| publication.objects.values());
+    Json(objects.map(|object| decode::to_json(object)).collect())
+}
+
+/// `/debug/registryz`: all services.
+pub(super) async fn registryz(Extract(state): Extract<State>) -> Json<Value> {
+    let publication = state.publication();
+    let services = publication
+        .iter()
+        .flat_map(|publication| publication.published.snapshot.services.iter());
+    Json(
+        services
+            .map(|service| {
+                let ports: Vec<Value> = service
+                    .ports
+                    .iter()
+                    .map(|port| json!({"name": &*port.name, "port": port.number, "protocol": port.protocol.as_str()}))
+                    .collect();
+                json!({
+                    "hostname": service.id.host.as_str(),
+                    "namespace": &*service.id.namespace,
+                    "registry": &*service.registry,
+                    "address": service.address.ip().map(|ip| ip.to_string()),
+                    "ports": ports,
+                    "resolution": format!("{:?}", service.resolution),
+                    "meshExternal": service.mesh_external,
+                    "exportTo": format!("{:?}", service.export_to),
+                })
+            })
+            .collect(),
+    )
+}
+
+/// `/debug/push_status`: what was wrong with the configuration that proxies use, and objects that were left out.
+pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
+    let warnings: Vec<Value> = state
+        .discovery
+        .warnings()
+        .iter()
+        .map(|warning| {
+            json!({ "object": warning.object.to_string(), "kind": warning.kind, "reason": warning.reason })
+        })
+        .collect();
+    let publication = state.publication();
+    let rejected: Vec<Value> = publication
+        .iter()
+        .flat_map(|publication| publication.rejected.iter())
+        .map(|(key, reason)| json!({ "object": key.to_string(), "reason": reason }))
+        .collect();
+    Json(json!({
+        "generation": publication.map(|publication| publication.published.generation),
+        "warnings": warnings,
+        "rejected": rejected,
+        "cached": state.discovery.generator().cache_sizes(),
+    }))
+}
+
+/// `/debug/sourcez`: the configuration sources and the last requests sent to them.
+pub(super) async fn sourcez(Extract(state): Extract<State>) -> Json<Value> {
+    Json(
+        state
+            .sources
+            .iter()
+            .map(|source| json!(source.status()))
+            .collect(),
+    )
+}

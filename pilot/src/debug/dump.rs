@@ -1,0 +1,72 @@
+//! The whole configuration of one proxy, in the shape of Envoy's own `/config_dump`.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::{Query, State as Extract};
+use axum::http::StatusCode;
+use mesh_api::json::JsonError;
+use mesh_api::{Any, json};
+use pilot_networking::XdsType;
+use pilot_xds::ClientStatus;
+use serde_json::{Value, json};
+
+use super::Refusal;
+use crate::state::State;
+
+/// `/debug/config_dump?proxyID=`: 400 without an id, 404 when no such proxy is connected.
+pub(super) async fn config_dump(
+    Extract(state): Extract<State>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, Refusal> {
+    let proxy = query
+        .get("proxyID")
+        .filter(|proxy| !proxy.is_empty())
+        .ok_or_else(|| (StatusCode::BAD_REQUEST, "give the proxy as proxyID\n".to_owned()))?;
+    let client = state.discovery.client(proxy).ok_or_else(|| {
+        (
+            StatusCode::NOT_FOUND,
+            format!("proxy {proxy:?} is not connected to this Pilot\n"),
+        )
+    })?;
+    let configs = XdsType::ALL
+        .into_iter()
+        .map(|xds_type| section(&client, xds_type))
+        .collect::<Result<Vec<Value>, JsonError>>()
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(Json(json!({ "configs": configs })))
+}
+
+fn section(client: &ClientStatus, xds_type: XdsType) -> Result<Value, JsonError> {
+    let status = client.types.get(&xds_type);
+    let version = status
+        .map(|status| status.version_sent.clone())
+        .unwrap_or_default();
+    let mut entries = Vec::new();
+    for resource in status.into_iter().flat_map(|status| status.resources()) {
+        let any = Any {
+            type_url: xds_type.type_url().to_owned(),
+            value: resource.body.clone(),
+        };
+        let value = json::any_to_value(&any)?;
+        entries.push(match xds_type {
+            XdsType::Cluster => json!({ "version_info": version, "cluster": value }),
+            XdsType::Endpoint => json!({ "version_info": version, "endpoint_config": value }),
+            XdsType::Listener => {
+                json!({ "name": &*resource.name, "active_state": { "version_info": version, "listener": value } })
+            }
+            XdsType::Route => json!({ "version_info": version, "route_config": value }),
+        });
+    }
+    let (dump, field) = match xds_type {
+        XdsType::Cluster => ("ClustersConfigDump", "dynamic_active_clusters"),
+        XdsType::Endpoint => ("EndpointsConfigDump", "dynamic_endpoint_configs"),
+        XdsType::Listener => ("ListenersConfigDump", "dynamic_listeners"),
+        XdsType::Route => ("RoutesConfigDump", "dynamic_route_configs"),
+    };
+    Ok(json!({
+        "@type": format!("type.googleapis.com/envoy.admin.v3.{dump}"),
+        "version_info": version,
+        field: entries,
+    }))
+}

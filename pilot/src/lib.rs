@@ -1,0 +1,8 @@
+//! Pilot: the wiring of its libraries, its flags and its debug interface. Nothing is decided here.
+
+pub mod args;
+mod debug;
+mod metrics;
+pub mod request;
+pub mod server;
+mod state;

@@ -1,0 +1,19 @@
+//! The `pilot-discovery` binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mesh_runtime::Runtime;
+use pilot::args::{Args, Command};
+use pilot::{request, server};
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Discovery(args) => {
+            let builder = Runtime::builder("pilot-discovery").log(args.log.clone());
+            mesh_runtime::run(builder, async |runtime| server::start(&runtime, *args).await)
+        }
+        Command::Request(args) => request::run(&args),
+        Command::Version => request::version(),
+    }
+}

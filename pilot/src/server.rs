@@ -1,0 +1,246 @@
+//! Puts Pilot together: sources → controller → push engine → servers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::mesh;
+use mesh_mcp::metrics::McpMetrics;
+use mesh_mcp::sink::{Sink, SinkHandle, SinkOptions};
+use mesh_runtime::Runtime;
+use mesh_runtime::args::HostPort;
+use mesh_runtime::grpc::{ClientOptions, GrpcOptions, connect};
+use mesh_runtime::listen::bind_if_enabled;
+use mesh_runtime::watch::FileWatch;
+use pilot_model::{Builder, Visibility};
+use pilot_networking::Features;
+use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries};
+use pilot_xds::{Discovery, DiscoveryOptions, XdsMetrics};
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use crate::args::DiscoveryArgs;
+use crate::debug;
+use crate::metrics::PilotMetrics;
+use crate::state::State;
+
+/// How long changes of the mesh configuration file are gathered (P7).
+const MESH_QUIET: Duration = Duration::from_millis(100);
+/// How often the findings of newly connected proxies reach the metrics (P17).
+const WARNINGS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Starts Pilot. It is ready once every collection was received and published.
+///
+/// # Errors
+///
+/// When an address is taken or a flag makes no sense.
+pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<()> {
+    let DiscoveryArgs {
+        registries,
+        mesh_config,
+        networks_config,
+        mcp_server_addrs,
+        mcp_max_msg_size,
+        domain,
+        trust_domain,
+        http_addr,
+        grpc_addr,
+        secure_grpc_addr,
+        debounce_after,
+        debounce_max,
+        enable_fallthrough_route,
+        pod_name,
+        namespace,
+        admin,
+        keepalive,
+        log: _,
+    } = args;
+    if let Some(address) = secure_grpc_addr.enabled() {
+        tracing::warn!(%address, "--secureGrpcAddr: xDS with TLS is not served by this version");
+    }
+    if !networks_config.is_empty() {
+        tracing::debug!(networks_config, "mesh networks are not used by this version");
+    }
+    tracing::debug!(?registries, "service registries");
+
+    let mesh = read_mesh(&mesh_config);
+    let sources = source_addresses(&mcp_server_addrs, &mesh)?;
+    let trust_domain = [trust_domain, mesh.trust_domain.clone(), domain.clone()]
+        .into_iter()
+        .find(|trust_domain| !trust_domain.is_empty())
+        .unwrap_or_default();
+
+    let metrics = runtime.metrics();
+    let options = DiscoveryOptions {
+        features: Features {
+            fallthrough_route: enable_fallthrough_route,
+        },
+        identifier: format!("{pod_name}.{namespace}"),
+        ..DiscoveryOptions::default()
+    };
+    let discovery = Discovery::new(
+        options,
+        XdsMetrics::register(metrics)?,
+        runtime.spawner().clone(),
+        runtime.drain().clone(),
+    );
+
+    let export_to = Visibility::from_export_to(&mesh.default_service_export_to, Visibility::Public);
+    let (controller, task) = Controller::new(
+        Builder::new(domain.as_str(), mesh),
+        Registries::new(domain.as_str(), trust_domain, export_to),
+        Debounce::new(debounce_after.get(), debounce_max.get()),
+        sources.len(),
+        KINDS,
+    );
+    let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
+    let (publications, publication) = watch::channel(None);
+    let state = State {
+        discovery: discovery.clone(),
+        publication,
+        sources: sinks.into(),
+    };
+
+    let synced = runtime.readiness().task("configuration of all sources");
+    let pilot_metrics = PilotMetrics::register(metrics, runtime.build_info().version)?;
+    run_controller(runtime, task, discovery.clone(), publications, synced);
+    runtime
+        .spawner()
+        .spawn("metrics", observe(state.clone(), pilot_metrics));
+    watch_mesh(runtime, controller, &mesh_config)?;
+
+    let router = debug::router(state).merge(runtime.admin_router());
+    if let Some((listener, _)) = bind_if_enabled("--httpAddr", &http_addr).await? {
+        runtime.spawn_http("http", listener, router.clone());
+    }
+    runtime.spawn_admin(&admin, router).await?;
+    if let Some((listener, _)) = bind_if_enabled("--grpcAddr", &grpc_addr).await? {
+        runtime.spawn_grpc(
+            "xds",
+            listener,
+            Routes::new(discovery.service()),
+            GrpcOptions::from(keepalive),
+        );
+    }
+    Ok(())
+}
+
+fn run_controller(
+    runtime: &Runtime,
+    task: pilot_registry::ControllerTask,
+    discovery: Discovery,
+    publications: watch::Sender<Option<Publication>>,
+    synced: mesh_runtime::ReadyGuard,
+) {
+    let mut synced = Some(synced);
+    let publish = move |publication: Publication| {
+        discovery.publish(publication.published.clone());
+        publications.send_replace(Some(publication));
+        if let Some(synced) = synced.take() {
+            synced.ready();
+        }
+    };
+    runtime.spawner().spawn_vital("controller", task.run(publish));
+}
+
+/// One sink for each source. A source that is away is asked again for ever; what it said last stays in force.
+fn follow_sources(
+    runtime: &Runtime,
+    controller: &Controller,
+    sources: &[HostPort],
+    node: &str,
+    max_message_bytes: usize,
+) -> anyhow::Result<Vec<SinkHandle>> {
+    let metrics = McpMetrics::register(runtime.metrics(), "pilot/mcp/sink")?;
+    let mut handles = Vec::with_capacity(sources.len());
+    for (index, address) in sources.iter().enumerate() {
+        let options = SinkOptions {
+            max_message_bytes,
+            ..SinkOptions::new(node, KINDS.iter().copied())
+        };
+        let channel = connect(address, &ClientOptions::default())?;
+        let (sink, handle) = Sink::new(channel, address.to_string(), options, metrics.clone());
+        handles.push(handle);
+        runtime
+            .spawner()
+            .spawn_vital("mcp sink", sink.run(controller.source(index)));
+    }
+    Ok(handles)
+}
+
+/// The addresses of the MCP servers: flags before mesh configuration (P5.1).
+fn source_addresses(flags: &[String], mesh: &MeshConfig) -> anyhow::Result<Vec<HostPort>> {
+    let configured = mesh.config_sources.iter().map(|source| source.address.clone());
+    let addresses: Vec<String> = if flags.is_empty() {
+        configured.collect()
+    } else {
+        flags.to_vec()
+    };
+    anyhow::ensure!(
+        !addresses.is_empty(),
+        "no source of configuration: give --mcpServerAddrs or configSources in the mesh configuration"
+    );
+    let parse = |address: &String| {
+        let bare = address.strip_prefix("mcp://").unwrap_or(address);
+        bare.parse()
+            .with_context(|| format!("{address:?} is not the address of an MCP server"))
+    };
+    addresses.iter().map(parse).collect()
+}
+
+fn read_mesh(path: &Path) -> MeshConfig {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "no mesh configuration, the defaults apply");
+            return mesh::default_mesh();
+        }
+    };
+    mesh::parse(&text).unwrap_or_else(|error| {
+        tracing::error!(path = %path.display(), %error, "mesh configuration is invalid, the defaults apply");
+        mesh::default_mesh()
+    })
+}
+
+/// Follows the file of the mesh configuration. What is unreadable or invalid changes nothing.
+fn watch_mesh(runtime: &Runtime, controller: Controller, path: &Path) -> anyhow::Result<()> {
+    let path = path.to_owned();
+    let mut watch = FileWatch::new([&path], MESH_QUIET)?;
+    runtime.spawner().spawn("mesh configuration", async move {
+        loop {
+            watch.changed().await;
+            let parsed = match tokio::fs::read_to_string(&path).await {
+                Ok(text) => mesh::parse(&text).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match parsed {
+                Ok(mesh) => {
+                    tracing::info!(path = %path.display(), "mesh configuration changed");
+                    controller.set_mesh(mesh).await;
+                }
+                Err(error) => {
+                    tracing::error!(path = %path.display(), error, "mesh configuration is invalid, the last one stays");
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Keeps the metrics up with publications, and with the findings of proxies that connect between them.
+async fn observe(mut state: State, metrics: PilotMetrics) {
+    loop {
+        tokio::select! {
+            changed = state.publication.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if let Some(publication) = state.publication() {
+                    metrics.observe(&publication, &state.discovery);
+                }
+            }
+            () = tokio::time::sleep(WARNINGS_INTERVAL) => metrics.observe_warnings(&state.discovery),
+        }
+    }
+}

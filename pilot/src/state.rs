@@ -1,0 +1,26 @@
+//! What the debug interface and the metrics read.
+
+use std::sync::Arc;
+
+use mesh_mcp::sink::SinkHandle;
+use pilot_registry::Publication;
+use pilot_xds::Discovery;
+use tokio::sync::watch;
+
+/// Read access to everything that Pilot knows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// The push engine.
+    pub(crate) discovery: Discovery,
+    /// The last publication; `None` before the first.
+    pub(crate) publication: watch::Receiver<Option<Publication>>,
+    /// The configuration sources.
+    pub(crate) sources: Arc<[SinkHandle]>,
+}
+
+impl State {
+    /// The last publication; `None` before the first.
+    pub(crate) fn publication(&self) -> Option<Publication> {
+        self.publication.borrow().clone()
+    }
+}
