@@ -1,0 +1,84 @@
+//! Certificates on disk: one digest at the start and one for every batch of changes (`AGT-50` to `AGT-54`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mesh_runtime::watch::{FileWatch, WatchError};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::Certificates;
+
+#[cfg(test)]
+mod tests;
+
+/// How long is waited for certificates without which Envoy cannot start (`AGT-54`).
+const WAIT_FOR_REQUIRED: Duration = Duration::from_secs(120);
+
+/// Events that belong to one change come together within this.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// What all certificates together are known by. A file that cannot be read adds nothing (`AGT-52`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// Sends a fingerprint at once and then after every change, at most one in each `certificates.delay`.
+/// Ends when nobody listens any more.
+///
+/// # Errors
+/// When the system cannot watch the folders.
+pub async fn watch(
+    certificates: Certificates,
+    fingerprints: mpsc::Sender<Fingerprint>,
+) -> Result<(), WatchError> {
+    let Certificates {
+        files,
+        delay,
+        required,
+    } = certificates;
+    // Folders, since kubelet swaps links instead of writing files (AGT-53).
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let mut changes = FileWatch::new(folders, QUIET)?;
+    wait_for(&required, &mut changes).await;
+    loop {
+        if fingerprints.send(Fingerprint::of(&files)).await.is_err() {
+            return Ok(());
+        }
+        changes.changed().await;
+        info!(?delay, "certificates change");
+        // What arrives meanwhile belongs to the same batch (AGT-51).
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn wait_for(required: &[PathBuf], changes: &mut FileWatch) {
+    let complete = || required.iter().all(|file| file.exists());
+    if complete() {
+        return;
+    }
+    info!(files = ?required, "waiting for certificates");
+    let found = async {
+        while !complete() {
+            changes.changed().await;
+        }
+    };
+    if tokio::time::timeout(WAIT_FOR_REQUIRED, found).await.is_err() {
+        warn!(files = ?required, "starting without certificates");
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// The SHA-256 of the contents in order.
+    #[must_use]
+    pub fn of(files: &[PathBuf]) -> Fingerprint {
+        let mut hash = Sha256::new();
+        for content in files.iter().filter_map(|file| std::fs::read(file).ok()) {
+            hash.update(content);
+        }
+        Fingerprint(hash.finalize().into())
+    }
+}
