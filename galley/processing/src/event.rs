@@ -1,0 +1,25 @@
+//! What a source says.
+
+use mesh_config::{Config, ConfigError, ConfigKey, Kind};
+
+/// One message of a source. Sources send them in batches, and what is in one batch is published together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An object is new or has changed.
+    Upsert(Config),
+    /// An object is gone.
+    Delete(ConfigKey),
+    /// All problems that there are now.
+    Problems(Vec<Problem>),
+    /// Everything that was there at the start has been told; nothing is served before (T18).
+    FullSync,
+}
+
+/// Why something is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind of the object, as far as it is known.
+    pub kind: Option<Kind>,
+    /// Everything that is wrong with it; at least one.
+    pub errors: Vec<ConfigError>,
+}
