@@ -8,10 +8,23 @@
 //! Pure: the only inputs are views, keys and the endpoint index.
 
 pub mod cluster;
+mod destination;
 pub mod endpoint;
+mod envoy;
+mod features;
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod gateway;
 mod generate;
+mod instance;
 pub mod listener;
 pub mod name;
+mod ports;
 pub mod route;
+mod service;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 
+pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};

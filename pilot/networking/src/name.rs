@@ -9,10 +9,15 @@ use mesh_config::{Host, Str};
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 /// A cluster that forwards to the address the caller asked for.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// A cluster that forwards captured inbound connections to ports that no service has.
+pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
 /// The listener that receives captured outbound connections.
 pub const VIRTUAL_OUTBOUND_LISTENER: &str = "virtualOutbound";
 /// The listener that receives captured inbound connections.
 pub const VIRTUAL_INBOUND_LISTENER: &str = "virtualInbound";
+
+/// Where sidecars receive captured inbound connections (DESIGN §8); Envoy's ports are in spec 05 §0.1.
+pub const INBOUND_PORT: u16 = 15006;
 
 /// The parts of a cluster name `outbound|<port>|<subset>|<host>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,14 +35,12 @@ pub struct OutboundCluster {
 impl OutboundCluster {
     /// Reads a cluster name; `None` when it is not an outbound one.
     pub fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.splitn(4, '|');
-        if parts.next()? != "outbound" {
-            return None;
-        }
-        let port = parts.next()?.parse().ok()?;
-        let subset = parts.next()?.into();
-        let host = Host::from(parts.next()?);
-        Some(Self { port, subset, host })
+        let (port, subset, host) = parse_outbound(name)?;
+        Some(Self {
+            port,
+            subset: subset.into(),
+            host: host.into(),
+        })
     }
 }
 
@@ -45,6 +48,17 @@ impl fmt::Display for OutboundCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "outbound|{}|{}|{}", self.port, self.subset, self.host)
     }
+}
+
+/// The cluster of a service port, `outbound|<port>|<subset>|<host>`; an empty subset keeps both bars.
+pub(crate) fn outbound_cluster(port: u16, subset: &str, host: &Host) -> Str {
+    format!("outbound|{port}|{subset}|{host}").into()
+}
+
+/// Port, subset and host of an outbound cluster name.
+pub(crate) fn parse_outbound(name: &str) -> Option<(u16, &str, &str)> {
+    let mut parts = name.strip_prefix("outbound|")?.splitn(3, '|');
+    Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
 }
 
 /// The cluster of a local service port: `inbound|<service port>|<port name>|<host>`.
@@ -73,11 +87,23 @@ mod tests {
 
     #[test]
     fn p3_2_outbound_cluster_names_keep_both_bars_and_parse_back() {
-        let cluster =
-            OutboundCluster { port: 9080, subset: "".into(), host: "reviews.default.svc.cluster.local".into() };
-        assert_eq!(cluster.to_string(), "outbound|9080||reviews.default.svc.cluster.local");
+        let cluster = OutboundCluster {
+            port: 9080,
+            subset: "".into(),
+            host: "reviews.default.svc.cluster.local".into(),
+        };
+        assert_eq!(
+            cluster.to_string(),
+            "outbound|9080||reviews.default.svc.cluster.local"
+        );
         assert_eq!(OutboundCluster::parse(&cluster.to_string()), Some(cluster));
-        for other in ["", "inbound|80|http|x", "outbound|x||y", "outbound|80|", "BlackHoleCluster"] {
+        for other in [
+            "",
+            "inbound|80|http|x",
+            "outbound|x||y",
+            "outbound|80|",
+            "BlackHoleCluster",
+        ] {
             assert_eq!(OutboundCluster::parse(other), None, "{other:?}");
         }
     }

@@ -1,10 +1,19 @@
 //! Clusters (P11).
 
-use mesh_api::envoy::config::cluster::v3::Cluster;
-use mesh_config::Str;
-use pilot_model::{Proxy, ProxyType, Rev, ScopedView, Workload};
+mod build;
+mod plan;
+mod policy;
+#[cfg(test)]
+mod tests;
 
-use crate::{Built, Generate, Plan};
+use mesh_api::envoy::config::cluster::v3::Cluster;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::{Protocol, Str};
+use pilot_model::{ProxyType, Rev, RuleChain, ScopedView, Service, Versioned};
+
+pub use self::plan::{inbound, outbound};
+use crate::destination::SubsetIndex;
+use crate::{Built, Generate};
 
 /// Makes clusters.
 #[derive(Debug)]
@@ -25,6 +34,31 @@ pub struct OutboundScope {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterKey {
     name: Str,
+    mesh: Versioned<MeshConfig>,
+    target: Target,
+}
+
+/// Where a cluster leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Target {
+    /// Nowhere.
+    BlackHole,
+    /// To the address that the connection was opened to.
+    OriginalDestination,
+    /// To a port of a service.
+    Service {
+        service: Versioned<Service>,
+        port: u16,
+        subset: Option<SubsetIndex>,
+        rules: Option<RuleChain>,
+    },
+    /// To a port of the proxy's own workload.
+    Workload {
+        address: std::net::SocketAddr,
+        service_port: u16,
+        protocol: Protocol,
+        rules: Option<RuleChain>,
+    },
 }
 
 // === impl OutboundScope ===
@@ -54,16 +88,6 @@ impl Generate for Clusters {
     }
 
     fn build(key: &ClusterKey) -> Built<Cluster> {
-        Cluster { name: key.name.to_string(), ..Cluster::default() }.into()
+        build::cluster(key)
     }
-}
-
-/// The clusters through which a proxy reaches the services that it sees.
-pub fn outbound(_view: &ScopedView, _proxy_type: ProxyType) -> Plan<ClusterKey> {
-    Plan::default()
-}
-
-/// The clusters through which a sidecar reaches its own workload.
-pub fn inbound(_view: &ScopedView, _proxy: &Proxy, _workload: &Workload) -> Plan<ClusterKey> {
-    Plan::default()
 }

@@ -1,10 +1,25 @@
 //! Listeners (P12, P14).
 
-use mesh_api::envoy::config::listener::v3::Listener;
-use mesh_config::{Labels, Str};
-use pilot_model::{InterceptionMode, Proxy, Rev, ScopedView, Workload};
+mod build;
+mod gateway;
+mod inbound;
+mod outbound;
+#[cfg(test)]
+mod tests;
 
-use crate::{Built, Generate, Plan};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use mesh_api::envoy::config::listener::v3::Listener;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::{Host, Protocol, Str};
+use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned};
+
+pub use self::gateway::gateway;
+pub use self::inbound::inbound;
+pub use self::outbound::outbound;
+use crate::{Built, Generate};
 
 /// Makes listeners.
 #[derive(Debug)]
@@ -23,6 +38,74 @@ pub struct OutboundScope {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
     name: Str,
+    mesh: Versioned<MeshConfig>,
+    address: IpAddr,
+    port: u16,
+    spec: Spec,
+}
+
+/// What a listener does with connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Spec {
+    /// Takes what was captured on the way out to the listener for its destination.
+    VirtualOutbound { transparent: bool },
+    /// Takes what was captured on the way in to the port that it was sent to.
+    VirtualInbound {
+        transparent: bool,
+        loopback: IpAddr,
+        ports: Arc<[InboundPort]>,
+    },
+    /// Routes requests to services.
+    OutboundHttp { routes: Str, access: Access },
+    /// Forwards connections to services.
+    OutboundTcp { chains: Arc<[TcpChain]>, access: Access },
+    /// Serves one port of the workload.
+    Inbound(InboundPort),
+    /// Routes requests from outside.
+    GatewayHttp { routes: Str },
+}
+
+/// How connections reach an outbound listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Access {
+    /// Captured, and handed over by the listener that captures.
+    Captured,
+    /// Opened to it by the application.
+    Bound,
+}
+
+/// Where the connections to one destination go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TcpChain {
+    matches: TcpMatch,
+    cluster: Str,
+    /// Whether the cluster forwards to the address that was asked for.
+    passthrough: bool,
+}
+
+/// Which connections of a listener a chain takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum TcpMatch {
+    /// All that no other chain takes.
+    Any,
+    /// Those to a range of addresses.
+    Range(IpNet),
+    /// Those that announce the host in their TLS handshake.
+    ServerName(Host),
+}
+
+/// One port of the workload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InboundPort {
+    /// The port that the workload listens on.
+    target_port: u16,
+    /// The port that callers use.
+    service_port: u16,
+    /// The service.
+    host: Host,
+    protocol: Protocol,
+    /// The cluster that leads to it.
+    cluster: Str,
 }
 
 // === impl OutboundScope ===
@@ -51,23 +134,6 @@ impl Generate for Listeners {
     }
 
     fn build(key: &ListenerKey) -> Built<Listener> {
-        Listener { name: key.name.to_string(), ..Listener::default() }.into()
+        build::listener(key).into()
     }
-}
-
-/// The listeners for connections that the workload of a sidecar opens.
-pub fn outbound(_view: &ScopedView, _interception: InterceptionMode) -> Plan<ListenerKey> {
-    Plan::default()
-}
-
-/// The listeners for connections that others open to the workload of a sidecar.
-pub fn inbound(_view: &ScopedView, _proxy: &Proxy, _workload: &Workload) -> Plan<ListenerKey> {
-    Plan::default()
-}
-
-/// The listeners of a router: one for each port of the Gateways that select it.
-///
-/// `labels` are those of its workload; `workload` also tells which target port stands behind a service port (§7.4).
-pub fn gateway(_view: &ScopedView, _labels: &Labels, _workload: &Workload) -> Plan<ListenerKey> {
-    Plan::default()
 }

@@ -1,0 +1,126 @@
+//! Which clusters a proxy gets.
+
+use std::net::SocketAddr;
+
+use mesh_config::Protocol;
+use pilot_model::{Proxy, ProxyType, ScopedView, Service, Versioned, Warning, WarningKind, Workload};
+
+use super::{ClusterKey, Target};
+use crate::envoy::loopback;
+use crate::{Plan, destination, instance, name, service};
+
+/// The clusters through which a proxy reaches the services that it sees.
+///
+/// One for each port of each service and one more for each of its subsets (P11.1, `R-DR-9`); of two with the same name
+/// the older service's wins (`R-N-12`). The clusters for traffic that belongs to no service stand beside them (`R-OB-1`).
+pub fn outbound(view: &ScopedView, proxy_type: ProxyType) -> Plan<ClusterKey> {
+    let mesh = view.mesh();
+    let mut keys = Vec::new();
+    let mut warnings = Vec::new();
+
+    for service in view.services() {
+        let rules = view.rules(service);
+        if let Some(rules) = rules {
+            warnings.extend(destination::duplicate_subsets(rules));
+        }
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            let mut add = |subset, subset_name: &str| {
+                let name = name::outbound_cluster(port.number, subset_name, &service.id.host);
+                let target = Target::Service {
+                    service: service.clone(),
+                    port: port.number,
+                    subset,
+                    rules: rules.cloned(),
+                };
+                keys.push(ClusterKey {
+                    name,
+                    mesh: mesh.clone(),
+                    target,
+                });
+            };
+            add(None, "");
+            for (index, subset) in rules.into_iter().flat_map(|rules| destination::subsets(rules)) {
+                add(Some(index), &subset.name);
+            }
+        }
+    }
+
+    let mut add = |name: &str, target| {
+        keys.push(ClusterKey {
+            name: name.into(),
+            mesh: mesh.clone(),
+            target,
+        })
+    };
+    add(name::BLACK_HOLE_CLUSTER, Target::BlackHole);
+    add(name::PASSTHROUGH_CLUSTER, Target::OriginalDestination);
+    if proxy_type == ProxyType::Sidecar {
+        add(name::INBOUND_PASSTHROUGH_CLUSTER, Target::OriginalDestination);
+    }
+
+    // Stable: among equal names the oldest stays in front.
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    keys.dedup_by(|later, first| {
+        let duplicate = later.name == first.name;
+        if duplicate {
+            warnings.extend(duplicate_cluster(later, first));
+        }
+        duplicate
+    });
+    Plan { keys, warnings }
+}
+
+/// The clusters through which a sidecar reaches its own workload (P11.2).
+pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ClusterKey> {
+    let Some(&ip) = proxy.ips.first() else {
+        return Plan::default();
+    };
+    let mut keys: Vec<ClusterKey> = instance::served(view, workload)
+        .instances
+        .into_iter()
+        .map(|instance| {
+            let port = &instance.service_port;
+            let service = service::of_instance(view, instance);
+            ClusterKey {
+                name: name::inbound_cluster(port.number, &port.name, &instance.host).into(),
+                mesh: view.mesh().clone(),
+                target: Target::Workload {
+                    address: SocketAddr::new(loopback(ip), instance.target_port),
+                    service_port: port.number,
+                    protocol: port.protocol,
+                    rules: service.and_then(|service| view.rules(service)).cloned(),
+                },
+            }
+        })
+        .collect();
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    // A service port that leads to two ports of the workload, for instance while its target port is being changed.
+    keys.dedup_by(|later, first| later.name == first.name);
+    Plan {
+        keys,
+        warnings: Vec::new(),
+    }
+}
+
+/// The warning about a service whose cluster another has already, unless one object defines both.
+fn duplicate_cluster(later: &ClusterKey, first: &ClusterKey) -> Option<Warning> {
+    let (Target::Service { service: loser, .. }, Target::Service { service: winner, .. }) =
+        (&later.target, &first.target)
+    else {
+        return None;
+    };
+    (!same_object(loser, winner)).then(|| Warning {
+        object: service::object(loser),
+        kind: WarningKind::DuplicateCluster,
+        reason: format!(
+            "cluster {} is made by {} already; this one is left out",
+            later.name,
+            service::object(winner)
+        ),
+    })
+}
+
+/// A ServiceEntry with several addresses is several services with the same clusters (P4.5).
+fn same_object(a: &Versioned<Service>, b: &Versioned<Service>) -> bool {
+    a.registry == b.registry && a.id.namespace == b.id.namespace && a.id.name == b.id.name
+}

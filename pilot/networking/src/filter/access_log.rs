@@ -1,0 +1,94 @@
+//! Access logs (TEL-31, TEL-32).
+
+use std::collections::BTreeMap;
+
+use mesh_api::Any;
+use mesh_api::envoy::config::accesslog::v3::{AccessLog, access_log};
+use mesh_api::envoy::config::core::v3::{SubstitutionFormatString, substitution_format_string};
+use mesh_api::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::mesh::v1alpha1::mesh_config::AccessLogEncoding;
+use prost_types::{Struct, Value, value};
+
+/// The format of a line (TEL-31), and at its end where in the proxy a response comes from.
+const TEXT_FORMAT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% \"%DYNAMIC_METADATA(istio.mixer:status)%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
+    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
+    "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER% ",
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% ",
+    "%RESPONSE_CODE_DETAILS%\n",
+);
+
+/// The fields of a JSON line (TEL-32).
+const JSON_FORMAT: [(&str, &str); 22] = [
+    ("start_time", "%START_TIME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    ("istio_policy_status", "%DYNAMIC_METADATA(istio.mixer:status)%"),
+];
+
+/// The access logs of a connection or of its requests; none unless the mesh names a file.
+pub(super) fn access_log(mesh: &MeshConfig) -> Vec<AccessLog> {
+    if mesh.access_log_file.is_empty() {
+        return Vec::new();
+    }
+    let custom = mesh.access_log_format.as_str();
+    let format = if mesh.access_log_encoding == i32::from(AccessLogEncoding::Json) {
+        let fields = json_fields(custom).unwrap_or_else(|| json_object(JSON_FORMAT));
+        SubstitutionFormatString {
+            format: Some(substitution_format_string::Format::JsonFormat(fields)),
+            ..SubstitutionFormatString::default()
+        }
+    } else {
+        super::text_format(if custom.is_empty() { TEXT_FORMAT } else { custom }.to_owned())
+    };
+    let file = FileAccessLog {
+        path: mesh.access_log_file.clone(),
+        access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(format)),
+    };
+    vec![AccessLog {
+        name: "envoy.access_loggers.file".to_owned(),
+        config_type: Some(access_log::ConfigType::TypedConfig(Any::pack(&file))),
+        ..AccessLog::default()
+    }]
+}
+
+/// A custom JSON format: an object of strings. Anything else falls back to the default.
+fn json_fields(custom: &str) -> Option<Struct> {
+    let fields: BTreeMap<String, String> = serde_json::from_str(custom).ok()?;
+    (!fields.is_empty()).then(|| json_object(fields))
+}
+
+fn json_object<K: Into<String>, V: Into<String>>(fields: impl IntoIterator<Item = (K, V)>) -> Struct {
+    let fields = fields
+        .into_iter()
+        .map(|(key, value)| {
+            (
+                key.into(),
+                Value {
+                    kind: Some(value::Kind::StringValue(value.into())),
+                },
+            )
+        })
+        .collect();
+    Struct { fields }
+}

@@ -1,0 +1,314 @@
+//! Listeners from their keys.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use mesh_api::Any;
+use mesh_api::envoy::config::core::v3::{CidrRange, TrafficDirection};
+use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
+use mesh_api::envoy::config::listener::v3::{
+    Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
+};
+use mesh_api::envoy::config::route::v3::{
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
+    route_match,
+};
+use mesh_api::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
+use mesh_config::Protocol;
+
+use super::{Access, InboundPort, ListenerKey, Spec, TcpChain, TcpMatch};
+use crate::filter::{self, Http, Role, Routes};
+use crate::{envoy, name, ports};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+pub(super) fn listener(key: &ListenerKey) -> Listener {
+    let listener = Listener {
+        name: key.name.to_string(),
+        address: Some(envoy::socket_address(key.address, key.port)),
+        ..Listener::default()
+    };
+    let mesh = &*key.mesh;
+    match &key.spec {
+        Spec::VirtualOutbound { transparent } => virtual_outbound(listener, mesh, *transparent),
+        Spec::VirtualInbound {
+            transparent,
+            loopback,
+            ports,
+        } => virtual_inbound(listener, mesh, *transparent, *loopback, ports),
+        Spec::OutboundHttp { routes, access } => {
+            let http = Http {
+                stat_prefix: format!("outbound_{}", key.name),
+                role: Role::Outbound,
+                routes: Routes::Rds(routes),
+                protocol: Protocol::Http,
+            };
+            let chain = FilterChain {
+                filters: filter::http(mesh, http),
+                ..FilterChain::default()
+            };
+            outbound(listener, mesh, *access, vec![chain])
+        }
+        Spec::OutboundTcp { chains, access } => outbound_tcp(listener, mesh, chains, *access),
+        Spec::Inbound(port) => Listener {
+            bind_to_port: Some(false),
+            traffic_direction: TrafficDirection::Inbound.into(),
+            filter_chains: vec![FilterChain {
+                filters: inbound_filters(mesh, port),
+                ..FilterChain::default()
+            }],
+            ..listener
+        },
+        Spec::GatewayHttp { routes } => {
+            let http = Http {
+                stat_prefix: format!("outbound_{}", key.name),
+                role: Role::Gateway,
+                routes: Routes::Rds(routes),
+                protocol: Protocol::Http,
+            };
+            Listener {
+                traffic_direction: TrafficDirection::Outbound.into(),
+                filter_chains: vec![FilterChain {
+                    filters: filter::http(mesh, http),
+                    ..FilterChain::default()
+                }],
+                ..listener
+            }
+        }
+    }
+}
+
+/// Hands captured connections to the listener for their destination; the rest follows the outbound traffic policy.
+fn virtual_outbound(listener: Listener, mesh: &MeshConfig, transparent: bool) -> Listener {
+    let itself = FilterChainMatch {
+        destination_port: Some(ports::outbound(mesh).into()),
+        ..FilterChainMatch::default()
+    };
+    Listener {
+        use_original_dst: Some(true),
+        transparent: transparent.then_some(true),
+        traffic_direction: TrafficDirection::Outbound.into(),
+        filter_chains: vec![
+            chain(
+                FilterChainMatch::default(),
+                filter::tcp(mesh, unknown_destination(mesh)),
+            ),
+            to_itself(mesh, FilterChainMatch::default()),
+            // Opened to the proxy itself, not captured: forwarding it would lead here again.
+            chain(itself, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER)),
+        ],
+        ..listener
+    }
+}
+
+/// Serves the ports of the workload. A captured port that no service has is forwarded as it is: with `-b` naming only
+/// declared ports (trap 7), somebody meant it to be reachable.
+fn virtual_inbound(
+    listener: Listener,
+    mesh: &MeshConfig,
+    transparent: bool,
+    loopback: IpAddr,
+    served: &[InboundPort],
+) -> Listener {
+    let to_port = |port: u16, filters| {
+        chain(
+            FilterChainMatch {
+                destination_port: Some(port.into()),
+                ..FilterChainMatch::default()
+            },
+            filters,
+        )
+    };
+    let closed = ports::closed(mesh);
+    let mut filter_chains = Vec::with_capacity(served.len() + closed.len() + 1);
+    filter_chains.extend(
+        served
+            .iter()
+            .map(|port| to_port(port.target_port, inbound_filters(mesh, port))),
+    );
+    filter_chains.extend(
+        closed
+            .into_iter()
+            .map(|port| to_port(port, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
+    );
+    filter_chains.push(chain(
+        FilterChainMatch::default(),
+        filter::local_passthrough(mesh, name::INBOUND_PASSTHROUGH_CLUSTER, loopback),
+    ));
+    Listener {
+        transparent: transparent.then_some(true),
+        traffic_direction: TrafficDirection::Inbound.into(),
+        listener_filters: vec![listener_filter(
+            "envoy.filters.listener.original_dst",
+            &OriginalDst {},
+        )],
+        filter_chains,
+        ..listener
+    }
+}
+
+fn outbound_tcp(listener: Listener, mesh: &MeshConfig, chains: &[TcpChain], access: Access) -> Listener {
+    let inspects_tls = chains
+        .iter()
+        .any(|chain| matches!(chain.matches, TcpMatch::ServerName(_)));
+    let mut filter_chains: Vec<FilterChain> = chains
+        .iter()
+        .map(|tcp| chain(tcp.matches.to_envoy(), filter::tcp(mesh, &tcp.cluster)))
+        .collect();
+    if access == Access::Captured {
+        // What goes to an address inside such a range may go to the pod itself.
+        let ranges = chains
+            .iter()
+            .filter(|chain| chain.passthrough && chain.matches != TcpMatch::Any);
+        filter_chains.extend(ranges.map(|chain| to_itself(mesh, chain.matches.to_envoy())));
+    }
+    if chains.iter().all(|chain| chain.matches != TcpMatch::Any) {
+        // Other destinations on the port are none of these services' business.
+        filter_chains.push(chain(
+            FilterChainMatch::default(),
+            filter::tcp(mesh, unknown_destination(mesh)),
+        ));
+    }
+    Listener {
+        listener_filters: if inspects_tls {
+            vec![listener_filter(
+                "envoy.filters.listener.tls_inspector",
+                &TlsInspector::default(),
+            )]
+        } else {
+            Vec::new()
+        },
+        // A server that speaks first must not be kept waiting for a handshake that never comes.
+        continue_on_listener_filters_timeout: inspects_tls,
+        ..outbound(listener, mesh, access, filter_chains)
+    }
+}
+
+fn outbound(
+    listener: Listener,
+    mesh: &MeshConfig,
+    access: Access,
+    mut filter_chains: Vec<FilterChain>,
+) -> Listener {
+    let any_address = listener.name.starts_with("0.0.0.0_");
+    if access == Access::Captured && any_address {
+        filter_chains.push(to_itself(mesh, FilterChainMatch::default()));
+    }
+    Listener {
+        bind_to_port: (access == Access::Captured).then_some(false),
+        traffic_direction: TrafficDirection::Outbound.into(),
+        filter_chains,
+        ..listener
+    }
+}
+
+/// Takes what the pod sends to its own address and no inbound listener serves.
+///
+/// It is recognised by its source; the address itself would make the listener another one for every pod.
+fn to_itself(mesh: &MeshConfig, matches: FilterChainMatch) -> FilterChain {
+    let matches = FilterChainMatch {
+        source_type: ConnectionSourceType::SameIpOrLoopback.into(),
+        ..matches
+    };
+    chain(
+        matches,
+        filter::local_passthrough(mesh, name::INBOUND_PASSTHROUGH_CLUSTER, LOOPBACK),
+    )
+}
+
+fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
+    let matches = (matches != FilterChainMatch::default()).then_some(matches);
+    FilterChain {
+        filter_chain_match: matches,
+        filters,
+        ..FilterChain::default()
+    }
+}
+
+/// What serves one port of the workload.
+fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
+    if !port.protocol.is_http() {
+        return filter::tcp(mesh, &port.cluster);
+    }
+    let http = Http {
+        stat_prefix: format!("inbound_{}", port.target_port),
+        role: Role::Inbound,
+        routes: Routes::Inline(inbound_routes(port)),
+        protocol: port.protocol,
+    };
+    filter::http(mesh, http)
+}
+
+/// Everything goes to the workload, for as long as it takes: time limits are the caller's business.
+fn inbound_routes(port: &InboundPort) -> RouteConfiguration {
+    let action = RouteAction {
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(port.cluster.to_string())),
+        timeout: Some(envoy::seconds(0)),
+        ..RouteAction::default()
+    };
+    let everything = Route {
+        name: "default".to_owned(),
+        r#match: Some(RouteMatch {
+            path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
+            ..RouteMatch::default()
+        }),
+        decorator: Some(Decorator {
+            operation: format!("{}:{}/*", port.host, port.service_port),
+            ..Decorator::default()
+        }),
+        action: Some(route::Action::Route(action)),
+        ..Route::default()
+    };
+    RouteConfiguration {
+        name: port.cluster.to_string(),
+        virtual_hosts: vec![VirtualHost {
+            name: format!("inbound|http|{}", port.service_port),
+            domains: vec!["*".to_owned()],
+            routes: vec![everything],
+            ..VirtualHost::default()
+        }],
+        validate_clusters: Some(false),
+        ..RouteConfiguration::default()
+    }
+}
+
+/// Where connections to destinations go that no service has.
+fn unknown_destination(mesh: &MeshConfig) -> &'static str {
+    let policy = mesh.outbound_traffic_policy.as_ref();
+    if policy.is_some_and(|policy| policy.mode == i32::from(Mode::RegistryOnly)) {
+        name::BLACK_HOLE_CLUSTER
+    } else {
+        name::PASSTHROUGH_CLUSTER
+    }
+}
+
+fn listener_filter<M: prost::Name>(name: &str, config: &M) -> ListenerFilter {
+    ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(Any::pack(config))),
+        ..ListenerFilter::default()
+    }
+}
+
+// === impl TcpMatch ===
+
+impl TcpMatch {
+    fn to_envoy(&self) -> FilterChainMatch {
+        match self {
+            Self::Any => FilterChainMatch::default(),
+            Self::Range(range) => FilterChainMatch {
+                prefix_ranges: vec![CidrRange {
+                    address_prefix: range.network().to_string(),
+                    prefix_len: Some(range.prefix_len().into()),
+                }],
+                ..FilterChainMatch::default()
+            },
+            Self::ServerName(host) => FilterChainMatch {
+                server_names: vec![host.to_string()],
+                ..FilterChainMatch::default()
+            },
+        }
+    }
+}

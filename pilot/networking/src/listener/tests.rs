@@ -1,0 +1,506 @@
+use mesh_api::envoy::config::core::v3::{TrafficDirection, address, socket_address};
+use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
+use mesh_api::envoy::config::listener::v3::{FilterChain, filter};
+use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use mesh_api::istio::mesh::v1alpha1::mesh_config::OutboundTrafficPolicy;
+use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
+use mesh_api::istio::networking::v1alpha3::{Gateway, Port, Server};
+use mesh_config::Labels;
+use pilot_model::{Resolution, Service, WarningKind, Workload};
+
+use super::*;
+use crate::Plan;
+use crate::fixture::{Mesh, created, proxy, service, workload};
+
+fn names(plan: &Plan<ListenerKey>) -> Vec<&str> {
+    plan.keys.iter().map(Listeners::name).collect()
+}
+
+fn build(plan: &Plan<ListenerKey>, name: &str) -> Listener {
+    let key = plan.keys.iter().find(|key| Listeners::name(key) == name);
+    Listeners::build(key.unwrap_or_else(|| panic!("no listener {name} among {:?}", names(plan)))).message
+}
+
+/// What a chain does, in a word: the route configuration or the cluster, and `local` for what stays in the pod.
+fn leads_to(chain: &FilterChain) -> String {
+    let any = |position: usize| match &chain.filters[position].config_type {
+        Some(filter::ConfigType::TypedConfig(any)) => any,
+        _ => panic!("no config"),
+    };
+    if let Ok(manager) = any(0).unpack::<HttpConnectionManager>() {
+        return match manager.route_specifier {
+            Some(RouteSpecifier::Rds(rds)) => format!("routes {}", rds.route_config_name),
+            Some(RouteSpecifier::RouteConfig(routes)) => format!("inline {}", routes.virtual_hosts[0].name),
+            _ => panic!("no routes"),
+        };
+    }
+    let proxy: TcpProxy = any(chain.filters.len() - 1).unpack().expect("a tcp proxy");
+    let Some(tcp_proxy::ClusterSpecifier::Cluster(cluster)) = proxy.cluster_specifier else {
+        panic!("no cluster")
+    };
+    if chain.filters.len() == 2 {
+        format!("local {cluster}")
+    } else {
+        cluster
+    }
+}
+
+/// What a listener does: condition of each chain and where it leads.
+fn chains(listener: &Listener) -> Vec<(String, String)> {
+    let condition = |chain: &FilterChain| {
+        let Some(matches) = &chain.filter_chain_match else {
+            return String::new();
+        };
+        let mut parts = Vec::new();
+        parts.extend(matches.destination_port.map(|port| format!(":{port}")));
+        parts.extend(matches.prefix_ranges.iter().map(|range| {
+            format!(
+                "{}/{}",
+                range.address_prefix,
+                range.prefix_len.unwrap_or_default()
+            )
+        }));
+        parts.extend(matches.server_names.iter().cloned());
+        if matches.source_type() == ConnectionSourceType::SameIpOrLoopback {
+            parts.push("self".to_owned());
+        }
+        parts.join(" ")
+    };
+    listener
+        .filter_chains
+        .iter()
+        .map(|chain| (condition(chain), leads_to(chain)))
+        .collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected
+        .iter()
+        .map(|(condition, target)| ((*condition).to_owned(), (*target).to_owned()))
+        .collect()
+}
+
+fn bound_port(listener: &Listener) -> (String, u32) {
+    let Some(address::Address::SocketAddress(socket)) =
+        listener.address.as_ref().and_then(|it| it.address.as_ref())
+    else {
+        panic!("no address");
+    };
+    let Some(socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
+        panic!("no port")
+    };
+    (socket.address.clone(), port)
+}
+
+fn outbound_of(services: impl IntoIterator<Item = Service>) -> Plan<ListenerKey> {
+    let mesh = services.into_iter().fold(Mesh::new(), Mesh::service);
+    outbound(&mesh.view("default"), InterceptionMode::Redirect)
+}
+
+#[test]
+fn p12_2_http_shares_a_listener_for_each_port_and_tcp_has_one_for_each_address() {
+    let plan = outbound_of([
+        service("forecast", "10.96.0.1", &[("http", 80), ("tcp", 90), ("udp", 53)]),
+        service("frontend", "10.96.0.2", &[("http", 80), ("https", 443)]),
+        service("cassandra", "", &[("tcp", 9042)]),
+    ]);
+    assert_eq!(
+        names(&plan),
+        [
+            "0.0.0.0_80",
+            "0.0.0.0_9042",
+            "10.96.0.1_53",
+            "10.96.0.1_90",
+            "10.96.0.2_443",
+            "virtualOutbound"
+        ]
+    );
+    assert_eq!(plan.warnings, []);
+
+    let http = build(&plan, "0.0.0.0_80");
+    assert_eq!(http.bind_to_port, Some(false));
+    assert_eq!(http.traffic_direction(), TrafficDirection::Outbound);
+    assert_eq!(bound_port(&http), ("0.0.0.0".to_owned(), 80));
+    assert_eq!(
+        chains(&http),
+        pairs(&[("", "routes 80"), ("self", "local InboundPassthroughCluster")])
+    );
+
+    let tcp = build(&plan, "10.96.0.2_443");
+    assert_eq!(
+        chains(&tcp),
+        pairs(&[("", "outbound|443||frontend.default.svc.cluster.local")])
+    );
+
+    let headless = build(&plan, "0.0.0.0_9042");
+    assert_eq!(
+        chains(&headless),
+        pairs(&[
+            ("", "outbound|9042||cassandra.default.svc.cluster.local"),
+            ("self", "local InboundPassthroughCluster"),
+        ])
+    );
+}
+
+#[test]
+fn p12_3_the_oldest_service_decides_what_a_listener_speaks() {
+    use WarningKind::{HttpOverTcp, TcpOverHttp, TcpOverTcp};
+    let tcp = |seconds, name: &str| created(seconds, service(name, "", &[("tcp", 80)]));
+    let http = |seconds, name: &str| created(seconds, service(name, "10.96.0.1", &[("http", 80)]));
+    for (first, second, expected) in [
+        (http(1, "a"), http(2, "b"), None),
+        (http(1, "a"), tcp(2, "b"), Some(TcpOverHttp)),
+        (tcp(1, "a"), http(2, "b"), Some(HttpOverTcp)),
+        (tcp(1, "a"), tcp(2, "b"), Some(TcpOverTcp)),
+    ] {
+        for services in [[first.clone(), second.clone()], [second, first]] {
+            let plan = outbound_of(services);
+            assert_eq!(names(&plan), ["0.0.0.0_80", "virtualOutbound"]);
+            let found: Vec<_> = plan
+                .warnings
+                .iter()
+                .map(|warning| (warning.kind, &*warning.object.name))
+                .collect();
+            assert_eq!(
+                found,
+                expected.map(|kind| (kind, "b")).into_iter().collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+#[test]
+fn section_8_1_ranges_and_server_names_share_a_port() {
+    let external = |name: &str, address: &str, port: &str| {
+        let mut service = service(name, address, &[(port, 443)]);
+        service.id.host = format!("{name}.example.com").into();
+        service.resolution = Resolution::Passthrough;
+        service
+    };
+    let mut wildcard = external("x", "", "tls");
+    wildcard.id.host = "*.example.org".into();
+    let mut partial = external("y", "", "tls");
+    partial.id.host = "*-y.example.org".into();
+    let mut second_address = external("a", "10.9.0.0/16", "https");
+    second_address.id.index = 1;
+    let plan = outbound_of([
+        created(1, external("a", "", "https")),
+        created(1, second_address),
+        created(2, external("b", "10.0.0.0/8", "tcp")),
+        created(3, wildcard),
+        created(5, partial),
+    ]);
+    let listener = build(&plan, "0.0.0.0_443");
+    assert_eq!(
+        chains(&listener),
+        pairs(&[
+            ("10.0.0.0/8", "outbound|443||b.example.com"),
+            ("*.example.org", "outbound|443||*.example.org"),
+            ("a.example.com", "outbound|443||a.example.com"),
+            ("10.0.0.0/8 self", "local InboundPassthroughCluster"),
+            ("*.example.org self", "local InboundPassthroughCluster"),
+            ("a.example.com self", "local InboundPassthroughCluster"),
+            ("", "PassthroughCluster"),
+            ("self", "local InboundPassthroughCluster"),
+        ])
+    );
+    assert_eq!(
+        listener.listener_filters[0].name,
+        "envoy.filters.listener.tls_inspector"
+    );
+    assert!(listener.continue_on_listener_filters_timeout);
+    let kinds: Vec<_> = plan.warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(kinds, [WarningKind::Unsupported]);
+}
+
+#[test]
+fn ports_of_the_proxy_itself_are_not_listened_on_twice() {
+    let plan = outbound_of([service(
+        "a",
+        "10.96.0.1",
+        &[("http", 15001), ("http-b", 15006), ("http-c", 15090)],
+    )]);
+    assert_eq!(names(&plan), ["virtualOutbound"]);
+    assert_eq!(plan.warnings.len(), 3);
+    // A TCP service on its own address does no harm.
+    assert_eq!(
+        outbound_of([service("a", "10.96.0.1", &[("tcp", 15001)])]).warnings,
+        []
+    );
+}
+
+#[test]
+fn ipt_32_captured_connections_to_unknown_destinations_follow_the_policy() {
+    for (mode, expected) in [
+        (Mode::AllowAny, "PassthroughCluster"),
+        (Mode::RegistryOnly, "BlackHoleCluster"),
+    ] {
+        let config = MeshConfig {
+            outbound_traffic_policy: Some(OutboundTrafficPolicy { mode: mode.into() }),
+            ..MeshConfig::default()
+        };
+        let view = Mesh::with(config).view("default");
+        let listener = build(&outbound(&view, InterceptionMode::Redirect), "virtualOutbound");
+        assert_eq!(bound_port(&listener), ("0.0.0.0".to_owned(), 15001));
+        assert_eq!(
+            (listener.use_original_dst, listener.transparent),
+            (Some(true), None)
+        );
+        assert_eq!(
+            chains(&listener),
+            pairs(&[
+                ("", expected),
+                ("self", "local InboundPassthroughCluster"),
+                (":15001", "BlackHoleCluster")
+            ])
+        );
+        let tproxy = build(&outbound(&view, InterceptionMode::Tproxy), "virtualOutbound");
+        assert_eq!(tproxy.transparent, Some(true));
+    }
+}
+
+#[test]
+fn p12_2_without_capture_applications_talk_to_the_proxy_on_the_loopback_address() {
+    let mesh = Mesh::new()
+        .service(service(
+            "forecast",
+            "10.96.0.1",
+            &[("http", 8080), ("http-low", 80)],
+        ))
+        .service(service("db", "10.96.0.2", &[("tcp", 3306)]));
+    let view = mesh.view("default");
+    let plan = outbound(&view, InterceptionMode::None);
+    assert_eq!(
+        names(&plan),
+        ["127.0.0.1_15002", "127.0.0.1_3306", "127.0.0.1_8080"]
+    );
+    for name in names(&plan) {
+        let listener = build(&plan, name);
+        assert_eq!(
+            (listener.bind_to_port, listener.filter_chains.len()),
+            (None, 1),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        chains(&build(&plan, "127.0.0.1_15002")),
+        pairs(&[("", "routes http_proxy")])
+    );
+
+    let workload = workload(&[("forecast", "http", 8080, 3002)]);
+    assert!(
+        inbound(&view, &proxy(InterceptionMode::None), &workload)
+            .keys
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_http_proxy_port_of_the_mesh_is_offered_beside_capture() {
+    let config = MeshConfig {
+        proxy_http_port: 15099,
+        ..MeshConfig::default()
+    };
+    let plan = outbound(&Mesh::with(config).view("default"), InterceptionMode::Redirect);
+    assert_eq!(names(&plan), ["127.0.0.1_15099", "virtualOutbound"]);
+}
+
+#[test]
+fn p12_2_every_port_of_the_workload_has_a_listener_and_a_chain_in_the_capturing_one() {
+    let mesh = Mesh::new().service(service("forecast", "10.96.0.1", &[("http", 80), ("tcp", 90)]));
+    let workload = workload(&[("forecast", "http", 80, 3002), ("forecast", "tcp", 90, 9000)]);
+    let plan = inbound(
+        &mesh.view("default"),
+        &proxy(InterceptionMode::Redirect),
+        &workload,
+    );
+    assert_eq!(names(&plan), ["10.1.0.7_3002", "10.1.0.7_9000", "virtualInbound"]);
+    assert_eq!(plan.warnings, []);
+
+    let http = build(&plan, "10.1.0.7_3002");
+    assert_eq!(http.bind_to_port, Some(false));
+    assert_eq!(http.traffic_direction(), TrafficDirection::Inbound);
+    assert_eq!(chains(&http), pairs(&[("", "inline inbound|http|80")]));
+    let tcp = build(&plan, "10.1.0.7_9000");
+    assert_eq!(
+        chains(&tcp),
+        pairs(&[("", "inbound|90|tcp|forecast.default.svc.cluster.local")])
+    );
+
+    let capturing = build(&plan, "virtualInbound");
+    assert_eq!(bound_port(&capturing), ("0.0.0.0".to_owned(), 15006));
+    assert_eq!(capturing.use_original_dst, None);
+    assert_eq!(
+        capturing.listener_filters[0].name,
+        "envoy.filters.listener.original_dst"
+    );
+    assert_eq!(
+        chains(&capturing),
+        pairs(&[
+            (":3002", "inline inbound|http|80"),
+            (":9000", "inbound|90|tcp|forecast.default.svc.cluster.local"),
+            (":15000", "BlackHoleCluster"),
+            (":15001", "BlackHoleCluster"),
+            (":15002", "BlackHoleCluster"),
+            (":15006", "BlackHoleCluster"),
+            ("", "local InboundPassthroughCluster"),
+        ])
+    );
+}
+
+#[test]
+fn p12_2_of_two_services_on_one_port_of_the_workload_the_older_wins() {
+    let mesh = Mesh::new()
+        .service(created(2, service("a", "10.96.0.1", &[("tcp", 80)])))
+        .service(created(
+            1,
+            service("b", "10.96.0.2", &[("http", 80), ("http-alt", 81)]),
+        ));
+    let workload = workload(&[
+        ("a", "tcp", 80, 3002),
+        ("b", "http", 80, 3002),
+        ("b", "http-alt", 81, 3002),
+    ]);
+    let plan = inbound(
+        &mesh.view("default"),
+        &proxy(InterceptionMode::Redirect),
+        &workload,
+    );
+    assert_eq!(names(&plan), ["10.1.0.7_3002", "virtualInbound"]);
+    assert_eq!(
+        chains(&build(&plan, "10.1.0.7_3002")),
+        pairs(&[("", "inline inbound|http|80")])
+    );
+    let found: Vec<_> = plan
+        .warnings
+        .iter()
+        .map(|warning| (warning.kind, &*warning.object.name))
+        .collect();
+    assert_eq!(
+        found,
+        [(WarningKind::InboundListener, "a")],
+        "the same protocol twice is no conflict"
+    );
+}
+
+#[test]
+fn the_ports_of_the_proxy_cannot_be_served_by_the_workload() {
+    let workload = workload(&[("a", "http", 80, 15006)]);
+    let plan = inbound(
+        &Mesh::new().view("default"),
+        &proxy(InterceptionMode::Redirect),
+        &workload,
+    );
+    assert_eq!(names(&plan), ["virtualInbound"]);
+    let found: Vec<_> = plan
+        .warnings
+        .iter()
+        .map(|warning| (warning.kind, warning.object.to_string()))
+        .collect();
+    assert_eq!(
+        found,
+        [(WarningKind::InboundListener, "Service default/a".to_owned())]
+    );
+}
+
+#[test]
+fn one_port_can_capture_both_directions() {
+    let config = MeshConfig {
+        proxy_listen_port: 15006,
+        ..MeshConfig::default()
+    };
+    let workload = workload(&[("a", "http", 80, 3002)]);
+    let plan = inbound(
+        &Mesh::with(config).view("default"),
+        &proxy(InterceptionMode::Redirect),
+        &workload,
+    );
+    assert_eq!(names(&plan), ["10.1.0.7_3002"]);
+}
+
+fn server(port: &str, protocol: &str, number: u32) -> Server {
+    Server {
+        port: Some(Port {
+            number,
+            protocol: protocol.to_owned(),
+            name: port.to_owned(),
+        }),
+        hosts: vec!["*".to_owned()],
+        ..Server::default()
+    }
+}
+
+fn gateway_listeners(servers: Vec<Server>, workload: &Workload) -> Plan<ListenerKey> {
+    let selector = [("istio".to_owned(), "ingressgateway".to_owned())].into();
+    let mesh = Mesh::new().gateway("istio-system", "weather", Gateway { servers, selector });
+    let labels: Labels = [("istio", "ingressgateway"), ("app", "x")].into_iter().collect();
+    gateway(&mesh.view("istio-system"), &labels, workload)
+}
+
+#[test]
+fn section_7_4_http_servers_of_a_port_share_a_listener_on_the_target_port() {
+    let workload = workload(&[("istio-ingressgateway", "http2", 80, 8080)]);
+    let plan = gateway_listeners(
+        vec![
+            server("a", "HTTP", 80),
+            server("b", "HTTP2", 80),
+            server("c", "http", 8888),
+        ],
+        &workload,
+    );
+    assert_eq!(names(&plan), ["0.0.0.0_8080", "0.0.0.0_8888"]);
+    assert_eq!(plan.warnings, []);
+    let listener = build(&plan, "0.0.0.0_8080");
+    assert_eq!(listener.bind_to_port, None);
+    assert_eq!(chains(&listener), pairs(&[("", "routes http.80")]));
+}
+
+#[test]
+fn r_g_0_without_a_gateway_a_router_listens_on_nothing() {
+    let view = Mesh::new().view("istio-system");
+    let plan = gateway(&view, &Labels::default(), &Workload::default());
+    assert!(plan.keys.is_empty() && plan.warnings.is_empty());
+}
+
+#[test]
+fn p14_servers_that_cannot_be_served_are_named_and_left_out() {
+    use WarningKind::{GatewayServer, Unsupported};
+    let workload = workload(&[("istio-ingressgateway", "http2", 80, 8080)]);
+    let bound = |server: Server, bind: &str| Server {
+        bind: bind.to_owned(),
+        ..server
+    };
+    for (servers, expected) in [
+        (vec![server("https", "HTTPS", 443)], (vec![], Unsupported)),
+        (vec![server("x", "SCTP", 80)], (vec![], Unsupported)),
+        (vec![server("x", "HTTP", 0)], (vec![], Unsupported)),
+        (vec![server("x", "HTTP", 70_000)], (vec![], Unsupported)),
+        (vec![Server::default()], (vec![], Unsupported)),
+        (
+            vec![bound(server("x", "HTTP", 80), "unix:///x")],
+            (vec![], Unsupported),
+        ),
+        (
+            vec![server("a", "HTTP", 80), server("b", "HTTP", 8080)],
+            (vec!["0.0.0.0_8080"], GatewayServer),
+        ),
+        (
+            vec![
+                bound(server("a", "HTTP", 81), "10.0.0.1"),
+                server("b", "HTTP", 81),
+            ],
+            (vec!["10.0.0.1_81"], GatewayServer),
+        ),
+    ] {
+        let plan = gateway_listeners(servers, &workload);
+        let kinds: Vec<_> = plan.warnings.iter().map(|warning| warning.kind).collect();
+        assert_eq!(
+            (names(&plan), kinds),
+            (expected.0, vec![expected.1]),
+            "{:?}",
+            plan.warnings
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! Ports that belong to the proxy itself (spec 05 §0.1).
+
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+
+use crate::name;
+
+/// Where captured outbound connections arrive unless the mesh says otherwise.
+const OUTBOUND: u16 = 15001;
+/// Where applications reach the proxy when nothing is captured (`interceptionMode: NONE`).
+pub(crate) const HTTP_PROXY: u16 = 15002;
+/// Envoy's administration interface unless the mesh says otherwise.
+const ADMIN: u16 = 15000;
+/// Envoy's metrics.
+const METRICS: u16 = 15090;
+
+/// Where captured outbound connections arrive.
+pub(crate) fn outbound(mesh: &MeshConfig) -> u16 {
+    valid(mesh.proxy_listen_port).unwrap_or(OUTBOUND)
+}
+
+/// A port outside the proxy's own on which applications find an HTTP proxy.
+pub(crate) fn http_proxy(mesh: &MeshConfig) -> Option<u16> {
+    valid(mesh.proxy_http_port)
+}
+
+/// The ports that nobody may reach through the proxy, in ascending order.
+///
+/// Its capture listeners would forward to themselves for ever, and the administration interface trusts everybody on
+/// the loopback address.
+pub(crate) fn closed(mesh: &MeshConfig) -> Vec<u16> {
+    let admin = mesh
+        .default_config
+        .as_ref()
+        .and_then(|config| valid(config.proxy_admin_port))
+        .unwrap_or(ADMIN);
+    let mut ports = vec![admin, outbound(mesh), HTTP_PROXY, name::INBOUND_PORT];
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Whether the proxy itself listens on this port on all addresses, so that no other listener may.
+pub(crate) fn is_bound(mesh: &MeshConfig, port: u16) -> bool {
+    port == outbound(mesh) || port == name::INBOUND_PORT || port == METRICS
+}
+
+fn valid(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
