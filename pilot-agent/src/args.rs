@@ -8,6 +8,8 @@ use mesh_runtime::log::LogArgs;
 
 /// What Envoy is started for, and how.
 #[derive(Clone, Debug, clap::Args)]
+// The last of several equal flags counts, as in Go.
+#[command(args_override_self = true)]
 pub struct ProxyArgs {
     /// What the proxy is for: sidecar, router or ingress.
     #[arg(value_name = "ROLE", default_value = "sidecar")]

@@ -32,7 +32,7 @@ pub(super) fn clusters(config: &Config) -> Vec<Value> {
     if let Some(address) = &config.metrics_service {
         clusters.push(http2(
             cluster(METRICS_SERVICE, address, COLLECTOR_TIMEOUT, config),
-            json!({}),
+            &json!({}),
         ));
     }
     clusters
@@ -45,7 +45,7 @@ fn pilot(config: &Config) -> Value {
     let pings = json!({"connection_keepalive": {"interval": "30s", "timeout": "5s"}});
     let mut value = http2(
         cluster(XDS_CLUSTER, &discovery.address, discovery.connect_timeout, config),
-        pings,
+        &pings,
     );
     value["circuit_breakers"] = json!({"thresholds": [limits("DEFAULT"), limits("HIGH")]});
     value["upstream_connection_options"] = json!({"tcp_keepalive": {"keepalive_time": 300}});
@@ -66,7 +66,7 @@ fn collector(tracer: &Tracer, config: &Config) -> Value {
         } => {
             let mut value = http2(
                 cluster("lightstep", address, COLLECTOR_TIMEOUT, config),
-                json!({}),
+                &json!({}),
             );
             if value["type"] == "STRICT_DNS" {
                 // Satellites stand behind a balancer that answers with other addresses each time.
@@ -114,7 +114,7 @@ fn cluster(name: &str, address: &HostPort, connect_timeout: Duration, config: &C
     value
 }
 
-fn http2(mut cluster: Value, options: Value) -> Value {
+fn http2(mut cluster: Value, options: &Value) -> Value {
     const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let explicit = json!({"explicit_http_config": {"http2_protocol_options": options}});
     cluster["typed_extension_protocol_options"] = json!({OPTIONS: typed(OPTIONS, explicit)});
