@@ -22,10 +22,10 @@ pub(crate) fn ads() -> ConfigSource {
 }
 
 /// An address and a port; `host` may be a name where Envoy resolves names.
-pub(crate) fn socket_address(host: impl ToString, port: u16) -> Address {
+pub(crate) fn socket_address(host: impl Into<String>, port: u16) -> Address {
     Address {
         address: Some(address::Address::SocketAddress(SocketAddress {
-            address: host.to_string(),
+            address: host.into(),
             port_specifier: Some(socket_address::PortSpecifier::PortValue(port.into())),
             ..SocketAddress::default()
         })),

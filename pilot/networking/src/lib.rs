@@ -25,6 +25,8 @@ pub mod route;
 mod service;
 #[cfg(feature = "simulate")]
 pub mod simulate;
+#[cfg(test)]
+mod tests;
 
 pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};

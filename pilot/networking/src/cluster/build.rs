@@ -171,7 +171,7 @@ fn with_type(cluster: Cluster, kind: DiscoveryType) -> Cluster {
 
 fn single_endpoint(cluster: &str, address: std::net::SocketAddr) -> ClusterLoadAssignment {
     let endpoint = Endpoint {
-        address: Some(envoy::socket_address(address.ip(), address.port())),
+        address: Some(envoy::socket_address(address.ip().to_string(), address.port())),
         ..Endpoint::default()
     };
     let endpoint = LbEndpoint {

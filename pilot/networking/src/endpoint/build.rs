@@ -109,8 +109,8 @@ fn lb_endpoint(endpoint: &Endpoint, weight: u32) -> LbEndpoint {
 
 fn address(address: &EndpointAddress) -> Address {
     match address {
-        EndpointAddress::Ip(address) => envoy::socket_address(address.ip(), address.port()),
-        EndpointAddress::Dns(name, port) => envoy::socket_address(name, *port),
+        EndpointAddress::Ip(address) => envoy::socket_address(address.ip().to_string(), address.port()),
+        EndpointAddress::Dns(name, port) => envoy::socket_address(&**name, *port),
         EndpointAddress::Unix(path) => Address {
             address: Some(address::Address::Pipe(Pipe {
                 path: path.to_string(),

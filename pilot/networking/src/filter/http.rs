@@ -50,7 +50,7 @@ pub(crate) enum Routes<'a> {
     /// A route configuration that is asked for by name.
     Rds(&'a str),
     /// This one.
-    Inline(RouteConfiguration),
+    Inline(Box<RouteConfiguration>),
 }
 
 /// The filters that route requests.
@@ -140,7 +140,7 @@ impl From<Routes<'_>> for RouteSpecifier {
                 config_source: Some(envoy::ads()),
                 route_config_name: name.to_owned(),
             }),
-            Routes::Inline(routes) => Self::RouteConfig(routes),
+            Routes::Inline(routes) => Self::RouteConfig(*routes),
         }
     }
 }

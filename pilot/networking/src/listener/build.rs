@@ -27,7 +27,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) fn listener(key: &ListenerKey) -> Listener {
     let listener = Listener {
         name: key.name.to_string(),
-        address: Some(envoy::socket_address(key.address, key.port)),
+        address: Some(envoy::socket_address(key.address.to_string(), key.port)),
         ..Listener::default()
     };
     let mesh = &*key.mesh;
@@ -235,7 +235,7 @@ fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
     let http = Http {
         stat_prefix: format!("inbound_{}", port.target_port),
         role: Role::Inbound,
-        routes: Routes::Inline(inbound_routes(port)),
+        routes: Routes::Inline(Box::new(inbound_routes(port))),
         protocol: port.protocol,
     };
     filter::http(mesh, http)
