@@ -1,3 +1,15 @@
-//! Shared test support: golden folders, the Envoy locator and validator, waiting for conditions.
+//! Shared test support: golden folders, the Envoy locator and validator, waiting for conditions, an ADS client.
+//!
+//! Only tests and the standalone mesh depend on this package.
 
+pub mod ads;
+pub mod envoy;
+mod eventually;
+pub mod golden;
+pub mod ports;
+pub mod process;
 pub mod provision;
+
+pub use envoy::{Envoy, envoy, envoys};
+pub use eventually::{NotYet, eventually};
+pub use process::Process;
