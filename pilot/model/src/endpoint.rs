@@ -86,7 +86,11 @@ impl Locality {
         let separator = if text.contains('/') { '/' } else { '.' };
         let mut parts = text.splitn(3, separator);
         let mut next = || parts.next().unwrap_or_default().into();
-        Self { region: next(), zone: next(), sub_zone: next() }
+        Self {
+            region: next(),
+            zone: next(),
+            sub_zone: next(),
+        }
     }
 
     /// Whether nothing is known.
@@ -104,7 +108,11 @@ impl HostEndpoints {
     }
 
     /// The endpoints that serve a port and belong to a subset.
-    pub fn select<'a>(&'a self, service_port: &'a str, subset: &'a Labels) -> impl Iterator<Item = &'a Endpoint> {
+    pub fn select<'a>(
+        &'a self,
+        service_port: &'a str,
+        subset: &'a Labels,
+    ) -> impl Iterator<Item = &'a Endpoint> {
         self.iter().filter(move |endpoint| {
             &*endpoint.service_port == service_port && subset.is_subset_of(&endpoint.labels)
         })
@@ -137,42 +145,27 @@ impl EndpointIndex {
         self.hosts.iter()
     }
 
-    /// Replaces what one registry knows of a host; returns whether anything changed.
+    /// Whether this is what a registry knows of a host already. `endpoints` are sorted and unique.
+    pub(crate) fn holds(&self, host: &Host, registry: &Str, endpoints: Option<&[Endpoint]>) -> bool {
+        let known = self.hosts.get(host).and_then(|known| known.shards.get(registry));
+        known.map(|known| &**known) == endpoints
+    }
+
+    /// Replaces what one registry knows of a host. `endpoints` are sorted and unique.
     ///
     /// `None` withdraws the host; an empty list keeps it with no endpoints, which must reach the proxies (T9).
-    pub(crate) fn set(
-        &mut self,
-        host: &Host,
-        registry: &Str,
-        endpoints: Option<Vec<Endpoint>>,
-        next_rev: impl FnOnce() -> Rev,
-    ) -> bool {
-        let current = self.hosts.get(host);
-        let known = current.and_then(|current| current.shards.get(registry));
+    pub(crate) fn set(&mut self, host: &Host, registry: &Str, endpoints: Option<Vec<Endpoint>>, rev: Rev) {
+        let known = self.hosts.get(host);
+        let mut shards = known.map(|known| known.shards.clone()).unwrap_or_default();
         match endpoints {
-            None => {
-                if known.is_none() {
-                    return false;
-                }
-                let mut shards = current.map(|current| current.shards.clone()).unwrap_or_default();
-                shards.remove(registry);
-                if shards.is_empty() {
-                    self.hosts.remove(host);
-                } else {
-                    self.hosts.insert(host.clone(), Versioned::new(next_rev(), HostEndpoints { shards }));
-                }
-            }
-            Some(mut endpoints) => {
-                endpoints.sort();
-                endpoints.dedup();
-                if known.is_some_and(|known| **known == *endpoints) {
-                    return false;
-                }
-                let mut shards = current.map(|current| current.shards.clone()).unwrap_or_default();
-                shards.insert(registry.clone(), endpoints.into());
-                self.hosts.insert(host.clone(), Versioned::new(next_rev(), HostEndpoints { shards }));
-            }
+            Some(endpoints) => shards.insert(registry.clone(), endpoints.into()),
+            None => shards.remove(registry),
+        };
+        if shards.is_empty() {
+            self.hosts.remove(host);
+        } else {
+            let endpoints = HostEndpoints { shards };
+            self.hosts.insert(host.clone(), Versioned::new(rev, endpoints));
         }
-        true
     }
 }

@@ -22,8 +22,8 @@ pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
 pub use scope::{ScopedView, ServicelessHosts, ViewRevs};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
 pub use snapshot::{
-    Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain, ServiceTable, Snapshot,
-    VirtualService, VirtualServiceTable,
+    Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain,
+    ServiceTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 pub use versioned::{Rev, Versioned};
 pub use warning::{Warning, WarningKind};

@@ -106,7 +106,11 @@ impl Proxy {
         let metadata = string_values(node.metadata.as_ref());
         let ips = metadata
             .get("INSTANCE_IPS")
-            .and_then(|ips| ips.split(',').map(|ip| ip.trim().parse().ok()).collect::<Option<Vec<_>>>())
+            .and_then(|ips| {
+                ips.split(',')
+                    .map(|ip| ip.trim().parse().ok())
+                    .collect::<Option<Vec<_>>>()
+            })
             .unwrap_or_else(|| ip.parse().into_iter().collect());
         if ips.is_empty() && proxy_type == ProxyType::Sidecar {
             return Err(ProxyError::NoAddress(node.id.clone()));
@@ -137,7 +141,10 @@ impl Proxy {
 
     /// Its labels as far as it declares them: the flattened metadata (AGT-11). The registry's labels win where known.
     pub fn declared_labels(&self) -> Labels {
-        self.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        self.metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -158,11 +165,13 @@ impl ProxyVersion {
 }
 
 fn locality(node: &Node) -> Locality {
-    node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
-        region: locality.region.as_str().into(),
-        zone: locality.zone.as_str().into(),
-        sub_zone: locality.sub_zone.as_str().into(),
-    })
+    node.locality
+        .as_ref()
+        .map_or_else(Locality::default, |locality| Locality {
+            region: locality.region.as_str().into(),
+            zone: locality.zone.as_str().into(),
+            sub_zone: locality.sub_zone.as_str().into(),
+        })
 }
 
 mod prost_types_value {
@@ -198,26 +207,45 @@ mod tests {
                 ((*key).to_owned(), prost_types::Value { kind: Some(kind) })
             })
             .collect();
-        Node { id: id.to_owned(), metadata: Some(prost_types::Struct { fields }), ..Node::default() }
+        Node {
+            id: id.to_owned(),
+            metadata: Some(prost_types::Struct { fields }),
+            ..Node::default()
+        }
     }
 
     #[test]
     fn p8_4_the_node_id_has_four_parts() {
-        let proxy = Proxy::from_node(&node("sidecar~10.1.2.3~frontend-v1-0.weather~weather.svc.cluster.local", &[]))
-            .expect("valid");
+        let proxy = Proxy::from_node(&node(
+            "sidecar~10.1.2.3~frontend-v1-0.weather~weather.svc.cluster.local",
+            &[],
+        ))
+        .expect("valid");
         assert_eq!(proxy.proxy_type, ProxyType::Sidecar);
         assert_eq!(proxy.ips, ["10.1.2.3".parse::<IpAddr>().unwrap()]);
-        assert_eq!((&*proxy.id, &*proxy.namespace), ("frontend-v1-0.weather", "weather"));
+        assert_eq!(
+            (&*proxy.id, &*proxy.namespace),
+            ("frontend-v1-0.weather", "weather")
+        );
     }
 
     #[test]
     fn p8_4_malformed_ids_are_refused_with_a_reason() {
         for (id, expected) in [
             ("", ProxyError::MissingNode),
-            ("sidecar~10.1.2.3~x", ProxyError::MalformedId("sidecar~10.1.2.3~x".into())),
+            (
+                "sidecar~10.1.2.3~x",
+                ProxyError::MalformedId("sidecar~10.1.2.3~x".into()),
+            ),
             ("a~b~c~d~e", ProxyError::MalformedId("a~b~c~d~e".into())),
-            ("waypoint~10.1.2.3~x~y", ProxyError::UnknownType("waypoint~10.1.2.3~x~y".into())),
-            ("sidecar~nowhere~x~y", ProxyError::NoAddress("sidecar~nowhere~x~y".into())),
+            (
+                "waypoint~10.1.2.3~x~y",
+                ProxyError::UnknownType("waypoint~10.1.2.3~x~y".into()),
+            ),
+            (
+                "sidecar~nowhere~x~y",
+                ProxyError::NoAddress("sidecar~nowhere~x~y".into()),
+            ),
         ] {
             assert_eq!(Proxy::from_node(&node(id, &[])), Err(expected));
         }
@@ -226,7 +254,11 @@ mod tests {
     #[test]
     fn p8_4_metadata_overrides_what_the_id_says() {
         let id = "router~10.1.2.3~gateway-0.istio-system~istio-system.svc.cluster.local";
-        let metadata = [("INSTANCE_IPS", "10.9.9.9, 10.8.8.8"), ("CONFIG_NAMESPACE", "edge"), ("INTERCEPTION_MODE", "NONE")];
+        let metadata = [
+            ("INSTANCE_IPS", "10.9.9.9, 10.8.8.8"),
+            ("CONFIG_NAMESPACE", "edge"),
+            ("INTERCEPTION_MODE", "NONE"),
+        ];
         let proxy = Proxy::from_node(&node(id, &metadata)).expect("valid");
         assert_eq!(proxy.ips.len(), 2);
         assert_eq!(&*proxy.namespace, "edge");

@@ -65,7 +65,8 @@ impl ScopedView {
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
         };
         view.differing_hosts = view.find_differing_hosts();
-        if view.has_own_virtual_services() || view.services.iter().any(|service| view.is_own_private(service)) {
+        if view.has_own_virtual_services() || view.services.iter().any(|service| view.is_own_private(service))
+        {
             view.serviceless_hosts = Arc::default();
         }
         view
@@ -99,8 +100,15 @@ impl ScopedView {
 
     /// The visible services: private ones of the namespace first, then public ones, oldest first (P15.1).
     pub fn services(&self) -> impl Iterator<Item = &Versioned<Service>> {
-        let private = self.services.iter().filter(|service| self.is_own_private(service));
-        private.chain(self.services.iter().filter(|service| service.export_to == Visibility::Public))
+        let private = self
+            .services
+            .iter()
+            .filter(|service| self.is_own_private(service));
+        private.chain(
+            self.services
+                .iter()
+                .filter(|service| service.export_to == Visibility::Public),
+        )
     }
 
     /// The service that a host means to this namespace; private before public, then the oldest.
@@ -120,8 +128,11 @@ impl ScopedView {
 
     /// The visible services that speak HTTP on a port, by host.
     pub fn http_services(&self, port: u16) -> impl Iterator<Item = &Versioned<Service>> {
-        let visible = |service: &Service| service.export_to == Visibility::Public || self.is_own_private(service);
-        self.services.on_http_port(port).filter(move |service| visible(service))
+        let visible =
+            |service: &Service| service.export_to == Visibility::Public || self.is_own_private(service);
+        self.services
+            .on_http_port(port)
+            .filter(move |service| visible(service))
     }
 
     /// The ports on which some service speaks HTTP, whether visible or not.
@@ -132,7 +143,12 @@ impl ScopedView {
     /// The DestinationRules to follow when calling a service.
     pub fn rules(&self, service: &Service) -> Option<&RuleChain> {
         let id = &service.id;
-        self.destination_rules.lookup(&self.namespace, &id.namespace, &id.host, &self.mesh.root_namespace)
+        self.destination_rules.lookup(
+            &self.namespace,
+            &id.namespace,
+            &id.host,
+            &self.mesh.root_namespace,
+        )
     }
 
     /// The VirtualServices that apply to sidecars: private ones of the namespace first, then public, oldest first.
@@ -175,7 +191,8 @@ impl ScopedView {
     ///
     /// They are reachable on the HTTP ports of the services that the same VirtualService names, else on port 80.
     pub fn serviceless_hosts(&self) -> &ServicelessHosts {
-        self.serviceless_hosts.get_or_init(|| self.find_serviceless_hosts())
+        self.serviceless_hosts
+            .get_or_init(|| self.find_serviceless_hosts())
     }
 
     /// The distinct `sourceLabels` that HTTP matches of VirtualServices ask for, visible or not, sorted.
@@ -200,9 +217,9 @@ impl ScopedView {
 
     /// Whether sidecars of the namespace see VirtualServices that others do not.
     pub fn has_own_virtual_services(&self) -> bool {
-        self.virtual_services.by_gateway(MESH_GATEWAY).any(|object| {
-            object.export_to == Visibility::Private && object.key.namespace == self.namespace
-        })
+        self.virtual_services
+            .by_gateway(MESH_GATEWAY)
+            .any(|object| object.export_to == Visibility::Private && object.key.namespace == self.namespace)
     }
 
     fn is_own_private(&self, service: &Service) -> bool {
@@ -210,23 +227,43 @@ impl ScopedView {
     }
 
     fn find_differing_hosts(&self) -> BTreeSet<Host> {
-        let private = self.services.iter().filter(|service| self.is_own_private(service));
+        let private = self
+            .services
+            .iter()
+            .filter(|service| self.is_own_private(service));
         let mut differing: BTreeSet<Host> = private.map(|service| service.id.host.clone()).collect();
 
         let root = &self.mesh.root_namespace;
-        let own_rules = if *self.namespace == **root { None } else { self.destination_rules.own(&self.namespace) };
+        let own_rules = if *self.namespace == **root {
+            None
+        } else {
+            self.destination_rules.own(&self.namespace)
+        };
         let Some(own_rules) = own_rules else {
             return differing;
         };
         let differs = |service: &Service| {
             self.rules(service)
-                != self.destination_rules.lookup_exported(&service.id.namespace, &service.id.host, root)
+                != self
+                    .destination_rules
+                    .lookup_exported(&service.id.namespace, &service.id.host, root)
         };
         for host in own_rules.hosts() {
             if host.is_wildcard() {
-                let covered = self.services.iter().filter(|service| service.id.host.is_subset_of(host));
-                differing.extend(covered.filter(|service| differs(service)).map(|service| service.id.host.clone()));
-            } else if self.services.by_host(host.as_str()).any(|service| differs(service)) {
+                let covered = self
+                    .services
+                    .iter()
+                    .filter(|service| service.id.host.is_subset_of(host));
+                differing.extend(
+                    covered
+                        .filter(|service| differs(service))
+                        .map(|service| service.id.host.clone()),
+                );
+            } else if self
+                .services
+                .by_host(host.as_str())
+                .any(|service| differs(service))
+            {
                 differing.insert(host.clone());
             }
         }
@@ -235,7 +272,10 @@ impl ScopedView {
 
     fn find_serviceless_hosts(&self) -> ServicelessHosts {
         let mut found = ServicelessHosts::new();
-        for object in self.mesh_virtual_services().filter(|object| !object.spec.http.is_empty()) {
+        for object in self
+            .mesh_virtual_services()
+            .filter(|object| !object.spec.http.is_empty())
+        {
             let mut ports = BTreeSet::new();
             let mut serviceless = Vec::new();
             for host in &object.hosts {
@@ -246,7 +286,9 @@ impl ScopedView {
                     ports.extend(http.map(|port| port.number));
                 };
                 if host.is_wildcard() {
-                    let covered = self.services().filter(|service| service.id.host.is_subset_of(host));
+                    let covered = self
+                        .services()
+                        .filter(|service| service.id.host.is_subset_of(host));
                     covered.for_each(|service| add(service));
                 } else {
                     self.services_of(host.as_str()).for_each(|service| add(service));

@@ -41,7 +41,10 @@ impl fmt::Display for Rev {
 
 impl<T> Versioned<T> {
     pub(crate) fn new(rev: Rev, value: T) -> Self {
-        Self { rev, value: Arc::new(value) }
+        Self {
+            rev,
+            value: Arc::new(value),
+        }
     }
 
     /// Which version this is.
@@ -57,7 +60,10 @@ impl<T> Versioned<T> {
 
 impl<T> Clone for Versioned<T> {
     fn clone(&self) -> Self {
-        Self { rev: self.rev, value: Arc::clone(&self.value) }
+        Self {
+            rev: self.rev,
+            value: Arc::clone(&self.value),
+        }
     }
 }
 

@@ -57,17 +57,16 @@ impl WorkloadTable {
         self.by_ip.iter()
     }
 
-    /// Replaces or removes a workload; returns whether anything changed.
-    pub(crate) fn set(&mut self, ip: IpAddr, workload: Option<Workload>) -> bool {
+    /// Whether this is what is known already.
+    pub(crate) fn holds(&self, ip: IpAddr, workload: Option<&Workload>) -> bool {
+        self.by_ip.get(&ip).map(|known| &**known) == workload
+    }
+
+    /// Replaces or removes a workload.
+    pub(crate) fn set(&mut self, ip: IpAddr, workload: Option<Workload>) {
         match workload {
-            None => self.by_ip.remove(&ip).is_some(),
-            Some(workload) => {
-                if self.by_ip.get(&ip).is_some_and(|known| **known == workload) {
-                    return false;
-                }
-                self.by_ip.insert(ip, Arc::new(workload));
-                true
-            }
-        }
+            Some(workload) => self.by_ip.insert(ip, Arc::new(workload)),
+            None => self.by_ip.remove(&ip),
+        };
     }
 }

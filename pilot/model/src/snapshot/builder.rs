@@ -7,11 +7,12 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Kind, Meta, Str};
 
 use super::{
-    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, Snapshot, VirtualService,
-    VirtualServiceTable,
+    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, Snapshot,
+    VirtualService, VirtualServiceTable,
 };
 use crate::{
-    Change, ChangeSet, ConfigSpec, EndpointIndex, Rev, Service, ServiceId, Versioned, Visibility, WorkloadTable,
+    Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, Rev, Service, ServiceId, Versioned, Visibility,
+    WorkloadTable,
 };
 
 /// Applies changes to the state and publishes it.
@@ -49,7 +50,10 @@ impl Builder {
             gateways: BTreeMap::new(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
-            changes: ChangeSet { mesh: true, ..ChangeSet::default() },
+            changes: ChangeSet {
+                mesh: true,
+                ..ChangeSet::default()
+            },
             last: None,
         }
     }
@@ -67,19 +71,26 @@ impl Builder {
                 }
             }
             Change::ServiceGone(id) => {
-                if self.services.remove(&id).is_some() {
+                if remove(&mut self.services, &id, &mut self.rev) {
                     self.changes.services.insert(id);
                 }
             }
-            Change::Endpoints { registry, host, endpoints } => {
-                let rev = &mut self.rev;
-                let index = Arc::make_mut(&mut self.endpoints);
-                if index.set(&host, &registry, endpoints, || advance(rev)) {
+            Change::Endpoints {
+                registry,
+                host,
+                endpoints,
+            } => {
+                let endpoints = endpoints.map(normalized);
+                // Looked at first, as the index is copied to be changed.
+                if !self.endpoints.holds(&host, &registry, endpoints.as_deref()) {
+                    let rev = advance(&mut self.rev);
+                    Arc::make_mut(&mut self.endpoints).set(&host, &registry, endpoints, rev);
                     self.changes.endpoints.insert(host);
                 }
             }
             Change::Workload(ip, workload) => {
-                if Arc::make_mut(&mut self.workloads).set(ip, workload.map(|workload| *workload)) {
+                if !self.workloads.holds(ip, workload.as_deref()) {
+                    Arc::make_mut(&mut self.workloads).set(ip, workload.map(|workload| *workload));
                     self.changes.workloads.insert(ip);
                 }
             }
@@ -119,15 +130,21 @@ impl Builder {
         Snapshot {
             mesh: self.mesh.clone(),
             domain: self.domain.clone(),
-            services: table(last.map(|last| &last.services), !changes.services.is_empty(), || {
-                ServiceTable::new(self.rev, &self.services)
-            }),
-            virtual_services: table(last.map(|last| &last.virtual_services), changed(Kind::VirtualService), || {
-                VirtualServiceTable::new(self.rev, &self.virtual_services)
-            }),
-            destination_rules: table(last.map(|last| &last.destination_rules), changed(Kind::DestinationRule), || {
-                DestinationRuleTable::new(self.rev, &self.destination_rules)
-            }),
+            services: table(
+                last.map(|last| &last.services),
+                !changes.services.is_empty(),
+                || ServiceTable::new(self.rev, &self.services),
+            ),
+            virtual_services: table(
+                last.map(|last| &last.virtual_services),
+                changed(Kind::VirtualService),
+                || VirtualServiceTable::new(self.rev, &self.virtual_services),
+            ),
+            destination_rules: table(
+                last.map(|last| &last.destination_rules),
+                changed(Kind::DestinationRule),
+                || DestinationRuleTable::new(self.rev, &self.destination_rules),
+            ),
             gateways: table(last.map(|last| &last.gateways), changed(Kind::Gateway), || {
                 GatewayTable::new(self.rev, &self.gateways)
             }),
@@ -144,19 +161,27 @@ impl Builder {
         self.changes.mesh = true;
 
         // The defaults of `exportTo` are mesh-wide configuration.
-        let default = Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
+        let default =
+            Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
         for object in self.virtual_services.values_mut() {
             let export_to = Visibility::from_export_to(&object.spec.export_to, default);
             if object.export_to != export_to {
-                let changed = VirtualService { export_to, ..VirtualService::clone(object) };
+                let changed = VirtualService {
+                    export_to,
+                    ..VirtualService::clone(object)
+                };
                 *object = Versioned::new(advance(&mut self.rev), changed);
             }
         }
-        let default = Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
+        let default =
+            Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
         for object in self.destination_rules.values_mut() {
             let export_to = Visibility::from_export_to(&object.spec.export_to, default);
             if object.export_to != export_to {
-                let changed = DestinationRule { export_to, ..DestinationRule::clone(object) };
+                let changed = DestinationRule {
+                    export_to,
+                    ..DestinationRule::clone(object)
+                };
                 *object = Versioned::new(advance(&mut self.rev), changed);
             }
         }
@@ -166,20 +191,27 @@ impl Builder {
         let key = meta.key.clone();
         let changed = match spec {
             ConfigSpec::VirtualService(spec) => {
-                let default =
-                    Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
+                let default = Visibility::from_export_to(
+                    &self.mesh.default_virtual_service_export_to,
+                    Visibility::Public,
+                );
                 let object = VirtualService::new(meta, *spec, &self.domain, default);
                 replace(&mut self.virtual_services, key.clone(), object, &mut self.rev)
             }
             ConfigSpec::DestinationRule(spec) => {
-                let default =
-                    Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
+                let default = Visibility::from_export_to(
+                    &self.mesh.default_destination_rule_export_to,
+                    Visibility::Public,
+                );
                 let object = DestinationRule::new(meta, *spec, &self.domain, default);
                 replace(&mut self.destination_rules, key.clone(), object, &mut self.rev)
             }
-            ConfigSpec::Gateway(spec) => {
-                replace(&mut self.gateways, key.clone(), Gateway::new(meta, *spec), &mut self.rev)
-            }
+            ConfigSpec::Gateway(spec) => replace(
+                &mut self.gateways,
+                key.clone(),
+                Gateway::new(meta, *spec),
+                &mut self.rev,
+            ),
         };
         if changed {
             self.changes.configs.insert(key);
@@ -187,10 +219,11 @@ impl Builder {
     }
 
     fn remove_config(&mut self, key: ConfigKey) {
+        let rev = &mut self.rev;
         let removed = match key.kind {
-            Kind::VirtualService => self.virtual_services.remove(&key).is_some(),
-            Kind::DestinationRule => self.destination_rules.remove(&key).is_some(),
-            Kind::Gateway => self.gateways.remove(&key).is_some(),
+            Kind::VirtualService => remove(&mut self.virtual_services, &key, rev),
+            Kind::DestinationRule => remove(&mut self.destination_rules, &key, rev),
+            Kind::Gateway => remove(&mut self.gateways, &key, rev),
             _ => false,
         };
         if removed {
@@ -200,12 +233,33 @@ impl Builder {
 }
 
 /// Stores a value under a new revision, unless the same value is there already; returns whether it was stored.
-fn replace<K: Ord, T: PartialEq>(values: &mut BTreeMap<K, Versioned<T>>, key: K, value: T, rev: &mut Rev) -> bool {
+fn replace<K: Ord, T: PartialEq>(
+    values: &mut BTreeMap<K, Versioned<T>>,
+    key: K,
+    value: T,
+    rev: &mut Rev,
+) -> bool {
     if values.get(&key).is_some_and(|known| **known == value) {
         return false;
     }
     values.insert(key, Versioned::new(advance(rev), value));
     true
+}
+
+/// Forgets a value; returns whether it was there. The table without it is another version of the table.
+fn remove<K: Ord, T>(values: &mut BTreeMap<K, Versioned<T>>, key: &K, rev: &mut Rev) -> bool {
+    let removed = values.remove(key).is_some();
+    if removed {
+        advance(rev);
+    }
+    removed
+}
+
+/// Endpoints as they are kept: sorted, each once.
+fn normalized(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    endpoints.sort();
+    endpoints.dedup();
+    endpoints
 }
 
 fn advance(rev: &mut Rev) -> Rev {

@@ -48,7 +48,12 @@ pub(crate) struct NamespaceRules {
 // === impl DestinationRule ===
 
 impl DestinationRule {
-    pub(super) fn new(meta: &Meta, spec: v1alpha3::DestinationRule, domain: &str, default: Visibility) -> Self {
+    pub(super) fn new(
+        meta: &Meta,
+        spec: v1alpha3::DestinationRule,
+        domain: &str,
+        default: Visibility,
+    ) -> Self {
         Self {
             key: meta.key.clone(),
             created: meta.created,
@@ -67,13 +72,21 @@ impl DestinationRuleTable {
         all.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
         let (mut own, mut exported) = (Grouped::new(), Grouped::new());
         for rule in all {
-            own.entry(rule.key.namespace.clone()).or_default().entry(rule.host.clone()).or_default().push(rule.clone());
+            own.entry(rule.key.namespace.clone())
+                .or_default()
+                .entry(rule.host.clone())
+                .or_default()
+                .push(rule.clone());
             if rule.export_to == Visibility::Public {
                 let namespace = exported.entry(rule.key.namespace.clone()).or_default();
                 namespace.entry(rule.host.clone()).or_default().push(rule.clone());
             }
         }
-        Self { rev, own: namespaces(own), exported: namespaces(exported) }
+        Self {
+            rev,
+            own: namespaces(own),
+            exported: namespaces(exported),
+        }
     }
 
     /// Changes when any rule does.
@@ -87,7 +100,8 @@ impl DestinationRuleTable {
     /// then what the root namespace exports. In each the most specific host wins; hits are not merged.
     pub fn lookup(&self, client: &str, service: &str, host: &Host, root: &str) -> Option<&RuleChain> {
         let own = if client == root { None } else { self.own(client) };
-        own.and_then(|rules| rules.lookup(host)).or_else(|| self.lookup_exported(service, host, root))
+        own.and_then(|rules| rules.lookup(host))
+            .or_else(|| self.lookup_exported(service, host, root))
     }
 
     /// As [`Self::lookup`], for a client whose namespace has no rules.
@@ -107,13 +121,18 @@ impl DestinationRuleTable {
 impl NamespaceRules {
     fn lookup(&self, host: &Host) -> Option<&RuleChain> {
         self.exact.get(host).or_else(|| {
-            self.wildcard.iter().find(|(pattern, _)| host.is_subset_of(pattern)).map(|(_, chain)| chain)
+            self.wildcard
+                .iter()
+                .find(|(pattern, _)| host.is_subset_of(pattern))
+                .map(|(_, chain)| chain)
         })
     }
 
     /// Hosts that the rules name, exactly or by wildcard.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
-        self.exact.keys().chain(self.wildcard.iter().map(|(host, _)| host))
+        self.exact
+            .keys()
+            .chain(self.wildcard.iter().map(|(host, _)| host))
     }
 }
 

@@ -64,7 +64,9 @@ impl GatewayTable {
 
     /// Those that a proxy with these labels executes, oldest first.
     pub fn selecting<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Versioned<Gateway>> {
-        self.all.iter().filter(|gateway| gateway.selector.is_subset_of(labels))
+        self.all
+            .iter()
+            .filter(|gateway| gateway.selector.is_subset_of(labels))
     }
 
     /// Whether a Gateway of this resolved name exists.

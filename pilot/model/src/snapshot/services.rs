@@ -29,14 +29,23 @@ impl ServiceTable {
         }
         let mut by_http_port: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for &position in by_host.values().flatten() {
-            for port in services[position].ports.iter().filter(|port| port.protocol.is_http()) {
+            for port in services[position]
+                .ports
+                .iter()
+                .filter(|port| port.protocol.is_http())
+            {
                 let positions = by_http_port.entry(port.number).or_default();
                 if positions.last() != Some(&position) {
                     positions.push(position);
                 }
             }
         }
-        Self { rev, services, by_host, by_http_port }
+        Self {
+            rev,
+            services,
+            by_host,
+            by_http_port,
+        }
     }
 
     /// Changes when any service does.
@@ -51,12 +60,20 @@ impl ServiceTable {
 
     /// The services of a host, oldest first.
     pub fn by_host(&self, host: &str) -> impl Iterator<Item = &Versioned<Service>> {
-        self.by_host.get(host).into_iter().flatten().map(|&position| &self.services[position])
+        self.by_host
+            .get(host)
+            .into_iter()
+            .flatten()
+            .map(|&position| &self.services[position])
     }
 
     /// The services that speak HTTP on a port, by host, then oldest first.
     pub fn on_http_port(&self, port: u16) -> impl Iterator<Item = &Versioned<Service>> {
-        self.by_http_port.get(&port).into_iter().flatten().map(|&position| &self.services[position])
+        self.by_http_port
+            .get(&port)
+            .into_iter()
+            .flatten()
+            .map(|&position| &self.services[position])
     }
 
     /// The ports on which some service speaks HTTP.

@@ -1,1 +1,6 @@
 //! Behaviour of the builder, the tables and the views.
+
+mod builder;
+mod mesh;
+mod order;
+mod views;

@@ -42,13 +42,25 @@ pub struct VirtualServiceTable {
 // === impl VirtualService ===
 
 impl VirtualService {
-    pub(super) fn new(meta: &Meta, spec: v1alpha3::VirtualService, domain: &str, default: Visibility) -> Self {
+    pub(super) fn new(
+        meta: &Meta,
+        spec: v1alpha3::VirtualService,
+        domain: &str,
+        default: Visibility,
+    ) -> Self {
         let namespace = &*meta.key.namespace;
-        let hosts = spec.hosts.iter().map(|host| Host::resolve(host, namespace, domain)).collect();
+        let hosts = spec
+            .hosts
+            .iter()
+            .map(|host| Host::resolve(host, namespace, domain))
+            .collect();
         let gateways = if spec.gateways.is_empty() {
             vec![MESH_GATEWAY.into()]
         } else {
-            spec.gateways.iter().map(|gateway| resolve_gateway(gateway, namespace)).collect()
+            spec.gateways
+                .iter()
+                .map(|gateway| resolve_gateway(gateway, namespace))
+                .collect()
         };
         Self {
             key: meta.key.clone(),
@@ -125,7 +137,10 @@ impl VirtualServiceTable {
                 }
             }
         }
-        let matches = all.iter().flat_map(|object| &object.spec.http).flat_map(|route| &route.r#match);
+        let matches = all
+            .iter()
+            .flat_map(|object| &object.spec.http)
+            .flat_map(|route| &route.r#match);
         let source_selectors: BTreeSet<Labels> = matches
             .filter(|condition| !condition.source_labels.is_empty())
             .map(|condition| Labels::from(&condition.source_labels))
@@ -153,7 +168,11 @@ impl VirtualServiceTable {
 
     /// Those that name a gateway, oldest first.
     pub fn by_gateway(&self, gateway: &str) -> impl Iterator<Item = &Versioned<VirtualService>> {
-        self.by_gateway.get(gateway).into_iter().flatten().map(|&position| &self.all[position])
+        self.by_gateway
+            .get(gateway)
+            .into_iter()
+            .flatten()
+            .map(|&position| &self.all[position])
     }
 
     /// Those with HTTP rules for the mesh that name a host or a wildcard over it, oldest first.
@@ -161,11 +180,17 @@ impl VirtualServiceTable {
     /// Takes a look-up and one comparison for each wildcard, so that it can be asked for every service.
     pub fn mesh_http_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
         let exact = self.mesh_http_hosts.get(host).into_iter().flatten().copied();
-        let wildcards = self.mesh_http_wildcards.iter().filter(|(pattern, _)| host.is_subset_of(pattern));
+        let wildcards = self
+            .mesh_http_wildcards
+            .iter()
+            .filter(|(pattern, _)| host.is_subset_of(pattern));
         let mut positions: Vec<usize> = exact.chain(wildcards.map(|&(_, position)| position)).collect();
         positions.sort_unstable();
         positions.dedup();
-        positions.into_iter().map(|position| &self.all[position]).collect()
+        positions
+            .into_iter()
+            .map(|position| &self.all[position])
+            .collect()
     }
 
     /// The distinct `sourceLabels` that HTTP matches ask for, sorted.
@@ -185,7 +210,10 @@ mod tests {
             ("weather-gateway", "weather/weather-gateway"),
             ("./weather-gateway", "weather/weather-gateway"),
             ("istio-system/weather-gateway", "istio-system/weather-gateway"),
-            ("weather-gateway.istio-system.svc.cluster.local", "istio-system/weather-gateway"),
+            (
+                "weather-gateway.istio-system.svc.cluster.local",
+                "istio-system/weather-gateway",
+            ),
             ("weather-gateway.istio-system", "istio-system/weather-gateway"),
         ] {
             assert_eq!(&*resolve_gateway(name, "weather"), expected);
