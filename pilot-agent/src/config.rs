@@ -1,12 +1,14 @@
 //! Flags and environment, checked: everything that the agent and the bootstrap file depend on.
 
+mod certificates;
 mod node;
 #[cfg(test)]
 pub(crate) mod tests;
+mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_runtime::args::{GoDuration, HostPort};
@@ -15,6 +17,9 @@ use tracing::warn;
 use crate::args::ProxyArgs;
 use crate::env::Environment;
 use crate::status::Probers;
+
+use certificates::CertificateFiles;
+use values::{invalid, log_level, optional_address, ports, positive, restart_times, tracer, with_host};
 
 pub use node::{Locality, Node, Registry, Role};
 
@@ -395,147 +400,4 @@ impl DrainLimits {
             max,
         }
     }
-}
-
-/// Certificate chain, key and root certificate, each for both directions.
-struct CertificateFiles {
-    client: [PathBuf; 3],
-    server: [PathBuf; 3],
-}
-
-// === impl CertificateFiles ===
-
-impl CertificateFiles {
-    fn resolve(folder: &Path, env: &Environment) -> CertificateFiles {
-        let file =
-            |variable: &str, name: &str| env.get(variable).map_or_else(|| folder.join(name), PathBuf::from);
-        CertificateFiles {
-            client: [
-                file("ISTIO_META_TLS_CLIENT_CERT_CHAIN", "cert-chain.pem"),
-                file("ISTIO_META_TLS_CLIENT_KEY", "key.pem"),
-                file("ISTIO_META_TLS_CLIENT_ROOT_CERT", "root-cert.pem"),
-            ],
-            server: [
-                file("ISTIO_META_TLS_SERVER_CERT_CHAIN", "cert-chain.pem"),
-                file("ISTIO_META_TLS_SERVER_KEY", "key.pem"),
-                file("ISTIO_META_TLS_SERVER_ROOT_CERT", "root-cert.pem"),
-            ],
-        }
-    }
-
-    fn watched(self, role: Role) -> Vec<PathBuf> {
-        let ingress = [
-            "/etc/istio/ingress-certs/tls.crt",
-            "/etc/istio/ingress-certs/tls.key",
-        ];
-        let ingress = ingress
-            .into_iter()
-            .filter(|_| role == Role::Ingress)
-            .map(PathBuf::from);
-        let mut files = Vec::new();
-        for file in self.client.into_iter().chain(self.server).chain(ingress) {
-            if !files.contains(&file) {
-                files.push(file);
-            }
-        }
-        files
-    }
-}
-
-/// Zipkin wins over Datadog and LightStep, as their order in a mesh configuration is.
-fn tracer(
-    zipkin: Option<HostPort>,
-    datadog: Option<HostPort>,
-    lightstep: Option<HostPort>,
-    access_token: String,
-    tls: Option<PathBuf>,
-) -> Option<Tracer> {
-    let lightstep = lightstep.map(|address| Tracer::LightStep {
-        address,
-        access_token,
-        tls,
-    });
-    zipkin
-        .map(Tracer::Zipkin)
-        .or(lightstep)
-        .or(datadog.map(Tracer::Datadog))
-}
-
-/// Both in whole seconds, as Envoy takes them; the old process must outlive its drain.
-fn restart_times(drain: GoDuration, parent: GoDuration) -> Result<(u64, u64), ConfigError> {
-    let drain_seconds = whole_seconds("--drainDuration", drain)?;
-    let parent_seconds = whole_seconds("--parentShutdownDuration", parent)?;
-    if parent_seconds <= drain_seconds {
-        return Err(invalid(
-            "--parentShutdownDuration",
-            format!("{parent} is not longer than --drainDuration {drain}"),
-        ));
-    }
-    Ok((drain_seconds, parent_seconds))
-}
-
-fn whole_seconds(origin: &'static str, duration: GoDuration) -> Result<u64, ConfigError> {
-    match duration.finite() {
-        Some(finite) if finite.as_secs() > 0 && finite.subsec_nanos() == 0 => Ok(finite.as_secs()),
-        _ => Err(invalid(
-            origin,
-            format!("{duration} is not a number of whole seconds"),
-        )),
-    }
-}
-
-fn positive(origin: &'static str, duration: GoDuration) -> Result<Duration, ConfigError> {
-    match duration.finite() {
-        Some(finite) if finite >= Duration::from_millis(1) => Ok(finite),
-        _ => Err(invalid(origin, format!("{duration} is not a time from 1ms on"))),
-    }
-}
-
-fn log_level(level: String) -> Result<String, ConfigError> {
-    match level.as_str() {
-        "trace" | "debug" | "info" | "warning" | "warn" | "error" | "critical" | "off" => Ok(level),
-        "" => Ok("warning".to_owned()),
-        _ => Err(invalid(
-            "--proxyLogLevel",
-            format!("{level:?} is not a level of Envoy"),
-        )),
-    }
-}
-
-fn ports(origin: &'static str, lists: &[String]) -> Result<Vec<u16>, ConfigError> {
-    let mut ports = Vec::new();
-    for item in lists
-        .iter()
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-    {
-        match item.parse() {
-            Ok(0) | Err(_) => return Err(invalid(origin, format!("{item:?} is not a port"))),
-            Ok(port) if ports.contains(&port) => {}
-            Ok(port) => ports.push(port),
-        }
-    }
-    Ok(ports)
-}
-
-fn optional_address(origin: &'static str, text: &str) -> Result<Option<HostPort>, ConfigError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let address = text
-        .parse()
-        .map_err(|error| invalid(origin, format!("{error}")))?;
-    with_host(origin, address).map(Some)
-}
-
-fn with_host(origin: &'static str, address: HostPort) -> Result<HostPort, ConfigError> {
-    match (&address.host, address.port) {
-        (Some(_), 1..) => Ok(address),
-        _ => Err(invalid(origin, format!("\"{address}\" is not a host and a port"))),
-    }
-}
-
-fn invalid(origin: &'static str, reason: String) -> ConfigError {
-    ConfigError { origin, reason }
 }

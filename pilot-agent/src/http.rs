@@ -1,5 +1,7 @@
 //! One HTTP/1 exchange on a connection of its own.
 
+mod tls;
+
 use std::io;
 use std::time::Duration;
 
@@ -27,6 +29,9 @@ pub enum HttpError {
         #[source]
         source: io::Error,
     },
+    /// The other side does not speak TLS.
+    #[error("no TLS connection")]
+    Tls(#[source] io::Error),
     /// The other side does not speak HTTP, or stopped in between.
     #[error("no answer to the request")]
     Exchange(#[source] hyper::Error),
@@ -47,18 +52,40 @@ pub async fn exchange(
     request: Request<Full<Bytes>>,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), HttpError> {
+    let whole = async { exchange_on(connect(address).await?, request).await };
+    tokio::time::timeout(timeout, whole)
+        .await
+        .map_err(|_| HttpError::Timeout(timeout))?
+}
+
+/// As [`exchange`], but over TLS. Whoever answers is believed, as kubelet does with its probes.
+///
+/// # Errors
+/// As [`exchange`], and when no TLS connection comes about.
+pub async fn exchange_tls(
+    address: (&str, u16),
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), HttpError> {
     let whole = async {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|source| HttpError::Connect {
-                address: format!("{}:{}", address.0, address.1),
-                source,
-            })?;
-        exchange_on(stream, request).await
+        let stream = connect(address).await?;
+        exchange_on(
+            tls::handshake(stream, address.0).await.map_err(HttpError::Tls)?,
+            request,
+        )
+        .await
     };
     tokio::time::timeout(timeout, whole)
         .await
         .map_err(|_| HttpError::Timeout(timeout))?
+}
+
+async fn connect(address: (&str, u16)) -> Result<TcpStream, HttpError> {
+    let failed = |source| HttpError::Connect {
+        address: format!("{}:{}", address.0, address.1),
+        source,
+    };
+    TcpStream::connect(address).await.map_err(failed)
 }
 
 /// Sends the request on an open connection and reads the whole answer.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mesh_runtime::watch::{FileWatch, WatchError};
+use mesh_runtime::watch::FileWatch;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -20,40 +20,43 @@ const WAIT_FOR_REQUIRED: Duration = Duration::from_secs(120);
 /// Events that belong to one change come together within this.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// The shortest pause between two looks.
+const MIN_POLL: Duration = Duration::from_secs(1);
+
 /// What all certificates together are known by. A file that cannot be read adds nothing (`AGT-52`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
+/// How changes are noticed.
+#[derive(Debug)]
+enum Changes {
+    /// The system tells.
+    Watch(Box<FileWatch>),
+    /// The system has no more watches to give: looking again and again.
+    Poll(Duration),
+}
+
 /// Sends a fingerprint at once and then after every change, at most one in each `certificates.delay`.
 /// Ends when nobody listens any more.
-///
-/// # Errors
-/// When the system cannot watch the folders.
-pub async fn watch(
-    certificates: Certificates,
-    fingerprints: mpsc::Sender<Fingerprint>,
-) -> Result<(), WatchError> {
+pub async fn watch(certificates: Certificates, fingerprints: mpsc::Sender<Fingerprint>) {
     let Certificates {
         files,
         delay,
         required,
     } = certificates;
-    // Folders, since kubelet swaps links instead of writing files (AGT-53).
-    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-    let mut changes = FileWatch::new(folders, QUIET)?;
+    let mut changes = Changes::of(&files, delay);
     wait_for(&required, &mut changes).await;
     loop {
         if fingerprints.send(Fingerprint::of(&files)).await.is_err() {
-            return Ok(());
+            return;
         }
-        changes.changed().await;
-        info!(?delay, "certificates change");
+        changes.next().await;
         // What arrives meanwhile belongs to the same batch (AGT-51).
         tokio::time::sleep(delay).await;
     }
 }
 
-async fn wait_for(required: &[PathBuf], changes: &mut FileWatch) {
+async fn wait_for(required: &[PathBuf], changes: &mut Changes) {
     let complete = || required.iter().all(|file| file.exists());
     if complete() {
         return;
@@ -61,11 +64,41 @@ async fn wait_for(required: &[PathBuf], changes: &mut FileWatch) {
     info!(files = ?required, "waiting for certificates");
     let found = async {
         while !complete() {
-            changes.changed().await;
+            changes.next().await;
         }
     };
     if tokio::time::timeout(WAIT_FOR_REQUIRED, found).await.is_err() {
         warn!(files = ?required, "starting without certificates");
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    fn of(files: &[PathBuf], delay: Duration) -> Changes {
+        // Folders, since kubelet swaps links instead of writing files (AGT-53).
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        match FileWatch::new(folders, QUIET) {
+            Ok(watch) => Changes::Watch(Box::new(watch)),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "looking at the certificates from time to time"
+                );
+                Changes::Poll(delay.max(MIN_POLL))
+            }
+        }
+    }
+
+    /// Waits until something may have changed.
+    async fn next(&mut self) {
+        match self {
+            Changes::Watch(watch) => {
+                watch.changed().await;
+                info!("certificates change");
+            }
+            Changes::Poll(interval) => tokio::time::sleep(*interval).await,
+        }
     }
 }
 

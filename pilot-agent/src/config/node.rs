@@ -8,7 +8,8 @@ use mesh_runtime::args::HostPort;
 use serde_json::Value;
 use tracing::warn;
 
-use super::{ConfigError, invalid};
+use super::ConfigError;
+use super::values::invalid;
 use crate::args::ProxyArgs;
 use crate::env::Environment;
 

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde::Deserialize;
 
-use crate::http::{HttpError, exchange};
+use crate::http::{HttpError, exchange, exchange_tls};
 
 /// How long the application may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,7 @@ pub struct Prober {
     port: u16,
     path: String,
     headers: HeaderMap,
+    https: bool,
 }
 
 /// A table of probes that cannot be used.
@@ -116,9 +117,11 @@ impl Prober {
         if port == 0 {
             return Err("0 is not a port");
         }
-        if !matches!(scheme.as_str(), "" | "HTTP" | "http") {
-            return Err("only probes of scheme HTTP can be relayed");
-        }
+        let https = match scheme.as_str() {
+            "" | "HTTP" => false,
+            "HTTPS" => true,
+            _ => return Err("the scheme is neither HTTP nor HTTPS"),
+        };
         let path = if path.starts_with('/') {
             path
         } else {
@@ -142,6 +145,7 @@ impl Prober {
             port,
             path,
             headers,
+            https,
         })
     }
 
@@ -173,9 +177,12 @@ impl Prober {
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
-        exchange((&self.host, self.port), request, TIMEOUT)
-            .await
-            .map(|(status, _)| status)
+        let address = (self.host.as_str(), self.port);
+        let answer = match self.https {
+            true => exchange_tls(address, request, TIMEOUT).await,
+            false => exchange(address, request, TIMEOUT).await,
+        };
+        answer.map(|(status, _)| status)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::agent::{LONG, alive, start_serving};
+use crate::agent::{Agent, LONG, alive, start_serving};
 use crate::http::{get, read_head};
 use crate::pod::Pod;
 
@@ -102,4 +102,14 @@ fn a_minimum_drain_keeps_serving_although_nobody_is_connected() {
     assert_eq!(get(&pod, 80, "/direct").unwrap().status, 200);
     assert_eq!(agent.ended(LONG).code(), Some(0));
     assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn an_envoy_that_still_waits_for_pilot_leaves_at_once() {
+    let pod = Pod::new();
+    let mut agent = Agent::start(&pod, "--discoveryAddress 127.0.0.1:15010", &[]);
+    let start = Instant::now();
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.ended(LONG).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(3), "{}", agent.log());
 }
