@@ -241,14 +241,14 @@ enum Unreadable {
 }
 
 fn text(path: &Path, stamp: &Stamp) -> Result<String, Unreadable> {
-    let too_long = |bytes: u64| {
+    let too_long = || {
         Unreadable::Content(format!(
-            "the file has {bytes} bytes, more than the {MAX_FILE_BYTES} that are read"
+            "the file is longer than the {MAX_FILE_BYTES} bytes that are read"
         ))
     };
     let limit = MAX_FILE_BYTES as u64;
     if stamp.length() > limit {
-        return Err(too_long(stamp.length()));
+        return Err(too_long());
     }
     let mut bytes = Vec::new();
     // The file may be longer by now.
@@ -256,7 +256,7 @@ fn text(path: &Path, stamp: &Stamp) -> Result<String, Unreadable> {
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(Unreadable::Io)?;
     if bytes.len() > MAX_FILE_BYTES {
-        return Err(too_long(bytes.len() as u64));
+        return Err(too_long());
     }
     String::from_utf8(bytes).map_err(|error| {
         let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]

@@ -297,7 +297,7 @@ fn a_file_that_is_too_large_or_not_text_keeps_its_objects() {
     assert_eq!(
         files.problems(),
         [
-            "a.yaml:1: the file has 10485760 bytes, more than the 8388608 that are read",
+            "a.yaml:1: the file is longer than the 8388608 bytes that are read",
             "b.yaml:1: line 2 is not UTF-8"
         ]
     );

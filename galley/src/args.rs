@@ -1,0 +1,265 @@
+//! The command line: flags of Istio 1.1 as far as they mean something without Kubernetes (G9.2).
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand};
+use mesh_runtime::admin::AdminArgs;
+use mesh_runtime::args::{GoDuration, ListenAddr};
+use mesh_runtime::grpc::KeepaliveArgs;
+use mesh_runtime::log::LogArgs;
+
+/// Galley reads configuration, checks it and serves it over the Mesh Configuration Protocol.
+#[derive(Debug, Parser)]
+#[command(name = "galley", args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    server: Box<ServerArgs>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve configuration; also when no command is given.
+    Server(Box<ServerArgs>),
+    /// Tell by the exit code whether a probe file is fresh.
+    Probe(ProbeCheckArgs),
+    /// Print the version.
+    Version,
+}
+
+/// Flags of `galley server`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) mcp: McpArgs,
+    #[command(flatten)]
+    pub(crate) probes: ProbeArgs,
+    #[command(flatten)]
+    pub(crate) keepalive: KeepaliveArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Where logs go; used before the server starts.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Where configuration comes from.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub(crate) struct SourceArgs {
+    /// File, or directory with YAML and JSON files, that holds the configuration.
+    #[arg(long = "configPath", value_name = "PATH", default_value = "", value_parser = maybe_path())]
+    pub(crate) config_path: PathBuf,
+
+    /// Publish changes when there were none for this long.
+    #[arg(long = "quiesceDuration", value_name = "DURATION", default_value = "20ms")]
+    pub(crate) quiesce_duration: GoDuration,
+
+    /// Publish changes after this long even if there are more.
+    #[arg(long = "maxWaitDuration", value_name = "DURATION", default_value = "1s")]
+    pub(crate) max_wait_duration: GoDuration,
+
+    /// The validation webhook is not part of this version: `true` is accepted and a warning says so.
+    #[arg(long = "enable-validation", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", action = ArgAction::Set)]
+    pub(crate) enable_validation: bool,
+}
+
+/// How configuration is served.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "MCP server")]
+pub(crate) struct McpArgs {
+    /// Serve configuration.
+    #[arg(long = "enable-server", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_server: bool,
+
+    /// Address of the MCP server.
+    #[arg(
+        long = "server-address",
+        value_name = "ADDRESS",
+        default_value = "tcp://0.0.0.0:9901"
+    )]
+    pub(crate) server_address: ListenAddr,
+
+    /// Serve without TLS. The only way in this version, which must be asked for.
+    #[arg(long = "insecure", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", action = ArgAction::Set)]
+    pub(crate) insecure: bool,
+
+    /// Largest request of a sink in bytes.
+    #[arg(long = "server-maxReceivedMessageSize", value_name = "BYTES", default_value_t = 1024 * 1024)]
+    pub(crate) max_received_message_size: usize,
+
+    /// Streams that one connection may have open at once.
+    #[arg(
+        long = "server-maxConcurrentStreams",
+        value_name = "NUMBER",
+        default_value_t = 1024
+    )]
+    pub(crate) max_concurrent_streams: u32,
+
+    /// Streams that may be opened at once.
+    #[arg(
+        long = "newConnectionBurstSize",
+        value_name = "NUMBER",
+        env = "NEW_CONNECTION_BURST_SIZE",
+        default_value_t = 10
+    )]
+    pub(crate) new_connection_burst: u32,
+
+    /// Time after which one more stream may be opened.
+    #[arg(
+        long = "newConnectionFreq",
+        value_name = "DURATION",
+        env = "NEW_CONNECTION_FREQ",
+        default_value = "10ms"
+    )]
+    pub(crate) new_connection_freq: GoDuration,
+}
+
+/// Files whose age tells how this process is (G9.1).
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Probes")]
+pub(crate) struct ProbeArgs {
+    /// File that is rewritten while the process lives; empty for none.
+    #[arg(
+        long = "livenessProbePath",
+        value_name = "PATH",
+        default_value = "/healthLiveness",
+        value_parser = maybe_path()
+    )]
+    pub(crate) liveness_path: PathBuf,
+
+    /// Age at which the liveness file is stale; it is rewritten twice as often.
+    #[arg(long = "livenessProbeInterval", value_name = "DURATION", default_value = "2s")]
+    pub(crate) liveness_interval: GoDuration,
+
+    /// File that is rewritten while the process is ready; empty for none.
+    #[arg(
+        long = "readinessProbePath",
+        value_name = "PATH",
+        default_value = "/healthReadiness",
+        value_parser = maybe_path()
+    )]
+    pub(crate) readiness_path: PathBuf,
+
+    /// Age at which the readiness file is stale; it is rewritten twice as often.
+    #[arg(
+        long = "readinessProbeInterval",
+        value_name = "DURATION",
+        default_value = "2s"
+    )]
+    pub(crate) readiness_interval: GoDuration,
+}
+
+/// Flags of `galley probe`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProbeCheckArgs {
+    /// The file to look at.
+    #[arg(long = "probe-path", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+
+    /// Age at which the file is stale.
+    #[arg(long = "interval", value_name = "DURATION", default_value = "2s")]
+    pub(crate) interval: GoDuration,
+}
+
+/// A path that may be empty, which clap's own parser refuses.
+fn maybe_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+// === impl Args ===
+
+impl Args {
+    /// What to do: to serve, unless something else is named.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Server(self.server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(args: &[&str]) -> ServerArgs {
+        match Args::try_parse_from([&["galley"], args].concat())
+            .unwrap()
+            .command()
+        {
+            Command::Server(args) => *args,
+            other => panic!("not a server: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn g9_2_defaults_are_those_of_istio() {
+        let args = server(&["server"]);
+        assert_eq!(
+            args.mcp
+                .server_address
+                .enabled()
+                .map(ToString::to_string)
+                .as_deref(),
+            Some("0.0.0.0:9901")
+        );
+        assert_eq!(
+            (
+                args.mcp.max_received_message_size,
+                args.mcp.max_concurrent_streams
+            ),
+            (1_048_576, 1024)
+        );
+        assert!(args.mcp.enable_server && !args.mcp.insecure);
+        assert_eq!(args.probes.liveness_path, PathBuf::from("/healthLiveness"));
+        assert_eq!(args.probes.readiness_interval.to_string(), "2s");
+        assert_eq!(
+            (
+                args.admin.ctrlz_port,
+                args.admin.monitoring_addr.to_string().as_str()
+            ),
+            (9876, ":15014")
+        );
+    }
+
+    #[test]
+    fn short_commands_do_not_need_the_flags_of_the_server() {
+        let command = |args: &[&str]| Args::try_parse_from(args).unwrap().command();
+        assert!(matches!(command(&["galley", "version"]), Command::Version));
+        let Command::Probe(probe) = command(&["galley", "probe", "--probe-path=/ready", "--interval=10s"])
+        else {
+            panic!("not a probe");
+        };
+        assert_eq!(
+            (probe.path, probe.interval.to_string().as_str()),
+            (PathBuf::from("/ready"), "10s")
+        );
+    }
+
+    #[test]
+    fn serving_is_what_happens_without_a_command() {
+        let flags = [
+            "--configPath=/etc/config",
+            "--insecure",
+            "--enable-validation=false",
+            "--livenessProbePath",
+            "",
+        ];
+        for args in [server(&flags), server(&[&["server"][..], &flags].concat())] {
+            assert_eq!(args.source.config_path, PathBuf::from("/etc/config"));
+            assert!(args.mcp.insecure && !args.source.enable_validation);
+            assert_eq!(args.probes.liveness_path, PathBuf::new());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Pages that show what is served, what is not, and to whom.
+//!
+//! | route | answer, as JSON |
+//! |---|---|
+//! | `GET /debug/configz` | what is served: collections with version and objects; `?collection=NAME` for one of them with the content of its objects |
+//! | `GET /debug/errors` | what is not served: place, object, field, reason, since when |
+//! | `GET /debug/mcp` | the sinks: for each collection what was sent, answered and refused |
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Json;
+use axum::routing::get;
+use galley_processing::{ProblemRow, ProcessorHandle, ServedCollection};
+use mesh_config::{Kind, decode};
+use mesh_mcp::Source;
+use mesh_mcp::source::ConnectionStatus;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Clone, Debug)]
+struct Pages {
+    processing: ProcessorHandle,
+    source: Source,
+}
+
+#[derive(Debug, Deserialize)]
+struct Selection {
+    collection: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CollectionPage {
+    collection: &'static str,
+    version: String,
+    objects: Vec<ObjectPage>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ObjectPage {
+    Name { name: String, version: String },
+    Content(Value),
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorsPage {
+    errors: Vec<ProblemRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct McpPage {
+    connections: Vec<ConnectionStatus>,
+}
+
+/// The pages.
+pub(crate) fn router(processing: ProcessorHandle, source: Source) -> Router {
+    Router::new()
+        .route("/debug/configz", get(configz))
+        .route("/debug/errors", get(errors))
+        .route("/debug/mcp", get(mcp))
+        .with_state(Pages { processing, source })
+}
+
+async fn configz(
+    State(pages): State<Pages>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<Vec<CollectionPage>>, (StatusCode, String)> {
+    let served = pages.processing.served().collections;
+    let Some(name) = selection.collection else {
+        return Ok(Json(
+            served
+                .iter()
+                .map(|(kind, collection)| page(*kind, collection, false))
+                .collect(),
+        ));
+    };
+    let kind = Kind::by_collection(&name).ok_or_else(|| {
+        (
+            StatusCode::NOT_FOUND,
+            format!("there is no collection {name:?}\n"),
+        )
+    })?;
+    Ok(Json(
+        served
+            .get(&kind)
+            .map(|collection| page(kind, collection, true))
+            .into_iter()
+            .collect(),
+    ))
+}
+
+fn page(kind: Kind, collection: &ServedCollection, content: bool) -> CollectionPage {
+    let objects = collection.configs.iter().map(|config| {
+        if content {
+            ObjectPage::Content(decode::to_json(config))
+        } else {
+            ObjectPage::Name {
+                name: config.meta.key.resource_name(),
+                version: config.meta.version.clone(),
+            }
+        }
+    });
+    CollectionPage {
+        collection: kind.collection(),
+        version: collection.version.clone(),
+        objects: objects.collect(),
+    }
+}
+
+async fn errors(State(pages): State<Pages>) -> Json<ErrorsPage> {
+    Json(ErrorsPage {
+        errors: pages.processing.problems().to_vec(),
+    })
+}
+
+async fn mcp(State(pages): State<Pages>) -> Json<McpPage> {
+    Json(McpPage {
+        connections: pages.source.connections(),
+    })
+}

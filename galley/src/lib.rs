@@ -1,0 +1,8 @@
+//! Galley: reads configuration, tells what is wrong with it and serves the rest over MCP.
+//!
+//! Only wiring lives here: the source, state and snapshots are `galley-processing`, the protocol is `mesh-mcp`.
+
+pub mod args;
+mod debug;
+pub mod probe;
+pub mod server;

@@ -1,0 +1,45 @@
+//! The `galley` binary.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use galley::args::{Args, Command};
+use galley::{probe, server};
+use mesh_runtime::Runtime;
+use mesh_runtime::version::BuildInfo;
+
+fn main() -> ExitCode {
+    match Args::parse().command() {
+        Command::Server(args) => {
+            let builder = Runtime::builder("galley")
+                .log(args.log.clone())
+                .scopes(server::SCOPES);
+            mesh_runtime::run(builder, async |runtime| {
+                server::start(&runtime, *args).await.map(drop)
+            })
+        }
+        Command::Probe(args) => finish(probe::check(&args).map(|()| "OK".to_owned())),
+        Command::Version => {
+            let BuildInfo {
+                component,
+                version,
+                revision,
+            } = BuildInfo::of("galley");
+            finish(Ok(format!("{component} {version} ({revision})")))
+        }
+    }
+}
+
+/// Prints what a short command has to say.
+fn finish(outcome: anyhow::Result<String>) -> ExitCode {
+    let (text, code) = match outcome {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(error) => (format!("{error:#}"), ExitCode::FAILURE),
+    };
+    let written = match code {
+        ExitCode::SUCCESS => writeln!(io::stdout(), "{text}"),
+        _ => writeln!(io::stderr(), "galley: {text}"),
+    };
+    if written.is_err() { ExitCode::FAILURE } else { code }
+}

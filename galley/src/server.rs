@@ -1,0 +1,207 @@
+//! Starts everything and wires it together (G1).
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use galley_processing::{DebounceOptions, FileSource, ProcessingMetrics, Processor, ProcessorHandle};
+use mesh_mcp::metrics::McpMetrics;
+use mesh_mcp::{SnapshotCache, Source, SourceOptions};
+use mesh_runtime::Runtime;
+use mesh_runtime::admin::AdminArgs;
+use mesh_runtime::grpc::GrpcOptions;
+use mesh_runtime::listen::bind_if_enabled;
+use mesh_runtime::log::Scope;
+use tokio::sync::mpsc;
+use tonic::service::Routes;
+use tracing::{info, warn};
+
+use crate::args::{McpArgs, ServerArgs, SourceArgs};
+use crate::{debug, probe};
+
+/// Batches of events that may wait for the processor.
+const EVENT_BATCHES: usize = 16;
+
+/// Log scopes of Galley, named as in 1.1.
+pub const SCOPES: &[Scope] = &[
+    Scope {
+        name: "mcp",
+        description: "The configuration protocol and its sinks",
+        targets: &["mesh_mcp"],
+    },
+    Scope {
+        name: "runtime",
+        description: "Processing of configuration",
+        targets: &["galley_processing"],
+    },
+    Scope {
+        name: "server",
+        description: "Start and operation of the process",
+        targets: &["galley"],
+    },
+    Scope {
+        name: "source",
+        description: "Sources of configuration",
+        targets: &["galley_processing::file"],
+    },
+];
+
+/// Where the servers listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The MCP server, unless it is switched off.
+    pub mcp: Option<SocketAddr>,
+    /// The monitoring server, unless it is switched off.
+    pub monitoring: Option<SocketAddr>,
+}
+
+/// Starts Galley; it runs until the runtime leaves.
+///
+/// # Errors
+///
+/// When the flags do not fit together, an address is taken or the configuration path cannot be watched.
+pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addresses> {
+    check(&args)?;
+    let ServerArgs {
+        source,
+        mcp,
+        probes,
+        keepalive,
+        admin,
+        log: _,
+    } = args;
+    for file in probe::files(probes, runtime.readiness()) {
+        let guard = runtime.drain().guard(file.name());
+        let drain = runtime.drain().clone();
+        runtime
+            .spawner()
+            .spawn(format!("{} probe", file.name()), async move {
+                file.run(drain).await;
+                drop(guard);
+            });
+    }
+    if source.enable_validation {
+        warn!("--enable-validation: the validation webhook is not part of this version and is not served");
+    }
+    if !mcp.enable_server {
+        info!("--enable-server=false: no configuration is served");
+        let monitoring = spawn_admin(runtime, &admin, runtime.admin_router()).await?;
+        return Ok(Addresses {
+            mcp: None,
+            monitoring,
+        });
+    }
+
+    let snapshots = SnapshotCache::new();
+    let processing = start_processing(runtime, source, &snapshots)?;
+    let (source, address) = start_source(runtime, mcp, snapshots, keepalive.into()).await?;
+    let router = runtime.admin_router().merge(debug::router(processing, source));
+    let monitoring = spawn_admin(runtime, &admin, router).await?;
+    Ok(Addresses {
+        mcp: address,
+        monitoring,
+    })
+}
+
+/// What can be told before anything is started.
+fn check(args: &ServerArgs) -> anyhow::Result<()> {
+    if !args.mcp.enable_server {
+        return Ok(());
+    }
+    if args.source.config_path.as_os_str().is_empty() {
+        bail!("--configPath is missing: files are the only source of configuration in this version");
+    }
+    if !args.mcp.insecure {
+        bail!("TLS is not part of this version: --insecure is needed to serve configuration without it");
+    }
+    Ok(())
+}
+
+/// From files to snapshots.
+fn start_processing(
+    runtime: &Runtime,
+    args: SourceArgs,
+    snapshots: &SnapshotCache,
+) -> anyhow::Result<ProcessorHandle> {
+    let SourceArgs {
+        config_path,
+        quiesce_duration,
+        max_wait_duration,
+        enable_validation: _,
+    } = args;
+    let options = DebounceOptions {
+        quiesce: quiesce_duration.get(),
+        max_wait: max_wait_duration.get(),
+    };
+    let metrics = ProcessingMetrics::register(runtime.metrics())?;
+    let processor = Processor::new(options, snapshots.clone(), metrics);
+    let handle = processor.handle();
+
+    let (events, receiver) = mpsc::channel(EVENT_BATCHES);
+    let drain = runtime.drain().clone();
+    let file_source = FileSource::new(config_path);
+    runtime.spawner().spawn_vital("file source", async move {
+        drain.cancel(file_source.run(events)).await.unwrap_or(Ok(()))
+    });
+    runtime
+        .spawner()
+        .spawn_vital("processor", processor.run(receiver));
+
+    let synced = runtime.readiness().task("first snapshot of the configuration");
+    let mut first = snapshots.subscribe();
+    runtime.spawner().spawn("first snapshot", async move {
+        // Without a processor there is no snapshot, and no process either.
+        if first.wait_for(Option::is_some).await.is_ok() {
+            synced.ready();
+        }
+    });
+    Ok(handle)
+}
+
+/// From snapshots to sinks.
+async fn start_source(
+    runtime: &Runtime,
+    args: McpArgs,
+    snapshots: SnapshotCache,
+    grpc: GrpcOptions,
+) -> anyhow::Result<(Source, Option<SocketAddr>)> {
+    let McpArgs {
+        enable_server: _,
+        server_address,
+        insecure: _,
+        max_received_message_size,
+        max_concurrent_streams,
+        new_connection_burst,
+        new_connection_freq,
+    } = args;
+    let options = SourceOptions {
+        // Sinks that do not ask for changes, such as those of 1.1, get full states.
+        incremental: true,
+        max_request_bytes: max_received_message_size,
+        new_connection_burst,
+        new_connection_interval: new_connection_freq.get(),
+        ..SourceOptions::default()
+    };
+    let metrics = McpMetrics::register(runtime.metrics(), "galley/mcp/source")?;
+    let source = Source::new(snapshots, options, metrics, runtime.drain().clone());
+    let Some((listener, local)) = bind_if_enabled("--server-address", &server_address).await? else {
+        return Ok((source, None));
+    };
+    let grpc = GrpcOptions {
+        max_concurrent_streams,
+        ..grpc
+    };
+    runtime.spawn_grpc("mcp", listener, Routes::new(source.service()), grpc);
+    Ok((source, Some(local)))
+}
+
+async fn spawn_admin(
+    runtime: &Runtime,
+    args: &AdminArgs,
+    router: axum::Router,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let addresses = runtime
+        .spawn_admin(args, router)
+        .await
+        .context("monitoring server")?;
+    Ok(addresses.monitoring)
+}

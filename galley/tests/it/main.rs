@@ -1,0 +1,7 @@
+//! The real `galley` over its real protocol.
+
+mod bad_input;
+mod harness;
+mod latency;
+mod operation;
+mod serving;
