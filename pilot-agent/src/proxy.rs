@@ -129,19 +129,21 @@ impl Proxy {
         }
     }
 
-    /// Removes the shared memory of Envoys that were killed, of this agent or the one before it.
-    pub fn remove_shared_memory(&self) {
+    /// Removes the shared memory of Envoys that were killed, of this agent or the one before it, and the
+    /// number that one of them has chosen for it.
+    fn remove_shared_memory(&self) {
         let base_id = match self.config.envoy.hot_restart {
-            HotRestart::Disabled => return,
+            HotRestart::Disabled => None,
             HotRestart::BaseId(id) => Some(id),
             HotRestart::Dynamic => self.chosen_base_id(),
         };
         if let Some(id) = base_id {
             // The name that Envoy gives it; ten numbers belong to each base id.
-            remove(&PathBuf::from(format!(
+            remove(Path::new(&format!(
                 "/dev/shm/envoy_shared_memory_{}",
                 u64::from(id) * 10
             )));
+            remove(&self.base_id_file());
         }
     }
 
@@ -243,7 +245,6 @@ impl Proxy {
             (HotRestart::Dynamic, 0) => {
                 // A number of an earlier life must not be taken for the one that Envoy is about to choose.
                 self.remove_shared_memory();
-                remove(&path);
                 BaseId::Choose(path)
             }
             (HotRestart::Dynamic, _) => match self.chosen_base_id() {
