@@ -24,6 +24,7 @@ pub fn bootstrap(config: &Config) -> Value {
         "stats_config": stats::stats_config(&config.stats_prefixes),
         "admin": admin(config.admin_port),
         "dynamic_resources": dynamic_resources(&config.discovery),
+        "layered_runtime": layered_runtime(),
         "static_resources": {
             "clusters": clusters::clusters(config),
             "listeners": listeners::listeners(config),
@@ -95,6 +96,15 @@ fn dynamic_resources(discovery: &Discovery) -> Value {
             }],
         },
     })
+}
+
+/// Envoy rejects patterns whose program has more than 100 instructions unless told otherwise, and with one pattern all
+/// routes of a port. Pilot itself leaves out what is near the limit set here.
+fn layered_runtime() -> Value {
+    json!({"layers": [
+        {"name": "static", "static_layer": {"re2.max_program_size.error_level": 32768}},
+        {"name": "admin", "admin_layer": {}},
+    ]})
 }
 
 fn socket_address(host: &str, port: u16) -> Value {

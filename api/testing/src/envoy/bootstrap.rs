@@ -101,6 +101,10 @@ impl Parts {
                 "transportApiVersion": "V3",
                 "grpcServices": [{ "envoyGrpc": { "clusterName": "xds-grpc" } }],
             } },
+            // As in the bootstrap of every proxy of the mesh: patterns may be longer than Envoy's default.
+            "layeredRuntime": { "layers": [
+                { "name": "static", "staticLayer": { "re2.max_program_size.error_level": 32768 } },
+            ] },
             "staticResources": {
                 "clusters": list(&clusters),
                 "listeners": list(&self.listeners),
