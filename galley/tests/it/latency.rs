@@ -42,6 +42,7 @@ spec:
     )
 }
 
+#[allow(clippy::print_stdout, reason = "the figures are the point")]
 async fn measure(services: usize) {
     let config = ConfigDir::new();
     for number in 0..services {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mesh_config::decode::{self, Class};
 use mesh_config::yaml::{self, Document};
-use mesh_config::{Config, ConfigError, Kind, Location, Str, validation};
+use mesh_config::{Config, ConfigError, Location, Str, validation};
 use sha2::{Digest as _, Sha256};
 
 use crate::event::Problem;
@@ -104,7 +104,7 @@ impl Contents {
                 return;
             }
         };
-        match object(kind, document) {
+        match object(document) {
             Ok(object) => self.objects.push(object),
             Err(errors) => self.problems.push(Problem {
                 kind: Some(kind),
@@ -114,7 +114,7 @@ impl Contents {
     }
 }
 
-fn object(kind: Kind, document: &Document) -> Result<Object, Vec<ConfigError>> {
+fn object(document: &Document) -> Result<Object, Vec<ConfigError>> {
     let mut config = decode::object(document).map_err(|error| vec![error])?;
     let broken: Vec<_> = validation::validate(&config)
         .into_iter()
@@ -128,7 +128,6 @@ fn object(kind: Kind, document: &Document) -> Result<Object, Vec<ConfigError>> {
     if !broken.is_empty() {
         return Err(broken);
     }
-    debug_assert_eq!(config.meta.key.kind, kind, "classification and decoding agree");
     config.meta.version = digest(&config);
     Ok(Object {
         config,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mesh_config::Timestamp;
 use mesh_config::yaml::MAX_FILE_BYTES;
 use mesh_runtime::watch::{FileWatch, WatchError};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
@@ -62,6 +63,8 @@ struct Known {
     again: bool,
     /// Since when it is empty, while that is not believed.
     empty_since: Option<Instant>,
+    /// Of the text that was taken last; `None` when something else is known of the file.
+    digest: Option<[u8; 32]>,
 }
 
 /// What came of one look at the files.
@@ -171,15 +174,21 @@ impl Reader {
         if known.is_some_and(|known| known.stamp == stamp && !known.again) {
             return None;
         }
-        let empty_since = known.and_then(|known| known.empty_since);
+        let (empty_since, digest) = known.map_or((None, None), |known| (known.empty_since, known.digest));
         let mut after = Known {
             stamp,
             again: stamp.is_racy(clock),
             empty_since: None,
+            digest: None,
         };
         let mut look_again = None;
         match text(path, &stamp) {
             Ok(text) => {
+                let read = Some(Sha256::digest(&text).into());
+                if read == digest {
+                    self.known.insert(path.to_owned(), Known { digest, ..after });
+                    return None;
+                }
                 let contents = read::contents(&display_name(path), &text);
                 let since = empty_since.unwrap_or(now);
                 if contents.is_empty() && self.catalog.object_count(path) > 0 && now < since + EMPTY_GRACE {
@@ -190,6 +199,7 @@ impl Reader {
                     };
                     look_again = Some(since + EMPTY_GRACE);
                 } else {
+                    after.digest = read;
                     self.take(path, contents);
                 }
             }
