@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigKey, Kind};
 use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
 use pilot_model::{Builder, Change, Published};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::config_store::ConfigStore;
 use crate::debounce::Debounce;
@@ -20,7 +20,7 @@ const QUEUE: usize = 64;
 /// What the controller hands out when it publishes.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The model.
+    /// The model. Its generation is that of the publication before when only the rest is different.
     pub published: Published,
     /// The objects in force, as the sources have them.
     pub objects: Arc<BTreeMap<ConfigKey, Arc<Config>>>,
@@ -56,8 +56,9 @@ pub struct ControllerTask {
     registries: Registries,
     debounce: Debounce,
     started: Instant,
-    /// Collections that no source has delivered yet, by source.
+    /// Collections that have not been delivered yet, by source.
     missing: BTreeSet<(usize, Kind)>,
+    last: Option<Published>,
 }
 
 /// Where one source's changes go.
@@ -90,6 +91,7 @@ impl Controller {
             debounce,
             started: Instant::now(),
             missing,
+            last: None,
         };
         (Self { inputs: sender }, task)
     }
@@ -155,30 +157,48 @@ impl ControllerTask {
     }
 
     fn take(&mut self, input: Input) {
-        match input {
-            Input::Mesh(mesh) => self.builder.apply(Change::Mesh(mesh)),
+        let changed = match input {
+            Input::Mesh(mesh) => {
+                self.builder.apply(Change::Mesh(mesh));
+                self.builder.has_changes()
+            }
             Input::State {
                 source,
                 kind,
                 objects,
             } => {
-                if self.missing.remove(&(source, kind)) && self.missing.is_empty() {
+                let was_last = self.missing.remove(&(source, kind)) && self.missing.is_empty();
+                if was_last {
                     tracing::info!("every collection was received");
-                    self.debounce.on_change(self.started.elapsed());
                 }
-                for event in self.store.replace(source, kind, objects) {
-                    for change in self.registries.apply(&event) {
+                let events = self.store.replace(source, kind, objects);
+                for event in &events {
+                    for change in self.registries.apply(event) {
                         self.builder.apply(change);
                     }
                 }
+                was_last || !events.is_empty()
             }
-        }
-        if self.builder.has_changes() {
+        };
+        if changed {
             self.debounce.on_change(self.started.elapsed());
         }
     }
 
     fn publication(&mut self) -> Publication {
+        let published = match &self.last {
+            // Objects changed that proxies are not configured by, or that could not be read.
+            Some(last) if !self.builder.has_changes() => last.clone(),
+            _ => self.publish(),
+        };
+        Publication {
+            published,
+            objects: Arc::clone(self.store.objects()),
+            rejected: Arc::new(self.registries.rejected().clone()),
+        }
+    }
+
+    fn publish(&mut self) -> Published {
         let published = self.builder.publish();
         tracing::info!(
             generation = published.generation,
@@ -188,10 +208,9 @@ impl ControllerTask {
             workloads = published.changes.workloads.len(),
             "published"
         );
-        Publication {
-            published,
-            objects: Arc::clone(self.store.objects()),
-            rejected: Arc::new(self.registries.rejected().clone()),
-        }
+        self.last.insert(published).clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 mod config_store;
 mod controller;
 mod debounce;
+#[cfg(test)]
+mod fixture;
 pub mod kube;
 mod registries;
 pub mod service_entry;

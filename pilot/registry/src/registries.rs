@@ -1,10 +1,11 @@
 //! All registries together: from events about objects to changes of the model (P4.1, E1).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use mesh_api::istio::networking::v1alpha3;
 use mesh_config::{Config, ConfigKey, Kind, Meta, Str};
-use pilot_model::{Change, ConfigSpec, Visibility};
+use pilot_model::{Change, ConfigSpec, Visibility, Workload};
 
 use crate::config_store::ConfigEvent;
 use crate::kube::{self, KubeRegistry};
@@ -57,6 +58,17 @@ impl Registries {
 
     /// Takes over an event.
     pub fn apply(&mut self, event: &ConfigEvent) -> Vec<Change> {
+        let mut changes = self.convert(event);
+        // A registry says what it knows of a workload. What is known of it is for all of them together to say.
+        for change in &mut changes {
+            if let Change::Workload(ip, workload) = change {
+                *workload = self.workload(*ip).map(Box::new);
+            }
+        }
+        changes
+    }
+
+    fn convert(&mut self, event: &ConfigEvent) -> Vec<Change> {
         match event {
             ConfigEvent::Set(config) => match self.set(config) {
                 Ok(changes) => {
@@ -81,6 +93,20 @@ impl Registries {
     /// The objects that were left out, and why.
     pub fn rejected(&self) -> &BTreeMap<ConfigKey, String> {
         &self.rejected
+    }
+
+    /// What is behind an address. It is what the cluster says it is; the ports that it serves are those of the first
+    /// registry that knows any (P4.1).
+    fn workload(&self, ip: IpAddr) -> Option<Workload> {
+        let of_entries = || self.service_entries.workload(ip);
+        match self.kube.workload(ip) {
+            Some(workload) if workload.instances.is_empty() => Some(Workload {
+                instances: of_entries().map_or_else(Vec::new, |entries| entries.instances),
+                ..workload
+            }),
+            Some(workload) => Some(workload),
+            None => of_entries(),
+        }
     }
 
     fn set(&mut self, config: &Config) -> Result<Vec<Change>, String> {
@@ -120,3 +146,6 @@ impl Registries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

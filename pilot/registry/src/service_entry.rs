@@ -109,7 +109,7 @@ impl ServiceEntryRegistry {
     }
 
     /// What is behind an address: the instances of all entries that name it.
-    fn workload(&self, ip: IpAddr) -> Option<Workload> {
+    pub fn workload(&self, ip: IpAddr) -> Option<Workload> {
         let claims = self.claims.get(&ip)?;
         let mut parts = claims
             .iter()
@@ -285,3 +285,6 @@ fn add_workloads(
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

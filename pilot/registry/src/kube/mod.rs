@@ -105,23 +105,22 @@ impl KubeRegistry {
 
     fn set_service(&mut self, meta: &Meta, spec: Option<&v1::ServiceSpec>) -> Vec<Change> {
         let name = object_name(meta);
+        let new = spec.map(|spec| ServiceObject::new(meta, spec, self));
         let mut changes = Vec::new();
-        let old = match spec {
-            Some(spec) => {
-                let object = ServiceObject::new(meta, spec, self);
-                changes.push(Change::Service(Box::new(object.service.clone())));
-                self.services.insert(name.clone(), object)
+        let mut addresses = BTreeSet::new();
+        if let Some(old) = self.services.remove(&name) {
+            addresses.extend(self.addresses_behind(&name, &old));
+            if new.is_none() {
+                changes.push(Change::ServiceGone(old.service.id));
             }
-            None => self.services.remove(&name),
-        };
-        if spec.is_none()
-            && let Some(old) = &old
-        {
-            changes.push(Change::ServiceGone(old.service.id.clone()));
+        }
+        if let Some(new) = new {
+            addresses.extend(self.addresses_behind(&name, &new));
+            changes.push(Change::Service(Box::new(new.service.clone())));
+            self.services.insert(name.clone(), new);
         }
         changes.extend(self.endpoint_changes(&name));
-        // Which workloads serve the service depends on its selector and ports: look at the whole namespace.
-        changes.extend(self.workload_changes(&self.addresses_in(&name.0)));
+        changes.extend(self.workload_changes(&addresses));
         changes
     }
 
@@ -222,15 +221,12 @@ impl KubeRegistry {
             .collect()
     }
 
-    /// Addresses of pods and endpoints in a namespace.
-    fn addresses_in(&self, namespace: &Str) -> BTreeSet<IpAddr> {
-        let pods = self
-            .pods
-            .iter()
-            .filter(|((ns, _), _)| ns == namespace)
-            .filter_map(|(_, pod)| pod.ip);
-        let endpoints = self.endpoints.iter().filter(|((ns, _), _)| ns == namespace);
-        pods.chain(endpoints.flat_map(|(_, endpoints)| endpoints.addresses()))
+    /// The addresses that may serve a service: those of the pods that it selects, and those of its Endpoints.
+    fn addresses_behind(&self, name: &ObjectName, service: &ServiceObject) -> BTreeSet<IpAddr> {
+        let pods = in_namespace(&self.pods, &name.0).filter(|pod| service.selects(pod));
+        let listed = self.endpoints.get(name).into_iter();
+        pods.filter_map(|pod| pod.ip)
+            .chain(listed.flat_map(EndpointsObject::addresses))
             .collect()
     }
 
@@ -250,6 +246,17 @@ impl KubeRegistry {
 
 fn object_name(meta: &Meta) -> ObjectName {
     (meta.key.namespace.clone(), meta.key.name.clone())
+}
+
+/// The objects of a namespace, by name.
+fn in_namespace<'a, T>(
+    objects: &'a BTreeMap<ObjectName, T>,
+    namespace: &'a Str,
+) -> impl Iterator<Item = &'a T> {
+    objects
+        .range((namespace.clone(), Str::default())..)
+        .take_while(move |((of, _), _)| of == namespace)
+        .map(|(_, object)| object)
 }
 
 fn unindex(index: &mut BTreeMap<IpAddr, BTreeSet<ObjectName>>, ip: IpAddr, name: &ObjectName) {

@@ -8,7 +8,7 @@ use mesh_config::{Labels, Meta, Str, Timestamp};
 use pilot_model::{Locality, ServiceInstance, Workload};
 
 use super::services::{ServiceObject, TargetPort};
-use super::{KubeRegistry, spiffe_id};
+use super::{KubeRegistry, in_namespace, spiffe_id};
 
 /// A label that gives a locality where the node gives none (P2.4).
 const LOCALITY_LABEL: &str = "istio-locality";
@@ -86,7 +86,7 @@ impl PodObject {
 
 impl KubeRegistry {
     /// What is behind an address: a pod, or an address that Endpoints name without one.
-    pub(super) fn workload(&self, ip: IpAddr) -> Option<Workload> {
+    pub fn workload(&self, ip: IpAddr) -> Option<Workload> {
         let pod = self.pod_at(ip);
         let mut instances = match pod {
             Some(pod) => self.selected_instances(pod),
@@ -125,16 +125,7 @@ impl KubeRegistry {
 
     /// The service ports that a pod serves because services select it, whether or not it is ready.
     fn selected_instances(&self, pod: &PodObject) -> Vec<ServiceInstance> {
-        let services = self
-            .services
-            .iter()
-            .filter(|((namespace, _), _)| *namespace == pod.namespace);
-        let selecting = services.map(|(_, service)| service).filter(|service| {
-            service
-                .selector
-                .as_ref()
-                .is_some_and(|selector| selector.is_subset_of(&pod.labels))
-        });
+        let selecting = in_namespace(&self.services, &pod.namespace).filter(|service| service.selects(pod));
         selecting
             .flat_map(|service| instances(service, |target| pod.target_port(target)))
             .collect()

@@ -8,6 +8,7 @@ use pilot_model::{
     Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress, ServiceId, Visibility,
 };
 
+use super::pods::PodObject;
 use super::{KubeRegistry, object_name, spiffe_id};
 
 /// Who may see a service (P4.2).
@@ -22,7 +23,7 @@ const CANONICAL_SERVICE_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccoun
 pub(super) struct ServiceObject {
     pub(super) service: Service,
     /// `None` when the service selects no pods, as opposed to all of them.
-    pub(super) selector: Option<Labels>,
+    selector: Option<Labels>,
     /// At the positions of the ports of `service`.
     pub(super) target_ports: Vec<TargetPort>,
 }
@@ -89,6 +90,12 @@ impl ServiceObject {
             selector,
             target_ports,
         }
+    }
+
+    /// Whether the service selects a pod of its namespace.
+    pub(super) fn selects(&self, pod: &PodObject) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_some_and(|selector| selector.is_subset_of(&pod.labels))
     }
 }
 

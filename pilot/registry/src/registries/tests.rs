@@ -1,0 +1,139 @@
+//! All registries together: what they make of a history is what they make of its end.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use mesh_config::{Config, Kind};
+use proptest::prelude::*;
+
+use crate::fixture::{Pod, World, endpoints, node, object, pod, service, service_entry};
+
+/// Every object in several variants. Addresses, hosts and selectors overlap on purpose.
+static VARIANTS: LazyLock<Vec<Vec<Config>>> = LazyLock::new(|| {
+    let texts = texts().into_iter();
+    texts
+        .map(|texts| texts.iter().map(|text| object(text)).collect())
+        .collect()
+});
+
+fn texts() -> Vec<Vec<String>> {
+    let with = |phase, created| Pod {
+        phase,
+        created,
+        node: "node-1",
+        ..Pod::default()
+    };
+    vec![
+        vec![
+            service(
+                "forecast",
+                "{clusterIP: 10.0.1.1, selector: {app: forecast}, ports: [{name: http, port: 80, targetPort: http}]}",
+            ),
+            service(
+                "forecast",
+                "{clusterIP: None, selector: {app: sleep}, ports: [{name: http, port: 81, targetPort: admin}]}",
+            ),
+            service("forecast", "{clusterIP: 10.0.1.1, ports: [{name: http, port: 80}]}"),
+        ],
+        vec![service(
+            "other",
+            "{clusterIP: 10.0.1.2, selector: {app: forecast}, ports: [{name: http, port: 80}]}",
+        )],
+        vec![
+            pod("a", "10.1.0.1", "{app: forecast, version: v1}", with("Running", "2019-04-01T10:00:00Z")),
+            pod("a", "10.1.0.2", "{app: forecast, version: v2}", with("Pending", "2019-04-01T10:00:00Z")),
+            pod("a", "10.1.0.1", "{app: none}", with("Failed", "2019-04-01T10:00:00Z")),
+        ],
+        vec![
+            pod("b", "10.1.0.1", "{app: sleep}", with("Running", "2019-04-01T10:00:05Z")),
+            pod("b", "10.1.0.3", "{app: sleep, istio-locality: a.b}", with("Running", "2019-04-01T10:00:05Z")),
+        ],
+        vec![
+            endpoints("forecast", "[{addresses: [{ip: 10.1.0.1}, {ip: 10.1.0.3}], ports: [{name: http, port: 3002}]}]"),
+            endpoints("forecast", "[{notReadyAddresses: [{ip: 10.1.0.2}], ports: [{name: http, port: 3002}]}]"),
+            endpoints("forecast", "[]"),
+        ],
+        vec![endpoints(
+            "other",
+            "[{addresses: [{ip: 10.1.0.3}, {ip: 192.168.7.7}], ports: [{name: http, port: 9}]}]",
+        )],
+        vec![
+            node("node-1", "{topology.kubernetes.io/region: r}"),
+            node("node-1", "{}"),
+        ],
+        vec![
+            service_entry(
+                "entry",
+                "{hosts: [api.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}],
+                  endpoints: [{address: 10.1.0.1, ports: {http: 8080}}, {address: 172.16.0.1}]}",
+            ),
+            service_entry(
+                "entry",
+                "{hosts: [api.example.com, '*.example.org'], resolution: DNS, ports: [{number: 443, name: https, protocol: HTTPS}],
+                  endpoints: [{address: up.example.com}]}",
+            ),
+        ],
+        vec![service_entry(
+            "second",
+            "{hosts: [api.example.com], addresses: [10.9.0.1, 10.9.1.0/24], location: MESH_INTERNAL, resolution: STATIC,
+              ports: [{number: 80, name: http, protocol: HTTP}],
+              endpoints: [{address: 172.16.0.1, labels: {version: v2}}, {address: 10.1.0.3}]}",
+        )],
+    ]
+}
+
+#[test]
+fn p4_1_a_pod_is_what_kubernetes_says_and_serves_entries_when_no_service_selects_it() {
+    let entry = service_entry(
+        "entry",
+        "{hosts: [api.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}],
+          endpoints: [{address: 10.1.0.1, labels: {version: entry}}]}",
+    );
+    let forecast = service(
+        "forecast",
+        "{clusterIP: 10.0.1.1, selector: {app: forecast}, ports: [{name: http, port: 80}]}",
+    );
+    let pod = pod("forecast-0", "10.1.0.1", "{app: forecast}", Pod::default());
+    let mut world = World::of([pod, entry]);
+    assert_eq!(
+        world.workload("10.1.0.1").expect("known"),
+        ["weather/forecast-0 app=forecast", "api.example.com:80->80"]
+    );
+    world.set(&forecast);
+    assert_eq!(
+        world.workload("10.1.0.1").expect("known"),
+        [
+            "weather/forecast-0 app=forecast",
+            "forecast.weather.svc.cluster.local:80->80"
+        ]
+    );
+    world.remove(Kind::Pod, "forecast-0");
+    assert_eq!(
+        world.workload("10.1.0.1").expect("known"),
+        ["weather/ version=entry", "api.example.com:80->80"]
+    );
+    world.remove(Kind::ServiceEntry, "entry");
+    assert_eq!(world.workload("10.1.0.1"), None);
+}
+
+proptest! {
+    #[test]
+    fn any_history_with_the_same_end_gives_the_same_model(
+        events in prop::collection::vec((0..VARIANTS.len(), prop::option::weighted(0.75, 0..3usize)), 0..40),
+    ) {
+        let mut end: BTreeMap<usize, Option<&Config>> = BTreeMap::new();
+        let mut world = World::new();
+        for (position, variant) in events {
+            let variants = &VARIANTS[position];
+            let config = variant.map(|variant| &variants[variant % variants.len()]);
+            match config {
+                Some(config) => world.set_config(config.clone()),
+                None => world.remove_key(variants[0].meta.key.clone()),
+            }
+            end.insert(position, config);
+        }
+        let mut direct = World::new();
+        end.into_values().flatten().for_each(|config| direct.set_config(config.clone()));
+        prop_assert_eq!(world.content(), direct.content());
+    }
+}
