@@ -103,9 +103,11 @@ impl Envoy {
             .arg("--version")
             .output()
             .map_err(|error| format!("cannot run {}: {error}", path.display()))?;
-        // envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL
+        // The line begins with the path: /usr/bin/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = text.split('/').nth(1).filter(|_| text.contains("version:"));
+        let version = text
+            .split_once("version:")
+            .and_then(|(_, version)| version.split('/').nth(1));
         let version = version
             .ok_or_else(|| format!("{} is no Envoy", path.display()))?
             .to_owned();

@@ -158,7 +158,7 @@ impl Selection<'_> {
                 continue;
             };
             let field = || format!("http[{position}].route[{index}].destination");
-            let (cluster, hash_policy) = self.cluster(destination, field);
+            let (cluster, hash_policy) = self.cluster(destination, "requests get 503", field);
             if let Some(hash_policy) = hash_policy
                 && !hash_policies.contains(&hash_policy)
             {
@@ -176,7 +176,7 @@ impl Selection<'_> {
             targets.push(black_hole());
         }
         let mirror = route.mirror.as_ref().map(|mirror| {
-            let (cluster, _) = self.cluster(mirror, || format!("http[{position}].mirror"));
+            let (cluster, _) = self.cluster(mirror, "copies are lost", || format!("http[{position}].mirror"));
             cluster
         });
         Action::Forward {
@@ -192,6 +192,7 @@ impl Selection<'_> {
     fn cluster(
         &mut self,
         destination: &Destination,
+        consequence: &str,
         field: impl Fn() -> String,
     ) -> (Str, Option<HashPolicy>) {
         let host = self.object.destination(&destination.host, self.view.domain());
@@ -211,7 +212,7 @@ impl Selection<'_> {
             Some(Port::Number(number)) => *number,
             Some(Port::Name(name)) => {
                 let reason = format!(
-                    "{}.port.name: {name:?}, only numbers are supported, requests get 503",
+                    "{}.port.name: {name:?}, only numbers are supported, {consequence}",
                     field()
                 );
                 self.warn(WarningKind::UnknownPort, reason);
@@ -227,17 +228,17 @@ impl Selection<'_> {
         let rules = service.and_then(|service| self.view.rules(service));
         if service.is_none() {
             let reason = format!(
-                "{}.host: no visible service has the host {host}, requests get 503",
+                "{}.host: no visible service has the host {host}, {consequence}",
                 field()
             );
             self.warn(WarningKind::UnknownHost, reason);
         } else if !ports.iter().any(|&known| u32::from(known) == port) {
-            let reason = format!("{}.port: {host} has no port {port}, requests get 503", field());
+            let reason = format!("{}.port: {host} has no port {port}, {consequence}", field());
             self.warn(WarningKind::UnknownPort, reason);
         } else if !subset.is_empty() {
             if rules.is_none_or(|rules| destination::find_subset(rules, subset).is_none()) {
                 let reason = format!(
-                    "{}.subset: no DestinationRule of {host} has {subset:?}, requests get 503",
+                    "{}.subset: no DestinationRule of {host} has {subset:?}, {consequence}",
                     field()
                 );
                 self.warn(WarningKind::UnknownSubset, reason);

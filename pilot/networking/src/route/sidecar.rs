@@ -245,8 +245,9 @@ impl<'a> Planner<'a> {
         let mut found: Option<(&'a VirtualService, Shared<RuleSet>)> = None;
         for object in objects {
             if let Some((winner, _)) = &found {
-                // One that names the host was certainly meant to apply; a wildcard may be meant for the others.
-                if object.hosts.contains(host) {
+                // One that names the host was certainly meant to apply; a wildcard may be meant for the others, and a
+                // private one to replace what everybody else sees.
+                if object.hosts.contains(host) && object.export_to == winner.export_to {
                     let reason = format!(
                         "host {host} is routed by {} already, these rules are ignored",
                         winner.key

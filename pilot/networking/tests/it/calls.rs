@@ -11,40 +11,46 @@
 
 use std::fmt::Write;
 
-use libtest_mimic::Failed;
 use pilot_networking::simulate::{self, Call};
 use serde_json::{Map, Value};
 
-use crate::harness::Case;
+use crate::world::World;
 
-pub(crate) fn check(case: &Case) -> Result<(), Failed> {
-    let entries: Vec<Map<String, Value>> = serde_saphyr::from_str(&case.read("calls.yaml")?)?;
-    let world = case.world()?;
+/// Makes the calls.
+pub(crate) fn check(world: &World, text: &str) -> Result<(), String> {
+    let entries: Vec<Map<String, Value>> =
+        serde_saphyr::from_str(text).map_err(|error| format!("calls.yaml: {error}"))?;
     let mut report = String::new();
-    for (index, mut entry) in entries.into_iter().enumerate() {
-        let from = entry.remove("from");
-        let want = entry.remove("want");
-        let Some(Value::Object(want)) = want else {
-            return Err(format!("call {index}: nothing is wanted").into());
-        };
-        let proxy = world.proxy(from.as_ref().and_then(Value::as_str))?;
-        let call: Call =
-            serde_json::from_value(Value::Object(entry)).map_err(|error| format!("call {index}: {error}"))?;
-        let got = serde_json::to_value(simulate::call(&proxy.config, &call)?)?;
-        for (field, wanted) in &want {
-            let got = got.get(field).unwrap_or(&Value::Null);
-            if got != wanted {
-                writeln!(
-                    report,
-                    "call {index} from {} to {}: {field}\n  want {wanted}\n  got  {got}",
-                    proxy.name, call.to
-                )?;
-            }
+    for (index, entry) in entries.into_iter().enumerate() {
+        if let Err(reason) = call(world, entry) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(report, "calls.yaml: call {}: {reason}", index + 1);
+        }
+    }
+    if report.is_empty() { Ok(()) } else { Err(report) }
+}
+
+fn call(world: &World, mut entry: Map<String, Value>) -> Result<(), String> {
+    let from = entry.remove("from");
+    let Some(Value::Object(want)) = entry.remove("want") else {
+        return Err("nothing is wanted".to_owned());
+    };
+    let call: Call = serde_json::from_value(Value::Object(entry)).map_err(|error| error.to_string())?;
+
+    let proxy = world.proxy(from.as_ref().and_then(Value::as_str))?;
+    let outcome = simulate::call(&proxy.config, &call).map_err(|error| error.to_string())?;
+    let got = serde_json::to_value(outcome).map_err(|error| error.to_string())?;
+
+    let mut report = String::new();
+    for (field, wanted) in &want {
+        let got = got.get(field).unwrap_or(&Value::Null);
+        if got != wanted {
+            let _ = write!(report, "\n  {field}: wanted {wanted}\n  {field}: got    {got}");
         }
     }
     if report.is_empty() {
         Ok(())
     } else {
-        Err(report.into())
+        Err(format!("from {} to {}:{report}", proxy.name, call.to))
     }
 }

@@ -3,60 +3,67 @@
 //! | file | content |
 //! |---|---|
 //! | `in.yaml` | Kubernetes and Istio objects |
-//! | `proxy.yaml` | the proxies that are asked about, see [`harness::Setup`] |
+//! | `proxy.yaml` | the proxies that are asked about, see [`world::Setup`] |
 //! | `mesh.yaml` | mesh configuration over the defaults; optional |
 //! | `calls.yaml` | calls and what becomes of them, see [`calls`]; optional |
 //! | `want/<type>.yaml` | resources of the first proxy; only those that it names are compared; optional |
 //! | `warnings.txt` | all findings of all proxies; without it there must be none |
 //!
-//! `UPDATE_GOLDEN=1` rewrites `want` and `warnings.txt`. What every proxy gets must be accepted by every supported Envoy.
+//! `UPDATE_GOLDEN=1` rewrites `want` and `warnings.txt`. Every supported Envoy must accept what every proxy gets.
 
 mod acceptance;
 mod calls;
-mod golden;
-mod harness;
+mod generated;
+mod world;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Trial;
+use mesh_testing::golden::{self, Case, Produced};
+use serde_json::Value;
 
-use crate::harness::Case;
+use crate::generated::Generated;
+use crate::world::World;
 
-type Check = fn(&Case) -> Result<(), Failed>;
+const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
-    for folder in cases() {
-        let case = Arc::new(Case::new(folder));
-        let mut add = |check: &str, run: Check| {
-            let case = Arc::clone(&case);
-            trials.push(Trial::test(format!("{}::{check}", case.name()), move || {
-                run(&case)
-            }));
-        };
-        if case.has("calls.yaml") {
-            add("calls", calls::check);
-        }
-        if case.has("want") {
-            add("resources", golden::resources);
-        }
-        add("warnings", golden::warnings);
-        add("accepted", acceptance::current);
-        add("accepted_by_the_floor", acceptance::floor);
+    let mut trials = golden::trials(PACKAGE, "testdata", check);
+    for envoy in mesh_testing::envoys() {
+        let name = format!("envoy-{}-accepts-all-cases", envoy.version);
+        let accepts = envoy.clone();
+        trials.push(Trial::test(name, move || acceptance::cases(&accepts)));
+        let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
+        trials.push(Trial::test(name, move || acceptance::arbitrary(&envoy)));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    golden::main(trials)
 }
 
-/// The case folders, by name.
-fn cases() -> Vec<PathBuf> {
-    let root = harness::testdata();
-    let entries = std::fs::read_dir(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
-    let mut folders: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| path.join("in.yaml").is_file())
-        .collect();
-    folders.sort();
-    folders
+/// Makes the calls of a case; what its files must hold is compared by the caller.
+fn check(case: &Case) -> Result<Produced, String> {
+    let world = World::of(case)?;
+    if let Some(text) = case.read_if_present("calls.yaml")? {
+        calls::check(&world, &text)?;
+    }
+    let mut produced = Produced::default().text("warnings.txt", world.warnings());
+    if let Some(proxy) = world.proxies.first() {
+        for kind in generated::KINDS {
+            let file = format!("want/{kind}.yaml");
+            if let Some(wanted) = case.read_if_present(&file)? {
+                produced = produced.value(&file, named_in(proxy, kind, &wanted)?);
+            }
+        }
+    }
+    Ok(produced)
+}
+
+/// The resources that a wanted file names.
+fn named_in(proxy: &Generated, kind: &str, wanted: &str) -> Result<Value, String> {
+    let wanted: Vec<Value> = serde_saphyr::from_str(wanted).map_err(|error| error.to_string())?;
+    let resources = proxy.to_json(kind)?;
+    let named = |resource: &&Value| {
+        let name = generated::name_of(resource);
+        wanted.iter().any(|wanted| generated::name_of(wanted) == name)
+    };
+    Ok(resources.iter().filter(named).cloned().collect())
 }

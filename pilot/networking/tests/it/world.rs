@@ -1,0 +1,176 @@
+//! From a case folder to what its proxies get.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use mesh_api::envoy::config::core::v3::Node;
+use mesh_config::{decode, mesh, yaml};
+use mesh_testing::golden::Case;
+use pilot_model::{Builder, Proxy, Published, Visibility, Workload};
+use pilot_networking::Features;
+use pilot_registry::{ConfigEvent, Registries};
+use serde::Deserialize;
+
+use crate::PACKAGE;
+use crate::generated::Generated;
+
+/// The DNS suffix of services and identities.
+const DOMAIN: &str = "cluster.local";
+
+/// What a case is about: `proxy.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Setup {
+    /// Files of `tests/it/base` that are read before `in.yaml`.
+    #[serde(default)]
+    base: Vec<String>,
+    /// [`Features::fallthrough_route`].
+    #[serde(default)]
+    fallthrough_route: bool,
+    proxies: Vec<ProxySetup>,
+}
+
+/// A proxy as it describes itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxySetup {
+    name: String,
+    #[serde(default = "sidecar", rename = "type")]
+    proxy_type: String,
+    namespace: String,
+    ip: IpAddr,
+    /// Labels of a proxy that no Pod in `in.yaml` has the address of.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+/// What the proxies of a case get.
+pub(crate) struct World {
+    /// In the order of `proxy.yaml`.
+    pub(crate) proxies: Vec<Generated>,
+}
+
+fn sidecar() -> String {
+    "sidecar".to_owned()
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) fn of(case: &Case) -> Result<Self, String> {
+        let setup: Setup = serde_saphyr::from_str(&case.read("proxy.yaml")?)
+            .map_err(|error| format!("proxy.yaml: {error}"))?;
+        let published = publish(case, &setup)?;
+        let features = Features {
+            fallthrough_route: setup.fallthrough_route,
+        };
+        let proxies = setup.proxies.iter().map(|setup| {
+            let proxy = setup.proxy()?;
+            let workload = setup.workload(&proxy, &published);
+            Generated::new(&setup.name, &published, &proxy, &workload, features)
+        });
+        Ok(Self {
+            proxies: proxies.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The proxy of a name; without one, the only proxy.
+    pub(crate) fn proxy(&self, name: Option<&str>) -> Result<&Generated, String> {
+        let found = match (name, &self.proxies[..]) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(name), proxies) => proxies.iter().find(|proxy| proxy.name == name),
+        };
+        found.ok_or_else(|| format!("there is no proxy {}", name.unwrap_or("that the call means")))
+    }
+
+    /// The findings of all proxies, one on each line.
+    pub(crate) fn warnings(&self) -> String {
+        let warnings = self.proxies.iter().flat_map(|proxy| &proxy.warnings);
+        let lines: BTreeSet<String> = warnings
+            .map(|warning| format!("{:?} {}: {}\n", warning.kind, warning.object, warning.reason))
+            .collect();
+        lines.into_iter().collect()
+    }
+}
+
+fn publish(case: &Case, setup: &Setup) -> Result<Published, String> {
+    let mesh = case.read_if_present("mesh.yaml")?.unwrap_or_default();
+    let mesh = mesh::parse(&mesh).map_err(|error| error.to_string())?;
+    let mut texts = Vec::new();
+    for name in &setup.base {
+        let path = Path::new(PACKAGE)
+            .join("tests/it/base")
+            .join(format!("{name}.yaml"));
+        texts.push(std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+    }
+    texts.push(case.read("in.yaml")?);
+
+    let mut registries = Registries::new(DOMAIN, DOMAIN, Visibility::Public);
+    let mut builder = Builder::new(DOMAIN, mesh);
+    for document in texts.iter().flat_map(|text| yaml::documents("in.yaml", text)) {
+        let config = document
+            .and_then(|document| decode::object(&document))
+            .map_err(|error| error.to_string())?;
+        for change in registries.apply(&ConfigEvent::Set(Arc::new(config))) {
+            builder.apply(change);
+        }
+    }
+    match registries.rejected().iter().next() {
+        Some((object, reason)) => Err(format!("{object}: {reason}")),
+        None => Ok(builder.publish()),
+    }
+}
+
+// === impl ProxySetup ===
+
+impl ProxySetup {
+    fn proxy(&self) -> Result<Proxy, String> {
+        let Self {
+            name,
+            proxy_type,
+            namespace,
+            ip,
+            labels,
+            metadata,
+        } = self;
+        let string = |value: &String| prost_types::Value {
+            kind: Some(prost_types::value::Kind::StringValue(value.clone())),
+        };
+        let fields = labels
+            .iter()
+            .chain(metadata)
+            .map(|(key, value)| (key.clone(), string(value)))
+            .collect();
+        let node = Node {
+            id: format!("{proxy_type}~{ip}~{name}.{namespace}~{namespace}.svc.{DOMAIN}"),
+            metadata: Some(prost_types::Struct { fields }),
+            ..Node::default()
+        };
+        Proxy::from_node(&node).map_err(|error| error.to_string())
+    }
+
+    /// What the registry knows of it, else what it says of itself.
+    fn workload(&self, proxy: &Proxy, published: &Published) -> Arc<Workload> {
+        let known = proxy
+            .ips
+            .iter()
+            .find_map(|ip| published.workloads.get(*ip))
+            .cloned();
+        known.unwrap_or_else(|| {
+            Arc::new(Workload {
+                namespace: proxy.namespace.clone(),
+                labels: self
+                    .labels
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str()))
+                    .collect(),
+                ..Workload::default()
+            })
+        })
+    }
+}
