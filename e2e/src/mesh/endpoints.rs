@@ -34,11 +34,18 @@ pub(crate) fn endpoints(service: &Service, backends: &[Backend<'_>]) -> Option<E
     for backend in backends {
         let metadata = &backend.pod.metadata;
         let labels = metadata.labels.as_ref();
-        let selected = selector.iter().all(|(k, v)| labels.and_then(|labels| labels.get(k)) == Some(v));
+        let selected = selector
+            .iter()
+            .all(|(k, v)| labels.and_then(|labels| labels.get(k)) == Some(v));
         if metadata.namespace != service.metadata.namespace || !selected {
             continue;
         }
-        let ports: Vec<EndpointPort> = spec.ports.iter().flatten().filter_map(|p| port(p, backend.pod)).collect();
+        let ports: Vec<EndpointPort> = spec
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|p| port(p, backend.pod))
+            .collect();
         // A service with ports none of which the pod has does not lead there.
         if ports.is_empty() && spec.ports.as_ref().is_some_and(|ports| !ports.is_empty()) {
             continue;
@@ -125,7 +132,10 @@ pub(crate) fn ready_targets(endpoints: &Endpoints, port: &ServicePort) -> Vec<(I
 /// Addresses of all ready pods.
 pub(crate) fn ready_addresses(endpoints: &Endpoints) -> Vec<Ipv4Addr> {
     let subsets = endpoints.subsets.iter().flatten();
-    subsets.flat_map(|s| s.addresses.iter().flatten()).filter_map(|a| a.ip.parse().ok()).collect()
+    subsets
+        .flat_map(|s| s.addresses.iter().flatten())
+        .filter_map(|a| a.ip.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -158,16 +168,31 @@ mod tests {
     fn pods_are_split_by_readiness_and_by_what_a_port_name_means_in_them() {
         let (a, b, c) = (pod("a", 3002), pod("b", 3002), pod("c", 4000));
         let backends = [
-            Backend { pod: &a, address: ip(2), ready: true },
-            Backend { pod: &b, address: ip(3), ready: false },
-            Backend { pod: &c, address: ip(4), ready: true },
+            Backend {
+                pod: &a,
+                address: ip(2),
+                ready: true,
+            },
+            Backend {
+                pod: &b,
+                address: ip(3),
+                ready: false,
+            },
+            Backend {
+                pod: &c,
+                address: ip(4),
+                ready: true,
+            },
         ];
         let service = service(json!([{"name": "http", "port": 80, "targetPort": "web"}]));
         let endpoints = endpoints(&service, &backends).unwrap();
         let subsets = endpoints.subsets.as_ref().unwrap();
         assert_eq!(subsets.len(), 2);
         assert_eq!(subsets[0].addresses.as_ref().unwrap().len(), 1);
-        assert_eq!(subsets[0].not_ready_addresses.as_ref().unwrap()[0].ip, "10.44.0.3");
+        assert_eq!(
+            subsets[0].not_ready_addresses.as_ref().unwrap()[0].ip,
+            "10.44.0.3"
+        );
         let port = &service.spec.as_ref().unwrap().ports.as_ref().unwrap()[0];
         assert_eq!(ready_targets(&endpoints, port), [(ip(2), 3002), (ip(4), 4000)]);
         assert_eq!(ready_addresses(&endpoints), [ip(2), ip(4)]);
@@ -180,7 +205,11 @@ mod tests {
         let mut other = pod("b", 1);
         other.metadata.labels = None;
         let nameless = pod("c", 1);
-        let backends = [&elsewhere, &other, &nameless].map(|pod| Backend { pod, address: ip(2), ready: true });
+        let backends = [&elsewhere, &other, &nameless].map(|pod| Backend {
+            pod,
+            address: ip(2),
+            ready: true,
+        });
         let service = service(json!([{"port": 80, "targetPort": "no-such-name"}]));
         assert_eq!(endpoints(&service, &backends).unwrap().subsets, None);
     }

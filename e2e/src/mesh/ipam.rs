@@ -9,10 +9,16 @@ use std::net::Ipv4Addr;
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
 
 /// Pods have 10.44.0.2 to 10.44.255.254.
-const PODS: (u32, u32) = (u32::from_be_bytes([10, 44, 0, 2]), u32::from_be_bytes([10, 44, 255, 254]));
+const PODS: (u32, u32) = (
+    u32::from_be_bytes([10, 44, 0, 2]),
+    u32::from_be_bytes([10, 44, 255, 254]),
+);
 
 /// Services have 10.96.0.1 to 10.96.255.254.
-const SERVICES: (u32, u32) = (u32::from_be_bytes([10, 96, 0, 1]), u32::from_be_bytes([10, 96, 255, 254]));
+const SERVICES: (u32, u32) = (
+    u32::from_be_bytes([10, 96, 0, 1]),
+    u32::from_be_bytes([10, 96, 255, 254]),
+);
 
 /// Hands out pod addresses. A freed address is the last to be used again: whoever still remembers it must not
 /// meet another pod there.
@@ -26,14 +32,19 @@ pub(crate) struct PodAddresses {
 
 impl Default for PodAddresses {
     fn default() -> Self {
-        Self { next: PODS.0, used: BTreeSet::new() }
+        Self {
+            next: PODS.0,
+            used: BTreeSet::new(),
+        }
     }
 }
 
 impl PodAddresses {
     /// The next free address; `None` when 65 thousand pods run.
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
-        let free = (self.next..=PODS.1).chain(PODS.0..self.next).find(|address| !self.used.contains(address))?;
+        let free = (self.next..=PODS.1)
+            .chain(PODS.0..self.next)
+            .find(|address| !self.used.contains(address))?;
         self.used.insert(free);
         self.next = if free == PODS.1 { PODS.0 } else { free + 1 };
         Some(Ipv4Addr::from(free))
@@ -60,7 +71,9 @@ pub(crate) fn service_addresses<'a>(
     let mut addresses = BTreeMap::new();
     for (namespace, name) in names {
         let start = hash(namespace, name) % size;
-        let free = (0..size).map(|step| SERVICES.0 + (start + step) % size).find(|a| used.insert(*a));
+        let free = (0..size)
+            .map(|step| SERVICES.0 + (start + step) % size)
+            .find(|a| used.insert(*a));
         if let Some(address) = free {
             addresses.insert((namespace.to_owned(), name.to_owned()), Ipv4Addr::from(address));
         }
@@ -71,7 +84,9 @@ pub(crate) fn service_addresses<'a>(
 /// FNV-1a: stable over releases and platforms.
 fn hash(namespace: &str, name: &str) -> u32 {
     let bytes = namespace.bytes().chain([b'/']).chain(name.bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    bytes.fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -100,7 +115,11 @@ mod tests {
     fn a_service_keeps_its_address_when_others_come_and_go() {
         let few = service_addresses([("weather", "forecast")], &BTreeSet::new());
         let many = service_addresses(
-            [("weather", "frontend"), ("weather", "forecast"), ("default", "forecast")],
+            [
+                ("weather", "frontend"),
+                ("weather", "forecast"),
+                ("default", "forecast"),
+            ],
             &BTreeSet::new(),
         );
         let key = ("weather".to_owned(), "forecast".to_owned());

@@ -36,7 +36,9 @@ impl Layout {
     #[must_use]
     pub fn in_target(target: &Path, name: Option<&str>) -> Self {
         let folder = name.map_or("mesh".to_owned(), |name| format!("mesh-{name}"));
-        Self { root: target.join(folder) }
+        Self {
+            root: target.join(folder),
+        }
     }
 
     /// The folder that holds everything.
@@ -172,7 +174,11 @@ impl Layout {
             if path == self.lock_file() {
                 continue;
             }
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
@@ -195,9 +201,15 @@ mod tests {
         let layout = Layout::in_target(target.path(), None);
         let lock = layout.take().unwrap();
         let text = layout.take().unwrap_err().to_string();
-        assert!(text.contains("cargo mesh down") && text.contains("--name"), "{text}");
+        assert!(
+            text.contains("cargo mesh down") && text.contains("--name"),
+            "{text}"
+        );
         assert!(text.contains(&std::process::id().to_string()), "{text}");
-        assert_eq!(layout.holder().unwrap(), Holder::Process(i32::try_from(std::process::id()).unwrap()));
+        assert_eq!(
+            layout.holder().unwrap(),
+            Holder::Process(i32::try_from(std::process::id()).unwrap())
+        );
         drop(lock);
         assert_eq!(layout.holder().unwrap(), Holder::Nobody);
         Layout::in_target(target.path(), Some("other")).take().unwrap();

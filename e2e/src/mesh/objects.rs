@@ -54,26 +54,36 @@ impl ObjectKey {
     pub(crate) fn of(value: &Value) -> Option<Self> {
         let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
         let api_version = text(value, "apiVersion").unwrap_or_default();
-        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+        let group = api_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group)
+            .to_owned();
         let kind = text(value, "kind")?;
         let metadata = value.get("metadata")?;
         let namespace = if kind == "Namespace" && group.is_empty() {
             String::new()
         } else {
-            text(metadata, "namespace").filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned())
+            text(metadata, "namespace")
+                .filter(|n| !n.is_empty())
+                .unwrap_or_else(|| "default".to_owned())
         };
-        Some(Self { group, kind, namespace, name: text(metadata, "name").filter(|n| !n.is_empty())? })
-    }
-
-    /// Whether the mesh acts on the object itself, instead of handing it to Galley.
-    pub(crate) fn is_ours(&self) -> bool {
-        is_ours(&self.group, &self.kind)
+        Some(Self {
+            group,
+            kind,
+            namespace,
+            name: text(metadata, "name").filter(|n| !n.is_empty())?,
+        })
     }
 }
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name, .. } = self;
+        let Self {
+            kind,
+            namespace,
+            name,
+            ..
+        } = self;
         match namespace.as_str() {
             "" => write!(f, "{kind} {name}"),
             _ => write!(f, "{kind} {namespace}/{name}"),
@@ -132,7 +142,10 @@ impl Objects {
             .chain(["default".to_owned()]);
         for name in used {
             self.namespaces.entry(name.clone()).or_insert_with(|| Namespace {
-                metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some(name),
+                    ..ObjectMeta::default()
+                },
                 ..Namespace::default()
             });
         }
@@ -191,14 +204,21 @@ mod tests {
     #[test]
     fn errors_name_the_object_and_the_first_definition_stays() {
         let mut objects = Objects::default();
-        let bad = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": 3}});
+        let bad =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": 3}});
         let text = objects.insert(&bad).unwrap_err().to_string();
         assert!(text.starts_with("Service default/a: "), "{text}");
         let good = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}});
         objects.insert(&good).unwrap();
         let text = objects.insert(&good).unwrap_err().to_string();
-        assert_eq!(text, "Service default/a: defined twice; the first definition counts");
-        let text = objects.insert(&json!({"apiVersion": "v1", "kind": "Pod"})).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "Service default/a: defined twice; the first definition counts"
+        );
+        let text = objects
+            .insert(&json!({"apiVersion": "v1", "kind": "Pod"}))
+            .unwrap_err()
+            .to_string();
         assert_eq!(text, "Pod: metadata.name is missing");
     }
 
@@ -212,7 +232,6 @@ mod tests {
             ("config.istio.io/v1alpha2", "Service", false),
         ] {
             let value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}});
-            assert_eq!(ObjectKey::of(&value).unwrap().is_ours(), ours, "{kind}");
             assert_eq!(kind_is_ours(&value), ours, "{kind}");
         }
     }

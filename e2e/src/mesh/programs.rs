@@ -9,14 +9,23 @@ use anyhow::{Context as _, Result, bail};
 use super::helper::protocol::Bind;
 
 /// Programs of this workspace that pods may run, by the name under which they find them.
-const NAMES: [&str; 5] = ["galley", "pilot-discovery", "pilot-agent", "istio-iptables", "mesh-sample"];
+const NAMES: [&str; 5] = [
+    "galley",
+    "pilot-discovery",
+    "pilot-agent",
+    "istio-iptables",
+    "mesh-sample",
+];
 
 /// The helper program.
 const HELPER: &str = "mesh-pod";
 
 /// Packages of the programs above. The first group is what a plain `cargo build` builds, the second what
 /// `cargo run --bin mesh` builds: asking for them apart keeps cargo from building dependencies twice.
-const PACKAGES: [&[&str]; 2] = [&["galley", "pilot", "pilot-agent", "pilot-agent-iptables"], &["e2e"]];
+const PACKAGES: [&[&str]; 2] = [
+    &["galley", "pilot", "pilot-agent", "pilot-agent-iptables"],
+    &["e2e"],
+];
 
 /// Folder of a pod that holds the programs.
 const BIN: &str = "/usr/local/bin";
@@ -36,7 +45,10 @@ impl Programs {
     /// # Errors
     /// When one is missing.
     pub fn locate(envoy: PathBuf) -> Result<Self> {
-        let programs = Self { folder: folder()?, envoy };
+        let programs = Self {
+            folder: folder()?,
+            envoy,
+        };
         for name in NAMES.iter().chain([&HELPER]) {
             let path = programs.folder.join(name);
             if !path.is_file() {
@@ -55,7 +67,9 @@ impl Programs {
         let release = folder()?.ends_with("release");
         for group in PACKAGES {
             let mut command = Command::new(&cargo);
-            command.args(["build", "--quiet", "--bins"]).current_dir(workspace());
+            command
+                .args(["build", "--quiet", "--bins"])
+                .current_dir(workspace());
             if release {
                 command.arg("--release");
             }
@@ -66,6 +80,14 @@ impl Programs {
             }
         }
         Ok(())
+    }
+
+    /// The helper program beside the running one.
+    ///
+    /// # Errors
+    /// When the running program's path is unknown.
+    pub fn helper_program() -> Result<PathBuf> {
+        Ok(folder()?.join(HELPER))
     }
 
     /// The helper that enters namespaces.
@@ -109,6 +131,10 @@ fn folder() -> Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let folder = own.parent().context("this program has no folder")?;
     // Tests lie one level deeper.
-    let outer = if folder.ends_with("deps") { folder.parent() } else { None };
+    let outer = if folder.ends_with("deps") {
+        folder.parent()
+    } else {
+        None
+    };
     Ok(outer.unwrap_or(folder).to_owned())
 }

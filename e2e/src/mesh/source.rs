@@ -44,14 +44,26 @@ pub(crate) fn read_files(roots: &[PathBuf]) -> Vec<SourceFile> {
     for root in roots {
         let mut paths = Vec::new();
         if let Err(error) = collect(root, &mut paths) {
-            let file = SourceFile { path: root.clone(), text: Err(error.to_string()) };
+            let file = SourceFile {
+                path: root.clone(),
+                text: Err(error.to_string()),
+            };
             if files.insert(root.clone(), file).is_none() {
                 order.push(root.clone());
             }
         }
         for path in paths {
             let text = fs::read_to_string(&path).map_err(|error| error.to_string());
-            if files.insert(path.clone(), SourceFile { path: path.clone(), text }).is_none() {
+            if files
+                .insert(
+                    path.clone(),
+                    SourceFile {
+                        path: path.clone(),
+                        text,
+                    },
+                )
+                .is_none()
+            {
                 order.push(path);
             }
         }
@@ -65,12 +77,17 @@ fn collect(path: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
         into.push(path.to_owned());
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let mut entries: Vec<PathBuf> = fs::read_dir(path)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
     entries.sort();
     for entry in entries {
-        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let hidden = entry
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = entry
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
         if !hidden && (entry.is_dir() || yaml) {
             collect(&entry, into)?;
         }
@@ -105,7 +122,9 @@ pub(crate) fn read(files: &[SourceFile], overrides: &Overrides, base: &Path) -> 
 
 /// The names in a path, without anything that would lead out of a folder.
 fn relative(path: &Path) -> PathBuf {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .collect()
 }
 
 // === impl Reading ===
@@ -178,7 +197,11 @@ fn blank(text: &str, ours: &BTreeSet<usize>) -> String {
         // Numbers count from 1, so line `start + 1` is the first of this document.
         let blanked = ours.range(start + 1..=end).next().is_some();
         for line in &lines[start..end] {
-            out.push_str(if blanked && !is_separator(line) { "\n" } else { line });
+            out.push_str(if blanked && !is_separator(line) {
+                "\n"
+            } else {
+                line
+            });
         }
         start = end;
     }
@@ -186,7 +209,8 @@ fn blank(text: &str, ours: &BTreeSet<usize>) -> String {
 }
 
 fn is_separator(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 #[cfg(test)]
@@ -211,7 +235,10 @@ metadata: {name: weather}
 ";
 
     fn file(text: &str) -> Vec<SourceFile> {
-        vec![SourceFile { path: PathBuf::from("/base/dir/x.yaml"), text: Ok(text.to_owned()) }]
+        vec![SourceFile {
+            path: PathBuf::from("/base/dir/x.yaml"),
+            text: Ok(text.to_owned()),
+        }]
     }
 
     #[test]
@@ -228,7 +255,11 @@ metadata: {name: weather}
 
     #[test]
     fn a_file_without_anything_for_galley_is_not_handed_on() {
-        let reading = read(&file("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"), &Overrides::new(), Path::new("/"));
+        let reading = read(
+            &file("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"),
+            &Overrides::new(),
+            Path::new("/"),
+        );
         assert!(reading.for_galley.is_empty());
     }
 
@@ -245,7 +276,11 @@ metadata: {name: weather}
     fn an_object_of_ours_with_a_fault_is_reported_with_its_line() {
         let text = "\n\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: 7}\n";
         let reading = read(&file(text), &Overrides::new(), Path::new("/base"));
-        assert!(reading.problems[0].starts_with("dir/x.yaml:3: Service default/a: "), "{:?}", reading.problems);
+        assert!(
+            reading.problems[0].starts_with("dir/x.yaml:3: Service default/a: "),
+            "{:?}",
+            reading.problems
+        );
     }
 
     #[test]
@@ -262,11 +297,15 @@ metadata: {name: weather}
             namespace: "default".to_owned(),
             name: "a".to_owned(),
         };
-        let applied = "apiVersion: networking.istio.io/v1alpha3\nkind: Gateway\nmetadata: {name: g}\nspec: {}\n";
+        let applied =
+            "apiVersion: networking.istio.io/v1alpha3\nkind: Gateway\nmetadata: {name: g}\nspec: {}\n";
         let overrides = Overrides::from([(gateway, Some(applied.to_owned())), (service, None)]);
         let reading = read(&file(MIXED), &overrides, Path::new("/base"));
         assert!(reading.objects.services.is_empty());
-        assert_eq!(reading.for_galley.keys().collect::<Vec<_>>(), [Path::new("applied/Gateway.default.g.yaml")]);
+        assert_eq!(
+            reading.for_galley.keys().collect::<Vec<_>>(),
+            [Path::new("applied/Gateway.default.g.yaml")]
+        );
     }
 
     #[test]

@@ -21,9 +21,15 @@ pub(crate) async fn serve(socket: UdpSocket, zone: watch::Receiver<Arc<Zone>>) {
                 continue;
             }
         };
-        let Some(query) = Query::parse(&buffer[..length]) else { continue };
+        let Some(query) = Query::parse(&buffer[..length]) else {
+            continue;
+        };
         let zone = Arc::clone(&zone.borrow());
-        let answer = if query.kind == 0 { Answer::NotImplemented } else { zone.answer(&query) };
+        let answer = if query.kind == 0 {
+            Answer::NotImplemented
+        } else {
+            zone.answer(&query)
+        };
         if let Err(error) = socket.send_to(&query.respond(&answer), peer).await {
             warn!(%error, %peer, "dns: cannot answer");
         }

@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn a_query_is_read_without_regard_to_case() {
         let query = Query::parse(&query("Forecast.weather.SVC", TYPE_A)).unwrap();
-        assert_eq!((query.name.as_str(), query.kind), ("forecast.weather.svc", TYPE_A));
+        assert_eq!(
+            (query.name.as_str(), query.kind),
+            ("forecast.weather.svc", TYPE_A)
+        );
     }
 
     #[test]
@@ -153,7 +156,10 @@ mod tests {
         let message = Query::parse(&asked).unwrap().respond(&answer);
         assert_eq!(message[..12], [0x12, 0x34, 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         assert_eq!(message[12..asked.len()], asked[12..]);
-        assert_eq!(message[asked.len()..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 96, 1, 2]);
+        assert_eq!(
+            message[asked.len()..],
+            [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 96, 1, 2]
+        );
     }
 
     #[test]
@@ -179,8 +185,12 @@ mod tests {
 
     #[test]
     fn an_answer_never_exceeds_what_fits() {
-        let records = (0..=255).map(|n| Record::A(Ipv4Addr::new(10, 44, 0, n))).collect();
-        let message = Query::parse(&query("headless", TYPE_A)).unwrap().respond(&Answer::Records(records));
+        let records = (0..=255)
+            .map(|n| Record::A(Ipv4Addr::new(10, 44, 0, n)))
+            .collect();
+        let message = Query::parse(&query("headless", TYPE_A))
+            .unwrap()
+            .respond(&Answer::Records(records));
         assert!(message.len() <= MAX_MESSAGE);
         assert!(u16::from_be_bytes([message[6], message[7]]) > 20);
     }

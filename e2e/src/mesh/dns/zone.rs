@@ -29,18 +29,22 @@ impl Zone {
     /// A service with addresses; with none the name exists but leads nowhere.
     pub(crate) fn insert(&mut self, namespace: &str, service: &str, mut addresses: Vec<Ipv4Addr>) {
         addresses.sort_unstable();
-        self.names.insert(full_name(namespace, service), Entry::Addresses(addresses));
+        self.names
+            .insert(full_name(namespace, service), Entry::Addresses(addresses));
     }
 
     /// A service that stands for a name elsewhere (`ExternalName`).
     pub(crate) fn insert_alias(&mut self, namespace: &str, service: &str, target: &str) {
         let target = target.trim_end_matches('.').to_ascii_lowercase();
-        self.names.insert(full_name(namespace, service), Entry::Alias(target));
+        self.names
+            .insert(full_name(namespace, service), Entry::Alias(target));
     }
 
     /// Answers a query. Short names are completed by the asking side, through the search list of its pod.
     pub(super) fn answer(&self, query: &Query) -> Answer {
-        let Some(entry) = self.names.get(&query.name) else { return Answer::NoSuchName };
+        let Some(entry) = self.names.get(&query.name) else {
+            return Answer::NoSuchName;
+        };
         Answer::Records(match (entry, query.kind) {
             (Entry::Addresses(addresses), TYPE_A) => addresses.iter().copied().map(Record::A).collect(),
             (Entry::Alias(target), TYPE_A | TYPE_CNAME) => vec![Record::Cname(target.clone())],
@@ -83,7 +87,10 @@ mod tests {
         zone.insert("weather", "empty", Vec::new());
         zone.insert_alias("weather", "outside", "Example.com.");
         let full = |name: &str| format!("{name}.weather.svc.cluster.local");
-        assert_eq!(ask(&zone, &full("forecast"), TYPE_A), Answer::Records(vec![Record::A(address)]));
+        assert_eq!(
+            ask(&zone, &full("forecast"), TYPE_A),
+            Answer::Records(vec![Record::A(address)])
+        );
         assert_eq!(ask(&zone, &full("forecast"), 28), Answer::Records(Vec::new()));
         assert_eq!(ask(&zone, &full("empty"), TYPE_A), Answer::Records(Vec::new()));
         let alias = Answer::Records(vec![Record::Cname("example.com".to_owned())]);

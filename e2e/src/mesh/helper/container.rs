@@ -33,11 +33,19 @@ pub(super) fn run() -> Result<ExitCode> {
 
     join(spec.sandbox, &[NET, UTS, IPC, MOUNT])?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).context("cannot create namespaces")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )?;
     mounts::bind_all(&spec.mounts)?;
 
     // A process that has unshared its process namespace cannot start threads, so all waiting is done by one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     if let Some(status) = runtime.block_on(run_init(&spec.process, log))? {
         report(&Report::Exited(match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Code(code),
@@ -64,7 +72,9 @@ async fn run_init(process: &ProcessSpec, log: File) -> Result<Option<ExitStatus>
         report(&Report::Init(i32::try_from(pid)?));
     }
     if let Some(mut stdin) = init.stdin.take() {
-        stdin.write_all(format!("{}\n", serde_json::to_string(process)?).as_bytes()).await?;
+        stdin
+            .write_all(format!("{}\n", serde_json::to_string(process)?).as_bytes())
+            .await?;
     }
     tokio::select! {
         status = init.wait() => Ok(Some(status?)),

@@ -20,7 +20,10 @@ pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> 
         .next()
         .and_then(|text| text.to_str()?.parse().ok())
         .context("the process is no number")?;
-    ensure!(args.next().is_some_and(|text| text == "--"), "-- is missing before the command");
+    ensure!(
+        args.next().is_some_and(|text| text == "--"),
+        "-- is missing before the command"
+    );
     let program = args.next().context("the command is missing")?;
 
     let mut command = Command::new(&program);
@@ -45,7 +48,10 @@ pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> 
     }
     match command.status() {
         Ok(status) => {
-            let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
+            let code = status
+                .code()
+                .or_else(|| Some(128 + status.signal()?))
+                .unwrap_or(1);
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
         }
         Err(error) => Ok(cannot_run(&program, &error)),
@@ -53,7 +59,11 @@ pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> 
 }
 
 fn cannot_run(program: &OsString, error: &io::Error) -> ExitCode {
-    drop(writeln!(io::stderr(), "cannot run {}: {error}", program.to_string_lossy()));
+    drop(writeln!(
+        io::stderr(),
+        "cannot run {}: {error}",
+        program.to_string_lossy()
+    ));
     ExitCode::from(127)
 }
 

@@ -26,7 +26,9 @@ pub(super) fn run() -> Result<ExitCode> {
     let spec: ProcessSpec = read_spec()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>).context("cannot mount /proc")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(supervise(&spec))
 }
 
@@ -67,7 +69,11 @@ fn start(spec: &ProcessSpec) -> Result<Pid> {
     // Standard output is the line to the mesh; the command's output goes where its errors go.
     let output = io::stderr().as_fd().try_clone_to_owned()?;
     let mut command = Command::new(program);
-    command.args(args).current_dir(&spec.cwd).stdin(Stdio::null()).stdout(output);
+    command
+        .args(args)
+        .current_dir(&spec.cwd)
+        .stdin(Stdio::null())
+        .stdout(output);
     if (spec.uid, spec.gid) != (0, 0) {
         command.uid(spec.uid).gid(spec.gid);
     }

@@ -49,7 +49,9 @@ pub fn main() -> ExitCode {
         Some("container") => container::run(),
         Some("init") => init::run(),
         Some("enter") => enter::run(args),
-        _ => Err(anyhow::anyhow!("started by the standalone mesh; there is nothing to run by hand")),
+        _ => Err(anyhow::anyhow!(
+            "started by the standalone mesh; there is nothing to run by hand"
+        )),
     };
     match result {
         Ok(code) => code,
@@ -68,7 +70,12 @@ pub fn main() -> ExitCode {
 /// Reads the first line of standard input, which describes what to do.
 fn read_spec<T: DeserializeOwned>() -> Result<T> {
     let mut line = String::new();
-    if io::stdin().lock().read_line(&mut line).context("cannot read the specification")? == 0 {
+    if io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("cannot read the specification")?
+        == 0
+    {
         bail!("the mesh is gone");
     }
     serde_json::from_str(&line).context("the specification is not what this version expects")

@@ -26,24 +26,49 @@ pub(super) fn enter_root(scratch: &Path, files: &[FileSpec], binds: &[Bind]) -> 
         .map(|bind| {
             let source = fs::canonicalize(&bind.source)
                 .with_context(|| format!("cannot find {}", bind.source.display()))?;
-            Ok(Bind { source: below(Path::new(OLD_ROOT), &source), ..bind.clone() })
+            Ok(Bind {
+                source: below(Path::new(OLD_ROOT), &source),
+                ..bind.clone()
+            })
         })
         .collect::<Result<Vec<_>>>()?;
     let scratch = fs::canonicalize(scratch).with_context(|| format!("cannot find {}", scratch.display()))?;
 
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some("tmpfs"), &scratch, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
-        .context("cannot mount the writable layer")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )?;
+    mount(
+        Some("tmpfs"),
+        &scratch,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=0755"),
+    )
+    .context("cannot mount the writable layer")?;
     chdir(&scratch)?;
     for folder in ["upper", "work", "root"] {
         fs::create_dir(folder)?;
     }
     mount_overlay()?;
     for mountpoint in submounts(&fs::read_to_string("/proc/self/mountinfo")?, &scratch) {
-        let recursive = if scratch.starts_with(&mountpoint) { MsFlags::empty() } else { MsFlags::MS_REC };
+        let recursive = if scratch.starts_with(&mountpoint) {
+            MsFlags::empty()
+        } else {
+            MsFlags::MS_REC
+        };
         let target = below(&scratch.join("root"), &mountpoint);
         // What cannot be shown (an automount that is gone, a folder of another user) is not needed either.
-        let _ = mount(Some(&mountpoint), &target, None::<&str>, MsFlags::MS_BIND | recursive, None::<&str>);
+        let _ = mount(
+            Some(&mountpoint),
+            &target,
+            None::<&str>,
+            MsFlags::MS_BIND | recursive,
+            None::<&str>,
+        );
     }
     for folder in PRIVATE {
         mount_tmpfs(&below(&scratch.join("root"), Path::new(folder)))?;
@@ -68,13 +93,21 @@ pub(super) fn enter_root(scratch: &Path, files: &[FileSpec], binds: &[Bind]) -> 
 pub(super) fn bind_all(binds: &[Bind]) -> Result<()> {
     binds.iter().try_for_each(|each| {
         bind(each).with_context(|| {
-            format!("cannot mount {} at {}", each.source.display(), each.target.display())
+            format!(
+                "cannot mount {} at {}",
+                each.source.display(),
+                each.target.display()
+            )
         })
     })
 }
 
 fn bind(bind: &Bind) -> Result<()> {
-    let Bind { source, target, read_only } = bind;
+    let Bind {
+        source,
+        target,
+        read_only,
+    } = bind;
     if fs::metadata(source)?.is_dir() {
         fs::create_dir_all(target)?;
     } else {
@@ -84,7 +117,13 @@ fn bind(bind: &Bind) -> Result<()> {
         replace_link(target)?;
         fs::OpenOptions::new().create(true).append(true).open(target)?;
     }
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?;
     if *read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?;
@@ -95,7 +134,13 @@ fn bind(bind: &Bind) -> Result<()> {
 fn mount_overlay() -> Result<()> {
     let layers = "lowerdir=/,upperdir=upper,workdir=work";
     let mount_with = |options: &str| {
-        mount(Some("overlay"), "root", Some("overlay"), MsFlags::empty(), Some(options))
+        mount(
+            Some("overlay"),
+            "root",
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options),
+        )
     };
     // Inside a user namespace some kernels want to be told where to keep their notes.
     mount_with(layers)
@@ -105,8 +150,14 @@ fn mount_overlay() -> Result<()> {
 
 fn mount_tmpfs(target: &Path) -> Result<()> {
     fs::create_dir_all(target)?;
-    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
-        .with_context(|| format!("cannot mount {}", target.display()))
+    mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=1777"),
+    )
+    .with_context(|| format!("cannot mount {}", target.display()))
 }
 
 fn write(file: &FileSpec) -> io::Result<()> {
@@ -155,7 +206,9 @@ fn unescape(text: &str) -> PathBuf {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|octal| u8::from_str_radix(octal, 8).ok());
+        let code = rest
+            .get(at + 1..at + 4)
+            .and_then(|octal| u8::from_str_radix(octal, 8).ok());
         match code {
             Some(code) => {
                 out.push(char::from(code));

@@ -21,7 +21,10 @@ pub(super) fn ip(commands: &[String]) -> Result<()> {
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("ip: {}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "));
+        bail!(
+            "ip: {}",
+            String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")
+        );
     }
     Ok(())
 }

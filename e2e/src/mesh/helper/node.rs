@@ -15,11 +15,23 @@ use super::{network, read_spec, report, wait_for_the_mesh_to_go};
 pub(super) fn run() -> Result<ExitCode> {
     let spec: NodeSpec = read_spec()?;
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("cannot create namespaces")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .context("cannot make mounts private")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .context("cannot make mounts private")?;
     // The lock of iptables lives in /run; two meshes must not wait for each other.
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)
-        .context("cannot mount /run")?;
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .context("cannot mount /run")?;
     network::set_common()?;
     // Forwarding first: it resets the settings of interfaces.
     network::set("ipv4/ip_forward", "1")?;
@@ -28,7 +40,11 @@ pub(super) fn run() -> Result<ExitCode> {
         network::set(&format!("ipv4/conf/{interfaces}/send_redirects"), "0")?;
     }
     let mut commands = vec!["link set lo up".to_owned()];
-    commands.extend(spec.addresses.iter().map(|address| format!("addr add {address}/32 dev lo")));
+    commands.extend(
+        spec.addresses
+            .iter()
+            .map(|address| format!("addr add {address}/32 dev lo")),
+    );
     network::ip(&commands)?;
     report(&Report::Ready);
     wait_for_the_mesh_to_go();

@@ -30,12 +30,23 @@ pub(super) fn run() -> Result<ExitCode> {
 
 /// Links the pod with the node and routes both ways.
 fn connect(spec: &SandboxSpec, node: &File) -> Result<()> {
-    let SandboxSpec { node: node_pid, link, address, gateway, .. } = spec;
+    let SandboxSpec {
+        node: node_pid,
+        link,
+        address,
+        gateway,
+        ..
+    } = spec;
     let pod = namespaces::own_network()?;
     network::set_common()?;
-    network::ip(&[format!("link add name eth0 type veth peer name {link} netns {node_pid}")])?;
+    network::ip(&[format!(
+        "link add name eth0 type veth peer name {link} netns {node_pid}"
+    )])?;
     setns(node, CloneFlags::CLONE_NEWNET)?;
-    let routed = network::ip(&[format!("link set {link} up"), format!("route add {address}/32 dev {link}")]);
+    let routed = network::ip(&[
+        format!("link set {link} up"),
+        format!("route add {address}/32 dev {link}"),
+    ]);
     setns(&pod, CloneFlags::CLONE_NEWNET)?;
     routed?;
     network::ip(&[

@@ -1,0 +1,57 @@
+//! `cargo mesh test`: everything that CI checks, with the real parts provided.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use mesh_testing::provision;
+
+use super::say;
+use crate::mesh::programs::workspace;
+use crate::provision::install_tools;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// More words for `cargo test`, such as the name of a test.
+    #[arg(last = true)]
+    rest: Vec<OsString>,
+}
+
+/// The steps before the tests.
+const CHECKS: [&[&str]; 2] = [
+    &["fmt", "--all", "--check"],
+    &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+];
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    install_tools()?;
+    let envoy = provision::envoy()?;
+    let floor = provision::envoy_floor()?;
+    let cargo = |words: &[OsString]| -> Result<bool> {
+        say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(words)
+            .current_dir(workspace())
+            .env("ENVOY_BIN", &envoy)
+            .env("ENVOY_BIN_FLOOR", &floor)
+            .status()
+            .context("cannot run cargo")?;
+        Ok(status.success())
+    };
+    for check in CHECKS {
+        let words: Vec<OsString> = check.iter().map(Into::into).collect();
+        if !cargo(&words)? {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let mut words: Vec<OsString> = ["test", "--workspace", "--no-fail-fast"]
+        .iter()
+        .map(Into::into)
+        .collect();
+    words.extend(args.rest.iter().cloned());
+    Ok(if cargo(&words)? {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,14 @@
+//! Pods: what Kubernetes' kubelet does, on this machine.
+
+mod container;
+mod env;
+pub(crate) mod plan;
+mod probe;
+mod status;
+mod volumes;
+mod worker;
+
+pub(crate) use self::plan::{PlanInputs, PodPlan};
+pub(crate) use self::status::{Phase, PodStatus};
+pub(crate) use self::volumes::Content;
+pub(crate) use self::worker::{PodContext, PodHandle, PodIdentity, PodUpdate, Stop};

@@ -1,0 +1,5 @@
+//! What the machine must have: found, installed where that is harmless, or named.
+
+mod tools;
+
+pub use self::tools::{install_tools, require_tools};
