@@ -35,6 +35,7 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
     "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.proto",
+    "envoy/extensions/access_loggers/stream/v3/stream.proto",
 ];
 
 /// Folders of the `envoy-types` package that hold include roots.

@@ -78,17 +78,17 @@ fn objects() -> Vec<Object> {
     ]
 }
 
+fn add(mesh: Mesh, object: Object) -> Mesh {
+    match object {
+        Object::Service(service) => mesh.service(*service),
+        Object::Rule(name, rule) => mesh.rule("default", name, *rule),
+        Object::Gateway(name, gateway) => mesh.gateway("default", name, *gateway),
+        Object::Endpoints(registry, host, endpoints) => mesh.endpoints(registry, host, endpoints),
+    }
+}
+
 fn publish(objects: &[Object]) -> Published {
-    let mesh = objects
-        .iter()
-        .cloned()
-        .fold(Mesh::new(), |mesh, object| match object {
-            Object::Service(service) => mesh.service(*service),
-            Object::Rule(name, rule) => mesh.rule("default", name, *rule),
-            Object::Gateway(name, gateway) => mesh.gateway("default", name, *gateway),
-            Object::Endpoints(registry, host, endpoints) => mesh.endpoints(registry, host, endpoints),
-        });
-    mesh.publish()
+    objects.iter().cloned().fold(Mesh::new(), add).publish()
 }
 
 /// Every resource and every warning of a sidecar and of a router, as bytes and text.
@@ -171,4 +171,39 @@ fn a_change_of_one_service_changes_the_keys_of_its_own_resources_only() {
         .collect();
     assert_eq!(differing, ["outbound|80||b.default.svc.cluster.local"]);
     assert_eq!(before.1, after.1, "listeners do not depend on it");
+}
+
+#[test]
+fn proxies_of_namespaces_without_anything_of_their_own_share_their_plans() {
+    let own_rule = DestinationRule {
+        host: "frontend.default.svc.cluster.local".to_owned(),
+        ..DestinationRule::default()
+    };
+    let mesh = objects()
+        .into_iter()
+        .fold(Mesh::new(), add)
+        .rule("special", "own", own_rule);
+    let snapshot = mesh.publish().snapshot;
+    let [a, b, special] = ["a", "b", "special"].map(|namespace| snapshot.view(namespace));
+
+    let sidecar = pilot_model::ProxyType::Sidecar;
+    let clusters = |view| cluster::OutboundScope::new(view, sidecar);
+    assert_eq!(clusters(&a), clusters(&b));
+    assert_eq!(
+        cluster::outbound(&a, sidecar).keys,
+        cluster::outbound(&b, sidecar).keys
+    );
+    assert_ne!(clusters(&a), clusters(&special));
+    assert_ne!(
+        cluster::outbound(&a, sidecar).keys,
+        cluster::outbound(&special, sidecar).keys
+    );
+
+    let redirect = InterceptionMode::Redirect;
+    let listeners = |view| listener::OutboundScope::new(view, redirect);
+    assert_eq!(listeners(&a), listeners(&b));
+    assert_eq!(
+        listener::outbound(&a, redirect).keys,
+        listener::outbound(&b, redirect).keys
+    );
 }

@@ -51,7 +51,7 @@ fn group(locality: &str, weight: u32, members: &[&str]) -> (String, u32, Vec<Str
     )
 }
 
-fn build_all(endpoints: Vec<Endpoint>) -> ClusterLoadAssignment {
+fn build_all(endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     load_assignment("x", endpoints.iter(), Names::Literal)
 }
 
@@ -178,7 +178,7 @@ fn the_key_changes_with_the_endpoints_of_its_host_only() {
 
 #[test]
 fn p10_3_groups_are_sorted_and_weigh_the_sum_of_their_members() {
-    let assignment = build_all(vec![
+    let assignment = build_all(&[
         in_locality("10.1.0.3:1", "us/b/"),
         Endpoint {
             weight: 4,
@@ -200,24 +200,22 @@ fn p10_3_groups_are_sorted_and_weigh_the_sum_of_their_members() {
 #[test]
 fn p10_3_weights_over_128_are_rescaled_on_their_level() {
     // 200 of 300 and 100 of 300 parts of 128, rounded up.
-    let assignment = build_all(vec![weighted("10.1.0.1:1", 200), weighted("10.1.0.2:1", 100)]);
+    let assignment = build_all(&[weighted("10.1.0.1:1", 200), weighted("10.1.0.2:1", 100)]);
     assert_eq!(
         content(&assignment),
         [group("", 128, &["10.1.0.1=86", "10.1.0.2=43"])]
     );
 
     let many = (0..=255).map(|last| endpoint(&format!("10.1.1.{last}:1"), "http", "v1"));
-    let assignment = build_all(many.chain([in_locality("10.2.0.1:1", "us")]).collect());
+    let many: Vec<Endpoint> = many.chain([in_locality("10.2.0.1:1", "us")]).collect();
+    let assignment = build_all(&many);
     let weights: Vec<_> = content(&assignment)
         .into_iter()
         .map(|(_, weight, _)| weight)
         .collect();
     assert_eq!(weights, [128, 1]);
 
-    let huge = build_all(vec![
-        weighted("10.1.0.1:1", u32::MAX),
-        weighted("10.1.0.2:1", u32::MAX),
-    ]);
+    let huge = build_all(&[weighted("10.1.0.1:1", u32::MAX), weighted("10.1.0.2:1", u32::MAX)]);
     assert_eq!(content(&huge), [group("", 128, &["10.1.0.1=64", "10.1.0.2=64"])]);
 }
 
@@ -245,7 +243,7 @@ fn p3_2_metadata_names_workload_and_network_where_known() {
         network: "n1".into(),
         ..endpoint("10.1.0.1:1", "http", "v1")
     };
-    let assignment = build_all(vec![known, endpoint("10.1.0.2:1", "http", "v1")]);
+    let assignment = build_all(&[known, endpoint("10.1.0.2:1", "http", "v1")]);
     let metadata: Vec<_> = assignment.endpoints[0]
         .lb_endpoints
         .iter()

@@ -6,6 +6,9 @@ use mesh_api::Any;
 use mesh_api::envoy::config::accesslog::v3::{AccessLog, access_log};
 use mesh_api::envoy::config::core::v3::{SubstitutionFormatString, substitution_format_string};
 use mesh_api::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
+use mesh_api::envoy::extensions::access_loggers::stream::v3::{
+    StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
+};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::AccessLogEncoding;
 use prost_types::{Struct, Value, value};
@@ -61,15 +64,43 @@ pub(super) fn access_log(mesh: &MeshConfig) -> Vec<AccessLog> {
     } else {
         super::text_format(if custom.is_empty() { TEXT_FORMAT } else { custom }.to_owned())
     };
-    let file = FileAccessLog {
-        path: mesh.access_log_file.clone(),
-        access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(format)),
-    };
+    let (name, config) = logger(&mesh.access_log_file, format);
     vec![AccessLog {
-        name: "envoy.access_loggers.file".to_owned(),
-        config_type: Some(access_log::ConfigType::TypedConfig(Any::pack(&file))),
+        name: name.to_owned(),
+        config_type: Some(access_log::ConfigType::TypedConfig(config)),
         ..AccessLog::default()
     }]
+}
+
+/// The logger for a file.
+///
+/// The standard streams are not opened by their path: whoever started the proxy may have opened them as another user,
+/// and Envoy refuses a listener whose log it cannot open.
+fn logger(path: &str, format: SubstitutionFormatString) -> (&'static str, Any) {
+    match path {
+        "/dev/stdout" => {
+            let format = stdout_access_log::AccessLogFormat::LogFormat(format);
+            let log = StdoutAccessLog {
+                access_log_format: Some(format),
+            };
+            ("envoy.access_loggers.stdout", Any::pack(&log))
+        }
+        "/dev/stderr" => {
+            let format = stderr_access_log::AccessLogFormat::LogFormat(format);
+            let log = StderrAccessLog {
+                access_log_format: Some(format),
+            };
+            ("envoy.access_loggers.stderr", Any::pack(&log))
+        }
+        path => {
+            let format = file_access_log::AccessLogFormat::LogFormat(format);
+            let log = FileAccessLog {
+                path: path.to_owned(),
+                access_log_format: Some(format),
+            };
+            ("envoy.access_loggers.file", Any::pack(&log))
+        }
+    }
 }
 
 /// A custom JSON format: an object of strings. Anything else falls back to the default.

@@ -9,7 +9,7 @@ use super::*;
 
 fn mesh(encoding: AccessLogEncoding, format: &str) -> MeshConfig {
     MeshConfig {
-        access_log_file: "/dev/stdout".to_owned(),
+        access_log_file: "/var/log/access".to_owned(),
         access_log_encoding: encoding.into(),
         access_log_format: format.to_owned(),
         ..MeshConfig::default()
@@ -28,7 +28,7 @@ fn format_of(logs: &[AccessLog]) -> Result<String, Vec<String>> {
         panic!("not one log: {logs:?}");
     };
     let file: FileAccessLog = any.unpack().expect("a file log");
-    assert_eq!(file.path, "/dev/stdout");
+    assert_eq!(file.path, "/var/log/access");
     let Some(file_access_log::AccessLogFormat::LogFormat(format)) = file.access_log_format else {
         panic!("no format");
     };
@@ -64,6 +64,21 @@ fn manager(role: Role, protocol: Protocol) -> HttpConnectionManager {
 #[test]
 fn no_access_log_unless_the_mesh_names_a_file() {
     assert_eq!(access_log::access_log(&MeshConfig::default()), []);
+}
+
+#[test]
+fn the_standard_streams_are_written_to_without_opening_a_file() {
+    for (path, expected) in [
+        ("/dev/stdout", "envoy.access_loggers.stdout"),
+        ("/dev/stderr", "envoy.access_loggers.stderr"),
+        ("/var/log/access", "envoy.access_loggers.file"),
+    ] {
+        let mesh = MeshConfig {
+            access_log_file: path.to_owned(),
+            ..MeshConfig::default()
+        };
+        assert_eq!(access_log::access_log(&mesh)[0].name, expected);
+    }
 }
 
 #[test]

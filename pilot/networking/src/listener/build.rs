@@ -49,9 +49,9 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
                 filters: filter::http(mesh, http),
                 ..FilterChain::default()
             };
-            outbound(listener, mesh, *access, vec![chain])
+            outbound(listener, key, *access, vec![chain])
         }
-        Spec::OutboundTcp { chains, access } => outbound_tcp(listener, mesh, chains, *access),
+        Spec::OutboundTcp { chains, access } => outbound_tcp(listener, key, chains, *access),
         Spec::Inbound(port) => Listener {
             bind_to_port: Some(false),
             traffic_direction: TrafficDirection::Inbound.into(),
@@ -149,7 +149,8 @@ fn virtual_inbound(
     }
 }
 
-fn outbound_tcp(listener: Listener, mesh: &MeshConfig, chains: &[TcpChain], access: Access) -> Listener {
+fn outbound_tcp(listener: Listener, key: &ListenerKey, chains: &[TcpChain], access: Access) -> Listener {
+    let mesh = &*key.mesh;
     let inspects_tls = chains
         .iter()
         .any(|chain| matches!(chain.matches, TcpMatch::ServerName(_)));
@@ -180,21 +181,20 @@ fn outbound_tcp(listener: Listener, mesh: &MeshConfig, chains: &[TcpChain], acce
         } else {
             Vec::new()
         },
-        // A server that speaks first must not be kept waiting for a handshake that never comes.
+        // A client that waits for the server to speak first is not turned away for sending no handshake.
         continue_on_listener_filters_timeout: inspects_tls,
-        ..outbound(listener, mesh, access, filter_chains)
+        ..outbound(listener, key, access, filter_chains)
     }
 }
 
 fn outbound(
     listener: Listener,
-    mesh: &MeshConfig,
+    key: &ListenerKey,
     access: Access,
     mut filter_chains: Vec<FilterChain>,
 ) -> Listener {
-    let any_address = listener.name.starts_with("0.0.0.0_");
-    if access == Access::Captured && any_address {
-        filter_chains.push(to_itself(mesh, FilterChainMatch::default()));
+    if access == Access::Captured && key.address.is_unspecified() {
+        filter_chains.push(to_itself(&key.mesh, FilterChainMatch::default()));
     }
     Listener {
         bind_to_port: (access == Access::Captured).then_some(false),
