@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::helper::PATH;
 use super::helper::protocol::{ContainerSpec, Exit, NodeSpec, Report, SandboxSpec};
@@ -27,6 +27,8 @@ pub(crate) struct Helper {
 #[derive(Debug)]
 pub(crate) struct Holder {
     child: Child,
+    /// The process stays as long as this is open. Apart from `child`, which closes its input when waited for.
+    lifeline: Option<ChildStdin>,
     pid: i32,
 }
 
@@ -61,11 +63,12 @@ impl Helper {
     }
 
     async fn hold(&self, role: &str, spec: &impl Serialize) -> Result<Holder> {
-        let (child, mut reports) = self.start(role, spec).await?;
+        let (mut child, mut reports) = self.start(role, spec).await?;
         match next_report(&mut reports).await? {
             Report::Ready => {
                 let pid = pid_of(&child)?;
-                Ok(Holder { child, pid })
+                let lifeline = child.stdin.take();
+                Ok(Holder { child, lifeline, pid })
             }
             Report::Failed(reason) => bail!(reason),
             other => bail!("unexpected report {other:?}"),
@@ -170,7 +173,7 @@ impl Holder {
 
     /// Lets the namespaces go and waits for it.
     pub(crate) async fn release(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.lifeline.take());
         if tokio::time::timeout(Duration::from_secs(5), self.child.wait())
             .await
             .is_err()

@@ -139,10 +139,14 @@ impl Prober {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| error.to_string())?;
+        let response = sender.send_request(request);
+        tokio::pin!(response, connection);
         let response = tokio::select! {
-            response = sender.send_request(request) => response.map_err(|error| error.to_string())?,
-            _ = connection => return Err("the connection was closed".to_owned()),
+            response = &mut response => response,
+            // A server that closes at once may have answered all the same.
+            _ = &mut connection => response.await,
         };
+        let response = response.map_err(|error| error.to_string())?;
         match response.status().as_u16() {
             200..400 => Ok(()),
             status => Err(format!("status {status}")),
