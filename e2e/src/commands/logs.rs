@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Name of a pod, of a component, or `mesh` for the mesh's own messages.
-    name: String,
+    source: String,
     /// Which of the pod's containers, if not the application's.
     #[arg(short, long)]
     container: Option<String>,
@@ -46,19 +46,19 @@ pub(super) fn run(args: &Args, layout: &Layout) -> Result<ExitCode> {
 }
 
 fn path(args: &Args, layout: &Layout) -> Result<PathBuf> {
-    if args.name == "mesh" {
+    if args.source == "mesh" {
         return Ok(layout.own_log());
     }
     let state = state(layout)?;
-    if let Some(component) = state.component(&args.name) {
+    if let Some(component) = state.component(&args.source) {
         return Ok(component.log.clone());
     }
     // Init containers have ended and are in no list, but what they said is kept.
-    if let (Some(container), Some(pod)) = (&args.container, state.pod(&args.name)) {
+    if let (Some(container), Some(pod)) = (&args.container, state.pod(&args.source)) {
         let path = layout.container_log(&pod.namespace, &pod.name, container);
         if path.exists() {
             return Ok(path);
         }
     }
-    Ok(state.find_container(&args.name, args.container.as_deref())?.log)
+    Ok(state.find_container(&args.source, args.container.as_deref())?.log)
 }

@@ -250,11 +250,16 @@ fn announce(state: &State, took: Duration) {
         say(&format!("  problem: {problem}"));
     }
     say("try:");
-    let app = state.pods.iter().find(|pod| pod.namespace != "istio-system");
+    let own = |namespace: &str| namespace == "istio-system";
     let service = state
         .services
         .iter()
-        .find(|service| !service.host.contains(".istio-system."));
+        .find(|service| !own(namespace_of(&service.host)));
+    // A pod from which the way to the service leads through the mesh.
+    let app = state
+        .pods
+        .iter()
+        .rfind(|pod| !own(&pod.namespace) && pod.container("istio-proxy").is_some());
     if let (Some(pod), Some(service)) = (app, service) {
         let host = service.host.trim_end_matches(".svc.cluster.local");
         let port = service.ports.first().copied().unwrap_or(80);
@@ -271,6 +276,11 @@ fn announce(state: &State, took: Duration) {
         "  cargo mesh status, cargo mesh down ({})",
         relative(&state.config_dir)
     ));
+}
+
+/// The namespace in a service's full name.
+fn namespace_of(host: &str) -> &str {
+    host.split('.').nth(1).unwrap_or_default()
 }
 
 /// A path as short as can be.

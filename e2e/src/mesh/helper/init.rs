@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::protocol::{ProcessSpec, Report};
+use super::protocol::{Exit, ProcessSpec, Report};
 use super::{read_spec, report};
 
 /// Exit code of a command that could not be started, as shells have it.
@@ -50,8 +50,10 @@ async fn supervise(spec: &ProcessSpec) -> Result<ExitCode> {
     loop {
         let forward = tokio::select! {
             _ = ended.recv() => {
-                if let Some(code) = collect(command) {
-                    return Ok(ExitCode::from(code));
+                if let Some(exit) = collect(command) {
+                    // Said here, where a signal can still be told from a code.
+                    report(&Report::Exited(exit));
+                    return Ok(ExitCode::from(exit.as_code()));
                 }
                 continue;
             }
@@ -82,15 +84,13 @@ fn start(spec: &ProcessSpec) -> Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id())?))
 }
 
-/// Collects whatever has ended; the exit code of `command` if it was among them.
-fn collect(command: Pid) -> Option<u8> {
+/// Collects whatever has ended; the end of `command` if it was among them.
+fn collect(command: Pid) -> Option<Exit> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == command => {
-                return Some(u8::try_from(code).unwrap_or(u8::MAX));
-            }
+            Ok(WaitStatus::Exited(pid, code)) if pid == command => return Some(Exit::Code(code)),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => {
-                return Some(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX));
+                return Some(Exit::Signal(signal as i32));
             }
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
             Ok(_) | Err(Errno::EINTR) => {}

@@ -113,6 +113,15 @@ impl Exit {
     pub(crate) fn success(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// As shells number it.
+    pub(crate) fn as_code(self) -> u8 {
+        let code = match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        };
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
 }
 
 impl std::fmt::Display for Exit {
