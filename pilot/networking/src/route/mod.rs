@@ -14,6 +14,8 @@ mod re2;
 mod rules;
 mod scope;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::sync::Arc;

@@ -401,7 +401,8 @@ impl Parser<'_> {
                 '}' => return Some(value),
                 digit => value = value * 16 + digit.to_digit(16)?,
             }
-            if value > u32::from(char::MAX) {
+            // Envoy's newer releases compile patterns as bytes.
+            if value > 0xff {
                 return None;
             }
         }
@@ -445,11 +446,11 @@ const SCRIPTS: &str = "Arabic Armenian Balinese Bengali Bopomofo Braille Cheroke
                        Telugu Thaana Thai Tibetan Tifinagh Yi";
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    /// Patterns that are valid. The test against a real Envoy feeds them to it.
-    pub(in crate::route) const VALID: &[&str] = &[
+    /// The case `vs-patterns-that-re2-compiles` gives the same ones to a real Envoy.
+    const VALID: &[&str] = &[
         "^(.*?;)?(local=north)(;.*)?",
         "^(.*?;)?(user=tester)(;.*)?$",
         r".*(Chrome/([\d.]+)).*",
@@ -462,15 +463,14 @@ pub(super) mod tests {
         r"[]a][^]a][a-z-][-a][\w-z][[:alpha:][:^digit:]\d]",
         r"[\]\-\\a]\.\/\_\-",
         r"\Qa.b(\E.\Q[",
-        r"\x41\x{1F600}\012\0\a\f\n\r\t\v\A\z\b\B",
+        r"\x41\x{FF}\012\0\a\f\n\r\t\v\A\z\b\B",
         r"\pL\p{Greek}\PN\p{^Lu}[\p{Han}a]",
         "ünï",
         "[[:foo]",
         "(a{30}){30}",
         "}]{",
     ];
-    /// Patterns that RE2 rejects.
-    pub(in crate::route) const INVALID: &[&str] = &[
+    const INVALID: &[&str] = &[
         "",
         "*",
         "*a",
@@ -506,7 +506,7 @@ pub(super) mod tests {
         r"\q",
         "\\",
         r"\x",
-        r"\x{110000}",
+        r"\x{1F600}",
         r"\p{Letter}",
         r"\p",
     ];

@@ -21,7 +21,9 @@ pub(super) struct Place<'a> {
     pub(super) source_selectors: &'a [Labels],
 }
 
-/// The rules of a VirtualService that can hold at a place; `None` when there are none.
+/// The rules of a VirtualService that can hold at a place; `None` when it has none for it.
+///
+/// A condition that Envoy would not take never holds: when nothing else is left, no request is routed.
 pub(super) fn select(
     view: &ScopedView,
     object: &Versioned<VirtualService>,
@@ -32,6 +34,7 @@ pub(super) fn select(
         view,
         object,
         place,
+        has_faults: false,
         warnings,
     };
     let mut rules = Vec::with_capacity(object.spec.http.len());
@@ -51,7 +54,7 @@ pub(super) fn select(
             break;
         }
     }
-    if rules.is_empty() {
+    if rules.is_empty() && !selection.has_faults {
         return None;
     }
     Some(Shared::new(RuleSet {
@@ -65,6 +68,8 @@ struct Selection<'a> {
     view: &'a ScopedView,
     object: &'a Versioned<VirtualService>,
     place: Place<'a>,
+    /// Whether conditions were left out that could have held.
+    has_faults: bool,
     warnings: &'a mut Vec<Warning>,
 }
 
@@ -85,6 +90,7 @@ impl Selection<'_> {
                 // Without the faulty part the condition would hold for more requests than asked for.
                 let field = format!("http[{position}].match[{index}].{reason}, this match is left out");
                 self.warn(WarningKind::Unsupported, field);
+                self.has_faults = true;
                 continue;
             }
             matches.push(Some(index));

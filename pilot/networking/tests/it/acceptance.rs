@@ -24,11 +24,6 @@ pub(crate) fn cases(envoy: &Envoy) -> Result<(), Failed> {
     report(envoy.validate_all(&all))
 }
 
-/// Routes of VirtualServices that no validation has seen.
-pub(crate) fn arbitrary(_envoy: &Envoy) -> Result<(), Failed> {
-    Ok(())
-}
-
 fn report(rejected: Vec<(String, mesh_testing::envoy::Rejected)>) -> Result<(), Failed> {
     if rejected.is_empty() {
         return Ok(());

@@ -12,8 +12,10 @@
 //! `UPDATE_GOLDEN=1` rewrites `want` and `warnings.txt`. Every supported Envoy must accept what every proxy gets.
 
 mod acceptance;
+mod arbitrary;
 mod calls;
 mod generated;
+mod properties;
 mod world;
 
 use std::process::ExitCode;
@@ -29,12 +31,16 @@ const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
 fn main() -> ExitCode {
     let mut trials = golden::trials(PACKAGE, "testdata", check);
+    trials.push(Trial::test(
+        "order-of-arrival-changes-nothing",
+        properties::order_changes_nothing,
+    ));
     for envoy in mesh_testing::envoys() {
         let name = format!("envoy-{}-accepts-all-cases", envoy.version);
         let accepts = envoy.clone();
         trials.push(Trial::test(name, move || acceptance::cases(&accepts)));
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
-        trials.push(Trial::test(name, move || acceptance::arbitrary(&envoy)));
+        trials.push(Trial::test(name, move || properties::envoy_accepts(&envoy)));
     }
     golden::main(trials)
 }

@@ -1,6 +1,7 @@
 //! From a case folder to what its proxies get.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use mesh_api::envoy::config::core::v3::Node;
 use mesh_config::{decode, mesh, yaml};
 use mesh_testing::golden::Case;
-use pilot_model::{Builder, Proxy, Published, Visibility, Workload};
+use pilot_model::{Builder, Change, Proxy, Published, Visibility, Workload};
 use pilot_networking::Features;
 use pilot_registry::{ConfigEvent, Registries};
 use serde::Deserialize;
@@ -62,9 +63,25 @@ fn sidecar() -> String {
 
 impl World {
     pub(crate) fn of(case: &Case) -> Result<Self, String> {
-        let setup: Setup = serde_saphyr::from_str(&case.read("proxy.yaml")?)
-            .map_err(|error| format!("proxy.yaml: {error}"))?;
-        let published = publish(case, &setup)?;
+        let setup = Setup::read(&case.read("proxy.yaml")?)?;
+        let mesh = case.read_if_present("mesh.yaml")?.unwrap_or_default();
+        let mut texts = Vec::new();
+        for name in &setup.base {
+            let path = Path::new(PACKAGE)
+                .join("tests/it/base")
+                .join(format!("{name}.yaml"));
+            texts.push(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+        }
+        texts.push(case.read("in.yaml")?);
+        Self::build(&setup, publish(&mesh, &texts, Vec::new())?)
+    }
+
+    /// A world of objects, of proxies as in `proxy.yaml`, and of changes that come after the objects.
+    pub(crate) fn new(objects: &str, setup: &str, changes: Vec<Change>) -> Result<Self, String> {
+        Self::build(&Setup::read(setup)?, publish("", &[objects.to_owned()], changes)?)
+    }
+
+    fn build(setup: &Setup, published: Published) -> Result<Self, String> {
         let features = Features {
             fallthrough_route: setup.fallthrough_route,
         };
@@ -98,18 +115,9 @@ impl World {
     }
 }
 
-fn publish(case: &Case, setup: &Setup) -> Result<Published, String> {
-    let mesh = case.read_if_present("mesh.yaml")?.unwrap_or_default();
-    let mesh = mesh::parse(&mesh).map_err(|error| error.to_string())?;
-    let mut texts = Vec::new();
-    for name in &setup.base {
-        let path = Path::new(PACKAGE)
-            .join("tests/it/base")
-            .join(format!("{name}.yaml"));
-        texts.push(std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
-    }
-    texts.push(case.read("in.yaml")?);
-
+/// Publishes a mesh configuration, objects, and what comes after them.
+fn publish(mesh: &str, texts: &[String], changes: Vec<Change>) -> Result<Published, String> {
+    let mesh = mesh::parse(mesh).map_err(|error| error.to_string())?;
     let mut registries = Registries::new(DOMAIN, DOMAIN, Visibility::Public);
     let mut builder = Builder::new(DOMAIN, mesh);
     for document in texts.iter().flat_map(|text| yaml::documents("in.yaml", text)) {
@@ -120,9 +128,20 @@ fn publish(case: &Case, setup: &Setup) -> Result<Published, String> {
             builder.apply(change);
         }
     }
+    for change in changes {
+        builder.apply(change);
+    }
     match registries.rejected().iter().next() {
         Some((object, reason)) => Err(format!("{object}: {reason}")),
         None => Ok(builder.publish()),
+    }
+}
+
+// === impl Setup ===
+
+impl Setup {
+    fn read(text: &str) -> Result<Self, String> {
+        serde_saphyr::from_str(text).map_err(|error| format!("proxy.yaml: {error}"))
     }
 }
 

@@ -1,0 +1,109 @@
+//! What holds whatever somebody writes.
+
+use libtest_mimic::Failed;
+use mesh_api::Any;
+use mesh_api::istio::networking::v1alpha3::VirtualService;
+use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
+use mesh_testing::Envoy;
+use pilot_model::{Change, ConfigSpec};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::arbitrary::virtual_service;
+use crate::world::World;
+
+/// Services that rules can be about, a Gateway to bind to, a sidecar and a router.
+const WORLD: &str = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: web, namespace: weather},
+   spec: {clusterIP: 10.96.0.20, ports: [{name: http, port: 80, protocol: TCP}, {name: http-b, port: 81, protocol: TCP}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: api, namespace: weather},
+   spec: {clusterIP: 10.96.0.21, ports: [{name: http, port: 80, protocol: TCP}]}}
+- {apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: web, namespace: weather},
+   spec: {host: web, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}},
+     subsets: [{name: v1, labels: {version: v1}}]}}
+- {apiVersion: networking.istio.io/v1alpha3, kind: Gateway, metadata: {name: edge, namespace: weather},
+   spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*', '*.example.com', 'other/*']}]}}
+";
+const PROXIES: &str = "
+fallthroughRoute: true
+proxies:
+- {name: web, namespace: weather, ip: 10.1.0.1, labels: {app: web}}
+- {name: edge, type: router, namespace: istio-system, ip: 10.1.0.2}
+";
+
+/// Nothing that decodes makes generation panic, and the order of arrival changes no byte.
+pub(crate) fn order_changes_nothing() -> Result<(), Failed> {
+    let mut runner = TestRunner::new(Config {
+        cases: 96,
+        ..Config::default()
+    });
+    let objects = vec(virtual_service(), 1..5);
+    let outcome = runner.run(&objects, |objects| {
+        let changes = changes(objects);
+        let forward = resources(changes.clone()).map_err(TestCaseError::fail)?;
+        let backward = resources(changes.into_iter().rev().collect()).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(forward, backward);
+        Ok(())
+    });
+    outcome.map_err(|error| error.to_string().into())
+}
+
+/// Nothing that decodes makes an Envoy reject what its neighbours have written.
+pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
+    let mut runner = TestRunner::deterministic();
+    // Many objects in one world: starting an Envoy costs more than anything else here.
+    let objects = vec(virtual_service(), 150);
+    let mut worlds = Vec::new();
+    for round in 0..4 {
+        let objects = objects.new_tree(&mut runner)?.current();
+        for (proxy, resources) in resources(changes(objects))? {
+            worlds.push((format!("round {round}, {proxy}"), resources));
+        }
+    }
+    let rejected = envoy.validate_all(&worlds);
+    let lines: Vec<String> = rejected
+        .into_iter()
+        .map(|(world, reason)| format!("{world}: {reason}"))
+        .collect();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(lines.join("\n").into())
+    }
+}
+
+/// Objects of alternating age in two namespaces.
+fn changes(objects: Vec<VirtualService>) -> Vec<Change> {
+    let numbered = objects.into_iter().enumerate();
+    numbered
+        .map(|(index, spec)| {
+            let namespace = if index % 5 == 4 { "other" } else { "weather" };
+            let meta = Meta {
+                key: ConfigKey::new(Kind::VirtualService, namespace, format!("rule-{index}")),
+                labels: Default::default(),
+                annotations: Default::default(),
+                created: Timestamp {
+                    seconds: (index as i64 * 7) % 5,
+                    nanos: 0,
+                },
+                version: String::new(),
+            };
+            Change::Config(meta, ConfigSpec::VirtualService(Box::new(spec)))
+        })
+        .collect()
+}
+
+/// What the proxies get, by name.
+fn resources(changes: Vec<Change>) -> Result<Vec<(String, Vec<Any>)>, String> {
+    let world = World::new(WORLD, PROXIES, changes)?;
+    Ok(world
+        .proxies
+        .iter()
+        .map(|proxy| (proxy.name.clone(), proxy.resources()))
+        .collect())
+}
