@@ -92,7 +92,7 @@ struct DeleteArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let Args { command, name } = Args::parse();
-    match run(command, name) {
+    match run(command, name.as_deref()) {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -101,10 +101,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, name: Option<String>) -> Result<ExitCode> {
-    let layout = || anyhow::Ok(Layout::in_target(&programs::target()?, name.as_deref()));
+fn run(command: Command, name: Option<&str>) -> Result<ExitCode> {
+    let layout = || anyhow::Ok(Layout::in_target(&programs::target()?, name));
     match command {
-        Command::Up(args) => up::run(&args, name.as_deref(), &layout()?),
+        Command::Up(args) => up::run(&args, name, &layout()?),
         Command::Down => down::run(&layout()?),
         Command::Status => status::run(&layout()?),
         Command::Exec(args) => exec::run(&args, &layout()?),

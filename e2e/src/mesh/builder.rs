@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use mesh_runtime::task::AbortOnDrop;
 use mesh_runtime::watch::FileWatch;
-use mesh_runtime::{Shutdown, Spawner};
+use mesh_runtime::{Shutdown, Spawner, TaskHandle};
 use mesh_testing::provision;
 use tokio::sync::{OnceCell, mpsc, watch};
 use tracing::warn;
@@ -190,6 +190,7 @@ impl MeshBuilder {
         let node = helper
             .node(&NodeSpec {
                 addresses: vec![ipam::NODE],
+                virtual_range: ipam::SERVICE_RANGE.to_owned(),
             })
             .await
             .context("cannot create the mesh's network")?;
@@ -222,9 +223,10 @@ impl MeshBuilder {
             spawner.clone(),
             self.ingress_ports.clone(),
         );
-        let files = self.all_files();
+        let (files, defaults) = self.all_files();
         let settings = Settings {
             files: files.clone(),
+            defaults: defaults.clone(),
             without: self.without,
             env: self.env,
             base: std::env::current_dir().unwrap_or_default(),
@@ -238,44 +240,28 @@ impl MeshBuilder {
             outputs,
         );
 
-        let watch = FileWatch::new(&files, QUIET)?;
-        let mut tasks = Vec::new();
-        let mut spawn = |name: &'static str, task: AbortOnDrop| {
-            let _ = name;
-            tasks.push(task);
-        };
-        spawn(
-            "dns",
-            spawner.spawn("dns", dns::serve(dns, zones)).abort_on_drop(),
-        );
-        let rules_task = apply_rules(helper, node.pid(), rule_changes);
-        spawn(
-            "rules",
-            spawner.spawn("service rules", rules_task).abort_on_drop(),
-        );
-        let state_task = write_state(layout.state(), state.clone());
-        spawn("state", spawner.spawn("state file", state_task).abort_on_drop());
-        spawn(
-            "watch",
-            spawner
-                .spawn("file watch", watch_files(watch, requests.clone()))
-                .abort_on_drop(),
-        );
-        let control = control::serve(layout, requests.clone())?;
-        spawn("control", spawner.spawn("control", control).abort_on_drop());
+        let watch = FileWatch::new(files.iter().chain(&defaults), QUIET)?;
+        let tasks = vec![
+            spawner.spawn("dns", dns::serve(dns, zones)),
+            spawner.spawn("service rules", apply_rules(helper, node.pid(), rule_changes)),
+            spawner.spawn("state file", write_state(layout.state(), state.clone())),
+            spawner.spawn("file watch", watch_files(watch, requests.clone())),
+            spawner.spawn("control", control::serve(layout, requests.clone())?),
+        ];
+        let tasks = tasks.into_iter().map(TaskHandle::abort_on_drop).collect();
         let engine = spawner.spawn("engine", engine.run());
         Ok((engine, requests, state, context, node, tasks))
     }
 
-    /// The workspace's own manifests first: what the user defines again is then reported against the user's file.
-    fn all_files(&self) -> Vec<PathBuf> {
+    /// The user's files, and the manifests of this workspace for what they leave out.
+    fn all_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let own = (!self.only_files).then(|| workspace().join("e2e/manifests"));
-        own.into_iter().chain(self.files.iter().cloned()).collect()
+        (self.files.clone(), own.into_iter().collect())
     }
 }
 
 type Started = (
-    mesh_runtime::TaskHandle,
+    TaskHandle,
     mpsc::Sender<Request>,
     watch::Receiver<Arc<State>>,
     Arc<PodContext>,

@@ -327,10 +327,10 @@ mod tests {
         let files = core_files(&BTreeMap::new(), &cluster, &pods);
         let text = &files[Path::new("core/pods/default.a.yaml")];
         assert!(
-            text.contains("podIP: 10.44.0.2") && text.contains("phase: Running"),
+            text.contains("podIP: \"10.44.0.2\"") && text.contains("phase: Running"),
             "{text}"
         );
-        assert!(files[Path::new("core/services/default.a.yaml")].contains("clusterIP: 10.96."));
+        assert!(files[Path::new("core/services/default.a.yaml")].contains("clusterIP: \"10.96."));
         assert!(files[Path::new("core/services/default.headless.yaml")].contains("clusterIP: None"));
     }
 }

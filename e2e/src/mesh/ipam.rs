@@ -14,6 +14,9 @@ const PODS: (u32, u32) = (
     u32::from_be_bytes([10, 44, 255, 254]),
 );
 
+/// The addresses of services.
+pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
+
 /// Services have 10.96.0.1 to 10.96.255.254.
 const SERVICES: (u32, u32) = (
     u32::from_be_bytes([10, 96, 0, 1]),

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use super::ipam::SERVICE_RANGE;
+
 /// A port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServicePortRule {
@@ -20,7 +22,6 @@ pub(crate) struct ServicePortRule {
 /// The input of `iptables-restore` that makes exactly these rules, in one transaction.
 pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
     let mut nat = String::new();
-    let mut filter = String::new();
     let mut hairpins: Vec<Ipv4Addr> = Vec::new();
     for ServicePortRule {
         address,
@@ -30,9 +31,6 @@ pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
     } in rules
     {
         let matching = format!("-d {address}/32 -p {protocol} --dport {port}");
-        if targets.is_empty() {
-            line(&mut filter, &format!("-A FORWARD {matching} -j REJECT"));
-        }
         for (index, (target, target_port)) in targets.iter().enumerate() {
             // Each rule takes its share of what the rules before it have left over.
             let share = match targets.len() - index {
@@ -56,7 +54,9 @@ pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
             &format!("-A POSTROUTING -s {pod}/32 -d {pod}/32 -j MASQUERADE"),
         );
     }
-    format!("*nat\n{nat}COMMIT\n*filter\n{filter}COMMIT\n")
+    // What still has a service's address here has nowhere to go: refused, so that nobody waits.
+    let refuse = format!("-A FORWARD -d {SERVICE_RANGE} -j REJECT");
+    format!("*nat\n{nat}COMMIT\n*filter\n{refuse}\nCOMMIT\n")
 }
 
 fn line(text: &mut String, line: &str) {
@@ -96,16 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_ready_pods_refuses() {
-        let text = restore_text(&[rule(Vec::new())]);
-        assert!(
-            text.contains("-A FORWARD -d 10.96.0.1/32 -p tcp --dport 80 -j REJECT"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn without_rules_both_tables_are_emptied() {
-        assert_eq!(restore_text(&[]), "*nat\nCOMMIT\n*filter\nCOMMIT\n");
+    fn without_targets_connections_are_refused() {
+        let want = "*nat\nCOMMIT\n*filter\n-A FORWARD -d 10.96.0.0/16 -j REJECT\nCOMMIT\n";
+        assert_eq!(restore_text(&[rule(Vec::new())]), want);
+        assert_eq!(restore_text(&[]), want);
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
     /// Its text, or why there is none.
     pub(crate) text: Result<String, String>,
+    /// Its objects count only where nobody else has defined them.
+    pub(crate) default: bool,
 }
 
 /// All objects, and what Galley is to read.
@@ -38,7 +40,7 @@ pub(crate) struct Reading {
 pub(crate) type Overrides = BTreeMap<ObjectKey, Option<String>>;
 
 /// All YAML files of the given files and folders, in order, without duplicates.
-pub(crate) fn read_files(roots: &[PathBuf]) -> Vec<SourceFile> {
+pub(crate) fn read_files(roots: &[PathBuf], default: bool) -> Vec<SourceFile> {
     let mut files: BTreeMap<PathBuf, SourceFile> = BTreeMap::new();
     let mut order = Vec::new();
     for root in roots {
@@ -47,6 +49,7 @@ pub(crate) fn read_files(roots: &[PathBuf]) -> Vec<SourceFile> {
             let file = SourceFile {
                 path: root.clone(),
                 text: Err(error.to_string()),
+                default,
             };
             if files.insert(root.clone(), file).is_none() {
                 order.push(root.clone());
@@ -60,6 +63,7 @@ pub(crate) fn read_files(roots: &[PathBuf]) -> Vec<SourceFile> {
                     SourceFile {
                         path: path.clone(),
                         text,
+                        default,
                     },
                 )
                 .is_none()
@@ -110,7 +114,12 @@ pub(crate) fn read(files: &[SourceFile], overrides: &Overrides, base: &Path) -> 
         match &file.text {
             Ok(text) => {
                 let place = Path::new("files").join(relative(label));
-                let overridden = |key: &ObjectKey| overrides.contains_key(key);
+                let known = if file.default {
+                    reading.keys.clone()
+                } else {
+                    BTreeSet::new()
+                };
+                let overridden = |key: &ObjectKey| overrides.contains_key(key) || known.contains(key);
                 reading.take_file(&label.display().to_string(), text, place, &overridden);
             }
             Err(error) => reading.problems.push(format!("{}: {error}", label.display())),
@@ -155,7 +164,9 @@ impl Reading {
             let key = ObjectKey::of(&value);
             if key.as_ref().is_some_and(overridden) {
                 ours.insert(location.document, location.line);
-            } else if kind_is_ours(&value) {
+                continue;
+            }
+            if kind_is_ours(&value) {
                 ours.insert(location.document, location.line);
                 if let Err(error) = self.objects.insert(&value) {
                     self.problems.push(format!("{location}: {error}"));
@@ -238,6 +249,7 @@ metadata: {name: weather}
         vec![SourceFile {
             path: PathBuf::from("/base/dir/x.yaml"),
             text: Ok(text.to_owned()),
+            default: false,
         }]
     }
 
@@ -306,6 +318,22 @@ metadata: {name: weather}
             reading.for_galley.keys().collect::<Vec<_>>(),
             [Path::new("applied/Gateway.default.g.yaml")]
         );
+    }
+
+    #[test]
+    fn a_default_counts_only_where_nobody_else_defines_the_object() {
+        let mut files = file(MIXED);
+        let mut default = file(
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n",
+        );
+        default[0].path = PathBuf::from("/default.yaml");
+        default[0].default = true;
+        files.append(&mut default);
+        let reading = read(&files, &Overrides::new(), Path::new("/base"));
+        assert_eq!(reading.problems, Vec::<String>::new());
+        let service = |name: &str| &reading.objects.services[&("default".to_owned(), name.to_owned())];
+        assert_eq!(service("a").spec, None);
+        assert_eq!(service("b").metadata.name.as_deref(), Some("b"));
     }
 
     #[test]

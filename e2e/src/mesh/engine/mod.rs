@@ -39,6 +39,8 @@ use crate::images::Images;
 pub(crate) struct Settings {
     /// Files and folders with objects.
     pub(crate) files: Vec<PathBuf>,
+    /// Files and folders with objects that count where no other file defines them.
+    pub(crate) defaults: Vec<PathBuf>,
     /// Components that are not started.
     pub(crate) without: BTreeSet<Component>,
     /// More variables for components.
@@ -136,7 +138,8 @@ impl Engine {
 
     /// Reads all files again.
     fn reload(&mut self) {
-        let files = source::read_files(&self.settings.files);
+        let mut files = source::read_files(&self.settings.files, false);
+        files.extend(source::read_files(&self.settings.defaults, true));
         self.reading = source::read(&files, &self.overrides, &self.settings.base);
         components::complete(&mut self.reading.objects);
         self.redesire();

@@ -45,6 +45,8 @@ pub(super) fn run() -> Result<ExitCode> {
             .iter()
             .map(|address| format!("addr add {address}/32 dev lo")),
     );
+    // Rules for packets that are forwarded see only what has a route.
+    commands.push(format!("route add {} dev lo", spec.virtual_range));
     network::ip(&commands)?;
     report(&Report::Ready);
     wait_for_the_mesh_to_go();

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct NodeSpec {
     /// Addresses of the node itself: the pods' gateway and name server.
     pub(crate) addresses: Vec<Ipv4Addr>,
+    /// Range of addresses that exist in rules only, such as `10.96.0.0/16`.
+    pub(crate) virtual_range: String,
 }
 
 /// A pod's namespaces.
