@@ -1,0 +1,9 @@
+//! Proxies as Pilot sees them: clients that ask for everything in Envoy's order and hold nothing of what they get.
+
+mod client;
+mod fleet;
+mod session;
+mod wire;
+
+pub(crate) use fleet::{Fleet, Milestone, Sent};
+pub(crate) use wire::{Protocol, XdsType};
