@@ -1,0 +1,297 @@
+//! A mesh for one test, and what tests ask it.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::load::{Answer, HttpClient, Load};
+use e2e::mesh::{Component, Mesh};
+use mesh_testing::eventually;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The host under which forecast is reached from outside in tests with load.
+pub(crate) const FORECAST: (&str, &str) = ("host", "forecast.example.com");
+/// The ingress gateway.
+pub(crate) const GATEWAY: &str = "istio-ingressgateway-0";
+/// The container of the sidecar, and of a gateway.
+const PROXY: &str = "istio-proxy";
+
+/// One test at a time puts load on the machine, so that none measures the others.
+static LOAD: Mutex<()> = Mutex::const_new(());
+
+/// A mesh that ends with its test.
+pub(crate) struct TestMesh {
+    mesh: Mesh,
+    _load: Option<MutexGuard<'static, ()>>,
+    client: HttpClient,
+    ingress: String,
+}
+
+/// The text of a file of the samples.
+pub(crate) fn rules(name: &str) -> String {
+    let path = samples().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
+}
+
+impl TestMesh {
+    /// A mesh that runs samples, once everything in it is ready.
+    pub(crate) async fn start(samples: &[&str]) -> Self {
+        let envoy = mesh_testing::provision::envoy().expect("an Envoy");
+        Self::start_on(&envoy, samples).await
+    }
+
+    /// The weather application, once the requests of a whole page reach their services.
+    pub(crate) async fn weather() -> Self {
+        let mesh = Self::start(&["weather"]).await;
+        mesh.eventually("every endpoint has reached every proxy", async || {
+            for _ in 0..4 {
+                let page = mesh.get("/api/weather", &[]).await?;
+                ensure!(
+                    page.status == 200 && !page.body.contains("\"error\""),
+                    "{}: {}",
+                    page.status,
+                    page.body
+                );
+            }
+            Ok(())
+        })
+        .await;
+        mesh
+    }
+
+    /// The weather application for a test that puts it under load; such tests run one after another.
+    ///
+    /// `forecast.example.com` leads from the gateway straight to forecast, by the weights of [`Self::split`].
+    pub(crate) async fn for_load() -> Self {
+        let turn = LOAD.lock().await;
+        let mut mesh = Self::weather().await;
+        mesh.split(50).await;
+        mesh.eventually_status("/weather", &[FORECAST], 200).await;
+        mesh._load = Some(turn);
+        mesh
+    }
+
+    /// Sends that many percent of the requests for `forecast.example.com` to version v1 and the rest to v2.
+    pub(crate) async fn split(&self, v1: u64) {
+        self.apply(&format!(
+            "apiVersion: networking.istio.io/v1alpha3\n\
+             kind: VirtualService\n\
+             metadata: {{name: forecast-from-outside, namespace: weather}}\n\
+             spec:\n  hosts: [{}]\n  gateways: [istio-system/weather-gateway]\n  http:\n  - route:\n    \
+             - {{destination: {{host: forecast, subset: v1}}, weight: {v1}}}\n    \
+             - {{destination: {{host: forecast, subset: v2}}, weight: {}}}\n",
+            FORECAST.1,
+            100 - v1
+        ))
+        .await;
+    }
+
+    /// Puts load on forecast, 200 requests a second; answers are counted by version.
+    pub(crate) fn load(&self) -> Load {
+        Load::start(self.url("/weather"), FORECAST.1, 200, |answer| {
+            answer.header("x-sample-version").to_owned()
+        })
+    }
+
+    /// As [`Self::start`], on a given Envoy.
+    pub(crate) async fn start_on(envoy: &Path, names: &[&str]) -> Self {
+        let mut builder = Mesh::builder().unique_name().no_build().envoy(envoy);
+        for name in names {
+            builder = builder.file(samples().join(name));
+        }
+        let mesh = builder.start().await.expect("the mesh starts");
+        mesh.wait_ready(PATIENCE).await.expect("the mesh gets ready");
+        let ingress = mesh.ingress_url().expect("an ingress gateway");
+        Self {
+            mesh,
+            _load: None,
+            client: HttpClient::new(),
+            ingress: ingress.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// The mesh itself.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The URL of a path behind the ingress gateway.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.ingress)
+    }
+
+    /// Sends one request through the ingress gateway.
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        self.client.get(&self.url(path), headers).await
+    }
+
+    /// Waits until a request through the ingress gateway has a status.
+    pub(crate) async fn eventually_status(&self, path: &str, headers: &[(&str, &str)], status: u16) {
+        self.eventually(&format!("{path} is answered {status}"), async || {
+            let answer = self.get(path, headers).await?;
+            ensure!(answer.status == status, "{}: {}", answer.status, answer.body);
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Waits for a condition.
+    pub(crate) async fn eventually(&self, what: &str, condition: impl AsyncFnMut() -> Result<()>) {
+        if let Err(error) = eventually(PATIENCE, condition).await {
+            panic!("{what}: {error}");
+        }
+    }
+
+    /// Applies YAML text.
+    pub(crate) async fn apply(&self, yaml: &str) {
+        self.mesh.apply(yaml).await.expect("applied");
+    }
+
+    /// Labels a running pod.
+    pub(crate) async fn label(&self, pod: &str, label: &str, value: &str) {
+        self.mesh
+            .label(pod, [(label, Some(value))])
+            .await
+            .expect("labelled");
+    }
+
+    /// A page of a pod's Envoy.
+    pub(crate) async fn admin(&self, pod: &str, page: &str) -> Result<String> {
+        let state = self.mesh.state();
+        let pod = state
+            .pod(pod)
+            .with_context(|| format!("pod {pod} does not exist"))?;
+        let admin = pod
+            .admin
+            .as_ref()
+            .with_context(|| format!("pod {} has no Envoy", pod.name))?;
+        let answer = self
+            .client
+            .get(&format!("{}/{page}", admin.trim_end_matches('/')), &[])
+            .await?;
+        ensure!(answer.status == 200, "{page}: {}", answer.status);
+        Ok(answer.body)
+    }
+
+    /// How many clusters a pod's Envoy has.
+    pub(crate) async fn active_clusters(&self, pod: &str) -> Result<u64> {
+        let stats = self
+            .admin(pod, "stats?format=json&filter=^cluster_manager.active_clusters$")
+            .await?;
+        let stats: Value = serde_json::from_str(&stats)?;
+        stats["stats"][0]["value"]
+            .as_u64()
+            .with_context(|| format!("no such statistic: {stats}"))
+    }
+
+    /// Whether a pod's Envoy has a route that splits traffic by these weights.
+    pub(crate) async fn has_weights(&self, pod: &str, weights: &[u64]) -> Result<()> {
+        let dump = self
+            .admin(pod, "config_dump?resource=dynamic_route_configs")
+            .await?;
+        let dump: Value = serde_json::from_str(&dump)?;
+        let mut seen = Vec::new();
+        collect_weights(&dump, &mut seen);
+        ensure!(seen.iter().any(|seen| seen == weights), "weights are {seen:?}");
+        Ok(())
+    }
+
+    /// Whether no route of a pod's Envoy splits traffic: one destination alone has no weight (`R-VS-12`).
+    pub(crate) async fn has_no_weights(&self, pod: &str) -> Result<()> {
+        let dump = self
+            .admin(pod, "config_dump?resource=dynamic_route_configs")
+            .await?;
+        let dump: Value = serde_json::from_str(&dump)?;
+        let mut seen = Vec::new();
+        collect_weights(&dump, &mut seen);
+        ensure!(seen.is_empty(), "weights are {seen:?}");
+        Ok(())
+    }
+
+    /// Waits until a load has got that many more answers.
+    pub(crate) async fn wait_for_answers(&self, load: &Load, more: usize) {
+        let before = load.report().answered;
+        self.eventually("traffic goes on", async || {
+            let answered = load.report().answered;
+            ensure!(
+                answered >= before + more,
+                "{} of {more} answers",
+                answered - before
+            );
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Kills a component with SIGKILL.
+    pub(crate) fn kill(&self, component: Component) {
+        self.mesh.kill(component).expect("it runs");
+    }
+
+    /// Kills the agent of a pod with SIGKILL.
+    pub(crate) fn kill_agent(&self, pod: &str) {
+        self.mesh.kill_container(pod, PROXY).expect("it runs");
+    }
+
+    /// Kills the Envoy of a pod with SIGKILL.
+    pub(crate) fn kill_envoy(&self, pod: &str) {
+        let agent = self
+            .mesh
+            .state()
+            .find_container(pod, Some(PROXY))
+            .expect("a proxy")
+            .pid
+            .expect("it runs");
+        let envoy = child_of(agent).expect("the agent has an Envoy");
+        kill(Pid::from_raw(envoy), Signal::SIGKILL).expect("killed");
+    }
+
+    /// The address of a pod.
+    pub(crate) fn pod_ip(&self, pod: &str) -> Option<Ipv4Addr> {
+        self.mesh.state().pod(pod).map(|pod| pod.ip)
+    }
+}
+
+/// The weights of each route that has any.
+fn collect_weights(value: &Value, seen: &mut Vec<Vec<u64>>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(clusters) = object.get("weighted_clusters") {
+                let clusters = clusters["clusters"]
+                    .as_array()
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                seen.push(
+                    clusters
+                        .iter()
+                        .filter_map(|cluster| cluster["weight"].as_u64())
+                        .collect(),
+                );
+            }
+            object.values().for_each(|value| collect_weights(value, seen));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_weights(value, seen)),
+        _ => {}
+    }
+}
+
+/// The first child process of a process.
+fn child_of(parent: i32) -> Option<i32> {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name of the program is in brackets and may hold anything.
+        let after_name = stat.rsplit(')').next()?;
+        (after_name.split_whitespace().nth(1)?.parse() == Ok(parent)).then_some(pid)
+    })
+}
