@@ -1,6 +1,6 @@
 //! The mesh's side of its helper processes (see [`super::helper`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::helper::PATH;
 use super::helper::protocol::{ContainerSpec, Exit, NodeSpec, Report, SandboxSpec};
+use super::helper::{PATH, first_child};
 
 /// How long a helper may take to do what it was started for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ impl Helper {
             other => bail!("unexpected report {other:?}"),
         };
         let (command, ended) = match next_report(&mut reports).await? {
-            Report::Started => (command_pid(init), None),
+            Report::Started => (first_child(init), None),
             Report::Exited(exit) => (None, Some(exit)),
             Report::Failed(reason) => bail!(reason),
             other => bail!("unexpected report {other:?}"),
@@ -243,45 +243,4 @@ async fn next_report(reports: &mut Lines<BufReader<ChildStdout>>) -> Result<Repo
 
 fn pid_of(child: &Child) -> Result<i32> {
     Ok(i32::try_from(child.id().context("the helper has ended")?)?)
-}
-
-/// The command's process inside a container: the first child of its first process.
-fn command_pid(init: i32) -> Option<i32> {
-    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok();
-    match children {
-        Some(text) => text.split_whitespace().next()?.parse().ok(),
-        None => child_by_search(Path::new("/proc"), init),
-    }
-}
-
-/// The same for kernels without the list of children.
-fn child_by_search(proc: &Path, parent: i32) -> Option<i32> {
-    let mut children: Vec<i32> = std::fs::read_dir(proc)
-        .ok()?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name of the program stands in parentheses and may hold anything.
-            let ppid: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-            (ppid == parent).then_some(pid)
-        })
-        .collect();
-    children.sort_unstable();
-    children.first().copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_child_is_found_with_and_without_the_kernels_list() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
-        let found = child_by_search(Path::new("/proc"), own);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(found.is_some());
-    }
 }

@@ -19,7 +19,7 @@ async fn a_container_has_its_own_processes_files_network_and_environment() {
     let files = Files::new(
         "pod.yaml",
         &client(
-            "    env:\n    - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}\n    - {name: URL, value: http://$(IP)/}\n    securityContext: {runAsUser: 1000}\n    volumeMounts: [{name: data, mountPath: /data/deep}]\n  volumes: [{name: data, emptyDir: {}}]\n",
+            "    env:\n    - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}\n    - {name: URL, value: http://$(IP)/}\n    volumeMounts: [{name: data, mountPath: /data/deep}]\n  - {name: user, image: curlimages/curl, securityContext: {runAsUser: 1000}}\n  volumes: [{name: data, emptyDir: {}}]\n",
         ),
     );
     let mesh = ready(&files).await;
@@ -38,7 +38,13 @@ async fn a_container_has_its_own_processes_files_network_and_environment() {
             / 4,
         1
     );
-    assert_eq!(shell(&mesh, "client", "stat -c %u /proc/2").await, "1000");
+    // A command runs as whoever the container runs as.
+    let id = mesh
+        .exec_in("client", Some("user"), ["sh", "-c", "id -u; stat -c %u /proc/2"])
+        .await
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&id.stdout), "1000\n1000\n");
+    assert_eq!(shell(&mesh, "client", "id -u").await, "0");
     assert_eq!(
         shell(
             &mesh,

@@ -115,13 +115,15 @@ async fn a_pod_that_is_not_ready_gets_no_connections() {
     let answer = shell(&mesh, "echo-0", fail).await;
     assert!(answer.contains("200") || answer.contains("204"), "{answer}");
     until(&mesh, |state| state.pod("echo-0").is_some_and(|pod| !pod.ready)).await;
-    for _ in 0..10 {
-        assert!(
-            get(&mesh, "client", "echo.shop", 80, "/")
-                .await
-                .contains("echo-1")
-        );
-    }
+    mesh_testing::eventually(crate::support::PATIENCE, async || {
+        for _ in 0..10 {
+            let page = get(&mesh, "client", "echo.shop", 80, "/").await;
+            anyhow::ensure!(page.contains("echo-1"), "{page}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert!(!mesh.state().ready);
     mesh.stop().await.unwrap();
 }

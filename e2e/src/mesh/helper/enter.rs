@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::PATH;
+use super::first_child;
 use super::namespaces::{IPC, MOUNT, NET, PID, USER, UTS, join};
 
 pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
@@ -31,8 +32,14 @@ pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> 
     match what.to_str() {
         Some("container") => {
             let environment = environment_of(pid)?;
-            join(pid, &[USER, PID, NET, UTS, IPC, MOUNT])?;
+            // First, because users have other numbers inside.
+            join(pid, &[USER])?;
+            let (uid, gid) = user_of(pid)?;
+            join(pid, &[PID, NET, UTS, IPC, MOUNT])?;
             command.env_clear().envs(environment);
+            if (uid, gid) != (0, 0) {
+                command.uid(uid).gid(gid);
+            }
             if let Some(terminal) = std::env::var_os("TERM") {
                 command.env("TERM", terminal);
             }
@@ -76,4 +83,18 @@ fn environment_of(pid: i32) -> Result<Vec<(OsString, OsString)>> {
         Some((text(&pair[..at]), text(&pair[at + 1..])))
     });
     Ok(pairs.collect())
+}
+
+/// User and group of the command of a container whose first process is `init`.
+fn user_of(init: i32) -> Result<(u32, u32)> {
+    // A command that has just ended leaves its first process alone for a moment.
+    let command = first_child(init).unwrap_or(init);
+    let status = fs::read_to_string(format!("/proc/{command}/status")).context("the container is gone")?;
+    let effective = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    effective("Uid:")
+        .zip(effective("Gid:"))
+        .context("the container's user is unknown")
 }

@@ -21,6 +21,7 @@ mod mounts;
 mod namespaces;
 mod network;
 mod node;
+mod processes;
 pub(crate) mod protocol;
 mod sandbox;
 
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::processes::first_child;
 use self::protocol::Report;
 
 /// Where programs are searched, inside pods and by the helper itself.

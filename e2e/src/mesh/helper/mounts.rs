@@ -1,4 +1,8 @@
 //! A pod's view of the file system: the machine's, with a writable layer that goes away with the pod.
+//!
+//! Every folder of the machine's root is shown through an overlay of its own. One overlay of the root would do for
+//! root, but inside a user namespace the kernel refuses an overlay of a folder below which something is mounted:
+//! such a folder is taken apart until what is mounted stands alone.
 
 use std::fs;
 use std::io;
@@ -6,15 +10,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{chdir, pivot_root};
+use nix::unistd::{AccessFlags, access, chdir, pivot_root};
 
 use super::protocol::{Bind, FileSpec};
+
+/// Folders of the kernel, which every pod sees as they are.
+const SHARED: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Folders that every pod has for itself, empty.
 const PRIVATE: [&str; 2] = ["/run", "/tmp"];
 
 /// Where the machine's root hangs while the pod's root is being prepared.
 const OLD_ROOT: &str = "/.old-root";
+
+/// Writable layers of folders that are opened later.
+const LAYERS: &str = "/.mesh/layers";
+
+/// How deep folders are taken apart.
+const MAX_DEPTH: usize = 4;
+
+/// Where the pod's root is put together.
+struct Layers {
+    scratch: PathBuf,
+    overlays: usize,
+}
 
 /// Makes a writable copy-on-write view of the machine's root the root of this mount namespace.
 ///
@@ -33,7 +52,6 @@ pub(super) fn enter_root(scratch: &Path, files: &[FileSpec], binds: &[Bind]) -> 
         })
         .collect::<Result<Vec<_>>>()?;
     let scratch = fs::canonicalize(scratch).with_context(|| format!("cannot find {}", scratch.display()))?;
-
     mount(
         None::<&str>,
         "/",
@@ -41,44 +59,12 @@ pub(super) fn enter_root(scratch: &Path, files: &[FileSpec], binds: &[Bind]) -> 
         MsFlags::MS_REC | MsFlags::MS_PRIVATE,
         None::<&str>,
     )?;
-    mount(
-        Some("tmpfs"),
-        &scratch,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=0755"),
-    )
-    .context("cannot mount the writable layer")?;
-    chdir(&scratch)?;
-    for folder in ["upper", "work", "root"] {
-        fs::create_dir(folder)?;
-    }
-    mount_overlay()?;
-    for mountpoint in submounts(&fs::read_to_string("/proc/self/mountinfo")?, &scratch) {
-        let recursive = if scratch.starts_with(&mountpoint) {
-            MsFlags::empty()
-        } else {
-            MsFlags::MS_REC
-        };
-        let target = below(&scratch.join("root"), &mountpoint);
-        // What cannot be shown (an automount that is gone, a folder of another user) is not needed either.
-        let _ = mount(
-            Some(&mountpoint),
-            &target,
-            None::<&str>,
-            MsFlags::MS_BIND | recursive,
-            None::<&str>,
-        );
-    }
-    for folder in PRIVATE {
-        mount_tmpfs(&below(&scratch.join("root"), Path::new(folder)))?;
-    }
-    // Envoy's hot restart shares memory by a name that is the same in every pod.
-    mount_tmpfs(&scratch.join("root/dev/shm"))?;
 
-    fs::create_dir_all(below(Path::new("root"), Path::new(OLD_ROOT)))?;
-    pivot_root("root", below(Path::new("root"), Path::new(OLD_ROOT)).as_path())
-        .context("cannot change the root")?;
+    let mut layers = Layers::new(scratch)?;
+    layers.show_root()?;
+    let root = layers.scratch.join("root");
+    fs::create_dir(below(&root, Path::new(OLD_ROOT)))?;
+    pivot_root(&root, &below(&root, Path::new(OLD_ROOT))).context("cannot change the root")?;
     chdir("/")?;
     for file in files {
         write(file).with_context(|| format!("cannot write {}", file.path.display()))?;
@@ -87,6 +73,106 @@ pub(super) fn enter_root(scratch: &Path, files: &[FileSpec], binds: &[Bind]) -> 
     umount2(OLD_ROOT, MntFlags::MNT_DETACH)?;
     fs::remove_dir(OLD_ROOT)?;
     Ok(())
+}
+
+// === impl Layers ===
+
+impl Layers {
+    fn new(scratch: PathBuf) -> Result<Self> {
+        mount(
+            Some("tmpfs"),
+            &scratch,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=0755"),
+        )
+        .context("cannot mount the writable layer")?;
+        let root = scratch.join("root");
+        fs::create_dir(&root)?;
+        mount(
+            Some("tmpfs"),
+            &root,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=0755"),
+        )?;
+        Ok(Self { scratch, overlays: 0 })
+    }
+
+    fn show_root(&mut self) -> Result<()> {
+        for entry in fs::read_dir("/")? {
+            let source = entry?.path();
+            let target = below(&self.scratch.join("root"), &source);
+            let is = |list: &[&str]| list.iter().any(|path| source == Path::new(path));
+            if is(&PRIVATE) {
+                mount_tmpfs(&target)?;
+            } else if is(&SHARED) {
+                fs::create_dir(&target)?;
+                show_as_it_is(&source, &target)?;
+            } else {
+                self.show(&source, &target, 0)?;
+            }
+        }
+        // Envoy's hot restart shares memory by a name that is the same in every pod.
+        mount_tmpfs(&self.scratch.join("root/dev/shm"))
+    }
+
+    /// Shows a file or folder so that writing to it stays in the pod.
+    fn show(&mut self, source: &Path, target: &Path, depth: usize) -> Result<()> {
+        let metadata = fs::symlink_metadata(source)?;
+        if metadata.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(source)?, target)?;
+        } else if !metadata.is_dir() {
+            fs::write(target, "")?;
+            // What cannot be shown (a socket of another user, say) is not needed either.
+            let _ = show_as_it_is(source, target);
+        } else {
+            fs::create_dir(target)?;
+            if self.overlay(source, target).is_err() {
+                self.take_apart(source, target, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn overlay(&mut self, source: &Path, target: &Path) -> Result<()> {
+        self.overlays += 1;
+        let layer = |kind: &str| self.scratch.join(format!("{kind}{}", self.overlays));
+        let (upper, work) = (layer("upper"), layer("work"));
+        fs::create_dir(&upper)?;
+        fs::create_dir(&work)?;
+        overlay(source, target, &upper, &work)
+    }
+
+    /// Shows the entries of a folder one by one.
+    fn take_apart(&mut self, source: &Path, target: &Path, depth: usize) -> Result<()> {
+        let entries = fs::read_dir(source);
+        match entries {
+            Ok(entries) if depth < MAX_DEPTH => {
+                for entry in entries {
+                    let entry = entry?;
+                    self.show(&entry.path(), &target.join(entry.file_name()), depth + 1)?;
+                }
+            }
+            // Unreadable for us, or too deep: then as it is, or not at all.
+            _ => {
+                let _ = show_as_it_is(source, target);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show_as_it_is(source: &Path, target: &Path) -> Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(source), target, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("cannot show {}", source.display()))
+}
+
+/// A path as the options of an overlay want it.
+fn escape(path: &Path) -> String {
+    let text = path.display().to_string();
+    text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
 }
 
 /// Shows each source at its target, which is created if it is not there.
@@ -109,21 +195,15 @@ fn bind(bind: &Bind) -> Result<()> {
         read_only,
     } = bind;
     if fs::metadata(source)?.is_dir() {
-        fs::create_dir_all(target)?;
+        create_folder(target)?;
     } else {
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
+        create_folder(target.parent().unwrap_or(target))?;
+        if !target.is_file() {
+            // A link may lead to what the pod does not see.
+            replace(target, "")?;
         }
-        replace_link(target)?;
-        fs::OpenOptions::new().create(true).append(true).open(target)?;
     }
-    mount(
-        Some(source),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )?;
+    show_as_it_is(source, target)?;
     if *read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?;
@@ -131,21 +211,38 @@ fn bind(bind: &Bind) -> Result<()> {
     Ok(())
 }
 
-fn mount_overlay() -> Result<()> {
-    let layers = "lowerdir=/,upperdir=upper,workdir=work";
-    let mount_with = |options: &str| {
-        mount(
-            Some("overlay"),
-            "root",
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options),
-        )
-    };
-    // Inside a user namespace some kernels want to be told where to keep their notes.
-    mount_with(layers)
-        .or_else(|_| mount_with(&format!("{layers},userxattr")))
-        .context("cannot mount an overlay of the root file system")
+/// Creates a folder with everything above it.
+///
+/// Inside a user namespace, folders of the machine's users belong to nobody we may act for. An overlay makes the one
+/// that is in the way ours.
+fn create_folder(path: &Path) -> Result<()> {
+    let existing = path
+        .ancestors()
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("/"));
+    if access(existing, AccessFlags::W_OK).is_err() {
+        let layers = Path::new(LAYERS).join(format!("{}{}", std::process::id(), existing.display()));
+        let [upper, work] = ["upper", "work"].map(|kind| layers.join(kind));
+        fs::create_dir_all(&upper)?;
+        fs::create_dir_all(&work)?;
+        overlay(existing, existing, &upper, &work)?;
+    }
+    Ok(fs::create_dir_all(path)?)
+}
+
+/// Shows `source` at `target` with a writable layer.
+fn overlay(source: &Path, target: &Path, upper: &Path, work: &Path) -> Result<()> {
+    // The top of an overlay has the permissions of its upper layer.
+    fs::set_permissions(upper, fs::metadata(source)?.permissions())?;
+    let [lower, upper, work] = [source, upper, work].map(escape);
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    Ok(mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )?)
 }
 
 fn mount_tmpfs(target: &Path) -> Result<()> {
@@ -160,20 +257,19 @@ fn mount_tmpfs(target: &Path) -> Result<()> {
     .with_context(|| format!("cannot mount {}", target.display()))
 }
 
-fn write(file: &FileSpec) -> io::Result<()> {
-    if let Some(parent) = file.path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // `/etc/resolv.conf` is often a link into a folder that the pod does not see.
-    replace_link(&file.path)?;
-    fs::write(&file.path, &file.content)
+fn write(file: &FileSpec) -> Result<()> {
+    create_folder(file.path.parent().unwrap_or(Path::new("/")))?;
+    // Container engines mount this very file; what is mounted cannot be replaced.
+    let _ = umount2(&file.path, MntFlags::MNT_DETACH);
+    Ok(replace(&file.path, &file.content)?)
 }
 
-fn replace_link(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => fs::remove_file(path),
-        _ => Ok(()),
-    }
+/// Puts a new file in the place of whatever is there. The old one may be a link, or somebody else's.
+fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".mesh-new");
+    fs::write(&new, content)?;
+    fs::rename(&new, path)
 }
 
 /// `path`, which is absolute, below another root.
@@ -181,72 +277,16 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The mount points that are not inside one another and that a pod shares with the machine, in order.
-fn submounts(mountinfo: &str, scratch: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = mountinfo
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|path| path != Path::new("/") && !path.starts_with(scratch))
-        .filter(|path| !PRIVATE.iter().any(|private| path.starts_with(private)))
-        .collect();
-    paths.sort();
-    let mut outermost: Vec<PathBuf> = Vec::new();
-    for path in paths {
-        if outermost.last().is_none_or(|last| !path.starts_with(last)) {
-            outermost.push(path);
-        }
-    }
-    outermost
-}
-
-/// Undoes the kernel's `\040` for characters that would break its table.
-fn unescape(text: &str) -> PathBuf {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let code = rest
-            .get(at + 1..at + 4)
-            .and_then(|octal| u8::from_str_radix(octal, 8).ok());
-        match code {
-            Some(code) => {
-                out.push(char::from(code));
-                rest = &rest[at + 4..];
-            }
-            None => {
-                out.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    PathBuf::from(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_outermost_shared_mounts_are_shown() {
-        let table = "\
-22 1 8:1 / / rw - ext4 /dev/sda rw
-23 22 0:5 / /proc rw - proc proc rw
-24 23 0:6 / /proc/sys/fs/binfmt_misc rw - x x rw
-25 22 0:7 / /run rw - tmpfs tmpfs rw
-26 25 0:7 / /run/user/1000 rw - tmpfs tmpfs rw
-27 22 0:8 / /home/my\\040files rw - ext4 /dev/sdb rw
-28 22 0:9 / /tmp rw - tmpfs tmpfs rw
-29 22 0:9 / /work/scratch rw - tmpfs tmpfs rw
-30 22 0:9 / /work/scratch/root rw - overlay overlay rw
-";
-        let paths = submounts(table, Path::new("/work/scratch"));
-        assert_eq!(paths, [Path::new("/home/my files"), Path::new("/proc")]);
-    }
-
-    #[test]
-    fn a_backslash_that_is_no_escape_stays() {
-        assert_eq!(unescape("/a\\b\\134c\\"), Path::new("/a\\b\\c\\"));
+    fn paths_keep_their_meaning_in_mount_options() {
+        assert_eq!(escape(Path::new("/a,b:c\\d")), "/a\\,b\\:c\\\\d");
+        assert_eq!(
+            below(Path::new("/x"), Path::new("/etc/hosts")),
+            Path::new("/x/etc/hosts")
+        );
     }
 }
