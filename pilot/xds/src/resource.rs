@@ -39,7 +39,10 @@ pub struct ResourceSet {
     items: Vec<Arc<Encoded>>,
     /// What was left out or replaced while planning.
     warnings: Vec<Warning>,
+    /// Names of resources that should be here, but could not be built: who has an older one keeps it.
+    failed: Vec<Str>,
     framed: OnceLock<Framed>,
+    framed_delta: OnceLock<Framed>,
     /// The difference to the set that most streams come from: the one before.
     difference: Mutex<Option<(Arc<ResourceSet>, Arc<Difference>)>>,
 }
@@ -54,6 +57,7 @@ pub struct Difference {
     /// Resources that the client holds and the set does not have.
     pub removed: Vec<Arc<Encoded>>,
     framed: OnceLock<Framed>,
+    framed_delta: OnceLock<Framed>,
 }
 
 // === impl Encoded ===
@@ -92,9 +96,22 @@ impl ResourceSet {
             xds_type,
             items,
             warnings,
+            failed: Vec::new(),
             framed: OnceLock::new(),
+            framed_delta: OnceLock::new(),
             difference: Mutex::default(),
         }
+    }
+
+    /// The set with the names of resources that could not be built.
+    #[must_use]
+    pub fn with_failed(self, failed: Vec<Str>) -> Self {
+        Self { failed, ..self }
+    }
+
+    /// Names of resources that should be here, but could not be built.
+    pub fn failed(&self) -> &[Str] {
+        &self.failed
     }
 
     /// The type of all resources.
@@ -122,9 +139,15 @@ impl ResourceSet {
             .chain(self.items.iter().flat_map(|item| &item.warnings))
     }
 
-    /// The whole set as the `resources` field of a response, framed on first use.
+    /// The whole set as the `resources` field of a state-of-the-world response, framed on first use.
     pub fn framed(&self) -> &Framed {
         self.framed.get_or_init(|| frame(self.xds_type, &self.items))
+    }
+
+    /// The whole set as the `resources` field of a delta response, framed on first use.
+    pub fn framed_delta(&self) -> &Framed {
+        self.framed_delta
+            .get_or_init(|| frame_delta(self.xds_type, &self.items))
     }
 
     /// Whether both hold the same bytes.
@@ -176,6 +199,12 @@ impl Difference {
     /// The added and changed resources as the `resources` field of a state-of-the-world response.
     pub fn framed(&self, xds_type: XdsType) -> &Framed {
         self.framed.get_or_init(|| frame(xds_type, &self.changed))
+    }
+
+    /// The added and changed resources as the `resources` field of a delta response.
+    pub fn framed_delta(&self, xds_type: XdsType) -> &Framed {
+        self.framed_delta
+            .get_or_init(|| frame_delta(xds_type, &self.changed))
     }
 
     /// Whether nothing differs.

@@ -1,14 +1,15 @@
 //! All types of one stream, and the order in which they move.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_networking::XdsType;
 
+use super::content::{Transition, differences, find, is_failed, keep_last_good, only};
 use super::{Protocol, Request, Step, Subscription};
-use crate::resource::{Difference, Encoded, ResourceSet, frame, frame_delta};
+use crate::resource::{Difference, Encoded, ResourceSet};
 
 /// A response to send.
 #[derive(Debug)]
@@ -39,17 +40,11 @@ pub struct StreamState {
     pending: [bool; 4],
     /// New clusters whose endpoints the client has yet to ask for.
     expected_endpoints: BTreeSet<Str>,
-    /// Clusters to name as gone in the next delta response.
-    released: Vec<Arc<Encoded>>,
+    /// Clusters to name as gone in the next response (delta).
+    released: Vec<Str>,
     /// Whether waiting for clusters was given up until the next publication.
     impatient: bool,
     nonces: u64,
-}
-
-/// What is to be sent of one type.
-struct Content {
-    resources: Framed,
-    removed: Vec<String>,
 }
 
 // === impl StreamState ===
@@ -70,26 +65,29 @@ impl StreamState {
 
     /// Takes over a request.
     pub fn on_request(&mut self, xds_type: XdsType, request: &Request) -> Step {
-        let step = match &mut self.subscriptions[xds_type as usize] {
+        let (protocol, slot) = (self.protocol, &mut self.subscriptions[xds_type as usize]);
+        let step = match slot {
             Some(subscription) => subscription.on_request(request),
-            slot => {
-                let wildcard = matches!(xds_type, XdsType::Cluster | XdsType::Listener)
-                    && (self.protocol == Protocol::StateOfTheWorld
-                        || request.subscribe.is_empty()
-                        || request.subscribe.iter().any(|name| name == "*"));
-                *slot = Some(Subscription::new(self.protocol, wildcard, request));
-                Step::Respond
-            }
+            None => Step::Respond,
         };
-        match (&step, xds_type) {
+        let subscription = slot.get_or_insert_with(|| {
+            let wildcard = matches!(xds_type, XdsType::Cluster | XdsType::Listener)
+                && (protocol == Protocol::StateOfTheWorld
+                    || request.subscribe.is_empty()
+                    || request.subscribe.iter().any(|name| name == "*"));
+            Subscription::new(protocol, wildcard, request)
+        });
+        self.pending[xds_type as usize] |= subscription.owes_response();
+        match xds_type {
+            XdsType::Endpoint => {
+                // A cluster that is warmed waits for its endpoints, and nobody but the client knows which are.
+                subscription.forget_initial_versions();
+                let names = subscription.names();
+                self.expected_endpoints.retain(|name| !names.contains(name));
+            }
             // Endpoints of rejected clusters will never be asked for.
-            (Step::Nack(..), XdsType::Cluster) => self.expected_endpoints.clear(),
-            (Step::Respond, _) => self.pending[xds_type as usize] = true,
+            XdsType::Cluster if matches!(step, Step::Nack(..)) => self.expected_endpoints.clear(),
             _ => {}
-        }
-        if let Some(endpoints) = &self.subscriptions[XdsType::Endpoint as usize] {
-            self.expected_endpoints
-                .retain(|name| !endpoints.names().contains(name));
         }
         step
     }
@@ -111,21 +109,23 @@ impl StreamState {
     /// Whether listeners or routes are held back until the client acknowledges its clusters.
     pub fn is_waiting_for_clusters(&self) -> bool {
         !self.impatient
-            && (self.pending[XdsType::Listener as usize] || self.pending[XdsType::Route as usize])
-            && self.clusters_are_unsettled()
+            && [XdsType::Listener, XdsType::Route]
+                .into_iter()
+                .any(|xds_type| self.is_moving_slowly(xds_type))
     }
 
     /// Stops holding listeners and routes back: the client does not answer.
     pub fn give_up_waiting(&mut self) {
         self.impatient = true;
+        self.expected_endpoints.clear();
     }
 
-    /// Whether anything is to be looked at by [`Self::advance`].
+    /// Whether [`Self::advance`] has nothing to look at.
     pub fn is_idle(&self) -> bool {
         !self.pending.contains(&true) && !self.can_release()
     }
 
-    /// Whether the client acknowledged everything that it was sent.
+    /// Whether the client answered everything that it was sent, and nothing is left to send.
     pub fn is_settled(&self) -> bool {
         self.is_idle() && !self.subscriptions.iter().flatten().any(Subscription::is_awaiting)
     }
@@ -160,18 +160,7 @@ impl StreamState {
         version: &str,
         plan: &mut dyn FnMut(XdsType, &BTreeSet<Str>) -> Vec<Arc<ResourceSet>>,
     ) -> Option<Outgoing> {
-        if !self.pending[xds_type as usize] {
-            return None;
-        }
-        let owes = match self.subscription(xds_type) {
-            Some(subscription) => subscription.owes_response(),
-            None => {
-                self.pending[xds_type as usize] = false;
-                return None;
-            }
-        };
-        let follows_clusters = matches!(xds_type, XdsType::Listener | XdsType::Route);
-        if follows_clusters && !owes && !self.impatient && self.clusters_are_unsettled() {
+        if !self.pending[xds_type as usize] || (!self.impatient && self.is_moving_slowly(xds_type)) {
             return None;
         }
         self.pending[xds_type as usize] = false;
@@ -181,15 +170,40 @@ impl StreamState {
         if !subscription.is_wildcard() && matches!(xds_type, XdsType::Cluster | XdsType::Listener) {
             sets = vec![only(xds_type, &sets, subscription.names())];
         }
-        let content = self.content(xds_type, &sets);
+        keep_last_good(&mut sets, subscription.sent());
+        let differences = differences(&sets, subscription.sent());
+
+        let mut released = Vec::new();
+        let mut frozen = BTreeSet::new();
+        match xds_type {
+            XdsType::Cluster => {
+                self.hold_clusters(&sets, &differences);
+                self.expect_endpoints(&sets, &differences);
+                released = std::mem::take(&mut self.released);
+                released.retain(|name| find(&sets, name).is_none());
+            }
+            // The plan knows held clusters no more and would take their endpoints away.
+            XdsType::Endpoint => frozen = self.held_clusters(),
+            XdsType::Listener | XdsType::Route => {}
+        }
+
         let subscription = self.subscriptions[xds_type as usize].as_mut()?;
-        let Some(content) = content else {
+        let transition = Transition {
+            protocol: self.protocol,
+            xds_type,
+            subscription,
+            sets: &sets,
+            differences: &differences,
+            frozen: &frozen,
+            released: &released,
+        };
+        let Some(content) = transition.content() else {
             subscription.on_unchanged(sets);
             return None;
         };
         self.nonces += 1;
         let nonce = self.nonces.to_string();
-        subscription.on_sent(sets, &nonce, version);
+        subscription.on_sent(sets, content.names, &nonce, version);
         Some(Outgoing {
             xds_type,
             version: version.to_owned(),
@@ -199,151 +213,54 @@ impl StreamState {
         })
     }
 
-    /// What to send so that the client holds `sets`; `None` when it does already.
-    fn content(&mut self, xds_type: XdsType, sets: &[Arc<ResourceSet>]) -> Option<Content> {
-        let subscription = self.subscriptions[xds_type as usize].as_ref()?;
-        let first = subscription.sent().is_empty();
-        let differences: Vec<Arc<Difference>> = if first {
-            Vec::new()
-        } else {
-            sets.iter()
-                .zip(subscription.sent())
-                .map(|(new, old)| new.difference_from(old))
-                .collect()
+    /// Keeps the clusters that left the plan: the client's routes may still name them.
+    fn hold_clusters(&mut self, sets: &[Arc<ResourceSet>], differences: &[Arc<Difference>]) {
+        let Some(clusters) = self.subscriptions[XdsType::Cluster as usize].as_mut() else {
+            return;
         };
-        if xds_type == XdsType::Cluster {
-            self.follow_clusters(sets, &differences);
-        }
-        match self.protocol {
-            Protocol::StateOfTheWorld => self.sotw_content(xds_type, sets, &differences),
-            Protocol::Delta => self.delta_content(xds_type, sets, &differences),
-        }
+        let gone = differences.iter().flat_map(|difference| &difference.removed);
+        let gone = gone.map(|item| (item.name.clone(), Some(Arc::clone(item))));
+        let brought = clusters
+            .initial_versions()
+            .keys()
+            .map(|name| (name.clone(), None));
+        let held = clusters
+            .held_resources()
+            .iter()
+            .map(|(name, item)| (name.clone(), item.clone()));
+        let mut held: BTreeMap<Str, Option<Arc<Encoded>>> = brought.chain(gone).chain(held).collect();
+        held.retain(|name, _| find(sets, name).is_none() && !is_failed(sets, name) && clusters.wants(name));
+        clusters.set_held(held);
     }
 
-    fn sotw_content(
-        &self,
-        xds_type: XdsType,
-        sets: &[Arc<ResourceSet>],
-        differences: &[Arc<Difference>],
-    ) -> Option<Content> {
-        let subscription = self.subscription(xds_type)?;
-        let mut resources = Framed::default();
-        let whole = subscription.sent().is_empty();
-        if subscription.is_wildcard() {
-            let changed = differences
-                .iter()
-                .any(|difference| !difference.changed.is_empty());
-            let removed = differences
-                .iter()
-                .any(|difference| !difference.removed.is_empty());
-            // Clusters that are gone are held, see `follow_clusters`: their absence is sent later.
-            let matters = changed || (removed && xds_type != XdsType::Cluster);
-            if !matters && !subscription.owes_response() {
-                return None;
-            }
-            sets.iter().for_each(|set| resources.extend(set.framed()));
-            resources.extend(&frame(xds_type, subscription.held()));
-        } else if whole {
-            sets.iter().for_each(|set| resources.extend(set.framed()));
-        } else {
-            let held = self.held_names();
-            if subscription.forced().is_empty() && held.is_empty() {
-                differences
-                    .iter()
-                    .for_each(|difference| resources.extend(difference.framed(xds_type)));
+    /// Notes which endpoints must follow new and changed clusters.
+    fn expect_endpoints(&mut self, sets: &[Arc<ResourceSet>], differences: &[Arc<Difference>]) {
+        self.expected_endpoints
+            .retain(|name| find(sets, name).is_some_and(|item| item.awaits_endpoints));
+        let Some(endpoints) = self.subscriptions[XdsType::Endpoint as usize].as_mut() else {
+            return;
+        };
+        let changed = differences.iter().flat_map(|difference| &difference.changed);
+        let changed = changed.filter(|item| item.awaits_endpoints);
+        for name in changed.map(|item| item.name.clone()) {
+            if endpoints.names().contains(&name) {
+                // Envoy warms a changed cluster anew and waits for its endpoints, without asking for them.
+                endpoints.force(name);
+                self.pending[XdsType::Endpoint as usize] = true;
             } else {
-                resources = frame(xds_type, changed(subscription, sets, differences, &held).iter());
-            }
-            if resources.is_empty() && !subscription.owes_response() {
-                return None;
+                self.expected_endpoints.insert(name);
             }
         }
-        Some(Content {
-            resources,
-            removed: Vec::new(),
-        })
     }
 
-    fn delta_content(
-        &mut self,
-        xds_type: XdsType,
-        sets: &[Arc<ResourceSet>],
-        differences: &[Arc<Difference>],
-    ) -> Option<Content> {
-        let released = if xds_type == XdsType::Cluster {
-            std::mem::take(&mut self.released)
-        } else {
-            Vec::new()
-        };
-        let subscription = self.subscription(xds_type)?;
-        let (changed, mut removed): (Vec<Arc<Encoded>>, Vec<String>) = if subscription.sent().is_empty() {
-            let held = subscription.initial_versions();
-            let items = || sets.iter().flat_map(|set| set.items());
-            let changed = items()
-                .filter(|item| held.get(&item.name) != Some(&item.version))
-                .cloned()
-                .collect();
-            let gone = held
-                .keys()
-                .filter(|name| !sets.iter().any(|set| set.get(name).is_some()));
-            (changed, gone.map(ToString::to_string).collect())
-        } else {
-            let removed = differences.iter().flat_map(|difference| &difference.removed);
-            let matters = |name: &Str| {
-                xds_type != XdsType::Cluster
-                    && (subscription.is_wildcard() || subscription.names().contains(name))
-            };
-            let removed = removed
-                .filter(|item| matters(&item.name))
-                .map(|item| item.name.to_string())
-                .collect();
-            (
-                changed(subscription, sets, differences, &self.held_names()),
-                removed,
-            )
-        };
-        removed.extend(released.iter().map(|item| item.name.to_string()));
-        if changed.is_empty() && removed.is_empty() && !subscription.owes_response() {
-            return None;
-        }
-        Some(Content {
-            resources: frame_delta(xds_type, changed.iter()),
-            removed,
-        })
-    }
-
-    /// Draws the consequences of a change of clusters: which endpoints must follow, which clusters are held.
-    fn follow_clusters(&mut self, sets: &[Arc<ResourceSet>], differences: &[Arc<Difference>]) {
-        let has_routes = [XdsType::Listener, XdsType::Route]
-            .into_iter()
-            .any(|t| self.subscription(t).is_some());
-        if let Some(clusters) = self.subscriptions[XdsType::Cluster as usize].as_mut() {
-            let gone = differences.iter().flat_map(|difference| &difference.removed);
-            let mut held: Vec<Arc<Encoded>> = clusters.held().iter().chain(gone).cloned().collect();
-            held.retain(|item| !sets.iter().any(|set| set.get(&item.name).is_some()));
-            held.sort_by(|a, b| a.name.cmp(&b.name));
-            held.dedup_by(|a, b| a.name == b.name);
-            if has_routes {
-                clusters.set_held(held);
-            } else {
-                self.released.extend(held);
-                clusters.owe_response_if(!self.released.is_empty());
-            }
-        }
-        if let Some(endpoints) = self.subscriptions[XdsType::Endpoint as usize].as_mut() {
-            for difference in differences {
-                let eds = difference.changed.iter().filter(|item| item.awaits_endpoints);
-                for item in eds {
-                    if difference.added.contains(&item.name) && !endpoints.names().contains(&item.name) {
-                        self.expected_endpoints.insert(item.name.clone());
-                    } else {
-                        // Envoy warms a changed cluster anew and waits for its endpoints, without asking for them.
-                        endpoints.force([item.name.clone()]);
-                        self.pending[XdsType::Endpoint as usize] = true;
-                    }
-                }
-            }
-        }
+    /// Whether a type has something to send and waits for the clusters, as no request waits for it.
+    fn is_moving_slowly(&self, xds_type: XdsType) -> bool {
+        matches!(xds_type, XdsType::Listener | XdsType::Route)
+            && self.pending[xds_type as usize]
+            && self
+                .subscription(xds_type)
+                .is_some_and(|subscription| !subscription.owes_response())
+            && self.clusters_are_unsettled()
     }
 
     /// Clusters and endpoints are on their way, or the client has yet to ask for endpoints.
@@ -355,66 +272,34 @@ impl StreamState {
         moving(XdsType::Cluster) || moving(XdsType::Endpoint) || !self.expected_endpoints.is_empty()
     }
 
-    /// Whether clusters are held that nothing names any more.
+    /// Whether clusters are held that nothing at the client names any more.
     fn can_release(&self) -> bool {
-        let has_held = self
-            .subscription(XdsType::Cluster)
-            .is_some_and(|clusters| !clusters.held().is_empty());
-        let awaiting = || self.subscriptions.iter().flatten().any(Subscription::is_awaiting);
-        has_held && !self.pending.contains(&true) && !awaiting()
+        let clusters = self.subscription(XdsType::Cluster);
+        let is_behind = |xds_type| self.subscription(xds_type).is_some_and(Subscription::is_behind);
+        !self.pending.contains(&true)
+            && !self.subscriptions.iter().flatten().any(Subscription::is_awaiting)
+            && !is_behind(XdsType::Listener)
+            && !is_behind(XdsType::Route)
+            && clusters.is_some_and(|clusters| clusters.held().next().is_some())
     }
 
     fn release(&mut self) {
         if let Some(clusters) = self.subscriptions[XdsType::Cluster as usize].as_mut() {
             if self.protocol == Protocol::Delta {
-                self.released.extend(clusters.held().iter().cloned());
+                self.released.extend(clusters.held().cloned());
             }
-            clusters.set_held(Vec::new());
-            clusters.owe_response_if(true);
+            clusters.set_held(BTreeMap::new());
+            clusters.owe_response();
             self.pending[XdsType::Cluster as usize] = true;
         }
     }
 
-    fn held_names(&self) -> BTreeSet<Str> {
+    fn held_clusters(&self) -> BTreeSet<Str> {
         let clusters = self.subscription(XdsType::Cluster);
         clusters
             .iter()
             .flat_map(|clusters| clusters.held())
-            .map(|item| item.name.clone())
+            .cloned()
             .collect()
     }
-}
-
-/// Changed and forced resources, each once. Endpoints of held clusters stay as the client has them: the plan knows
-/// the cluster no more and would take its endpoints away.
-fn changed(
-    subscription: &Subscription,
-    sets: &[Arc<ResourceSet>],
-    differences: &[Arc<Difference>],
-    held: &BTreeSet<Str>,
-) -> Vec<Arc<Encoded>> {
-    let forced = subscription
-        .forced()
-        .iter()
-        .filter_map(|name| sets.iter().find_map(|set| set.get(name)));
-    let mut changed: Vec<Arc<Encoded>> = differences
-        .iter()
-        .flat_map(|difference| &difference.changed)
-        .chain(forced)
-        .cloned()
-        .collect();
-    changed.retain(|item| !held.contains(&item.name));
-    changed.sort_by(|a, b| a.name.cmp(&b.name));
-    changed.dedup_by(|a, b| a.name == b.name);
-    changed
-}
-
-/// The named resources of all sets.
-fn only(xds_type: XdsType, sets: &[Arc<ResourceSet>], names: &BTreeSet<Str>) -> Arc<ResourceSet> {
-    let items = names
-        .iter()
-        .filter_map(|name| sets.iter().find_map(|set| set.get(name)))
-        .cloned()
-        .collect();
-    Arc::new(ResourceSet::new(xds_type, items, Vec::new()))
 }

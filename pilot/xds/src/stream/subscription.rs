@@ -1,6 +1,6 @@
 //! One resource type on one stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use mesh_config::Str;
@@ -36,10 +36,10 @@ pub struct Request {
 pub enum Step {
     /// The client wants something that it does not hold.
     Respond,
-    /// The client accepted the last response.
+    /// The client accepted the last response, or says nothing that calls for an answer.
     Ack,
-    /// The client rejected the last response: gRPC code and message. It keeps what it had, and so do we: the same
-    /// bytes are not sent again.
+    /// The client rejected a response: gRPC code and message. It keeps what it had, and so do we: the same bytes are
+    /// not sent again.
     Nack(i32, String),
     /// The request answers an older response than the last and is void.
     Stale,
@@ -53,20 +53,34 @@ pub struct Subscription {
     wildcard: bool,
     /// Names that the client asked for.
     names: BTreeSet<Str>,
-    /// What the client was sent. Sets are at the same positions as in the plan.
+    /// What the client holds if it accepts all that it was sent. Sets are at the same positions as in the plan.
     sent: Vec<Arc<ResourceSet>>,
-    /// Resources that left the plan, but that the client still needs until its routes no longer name them.
-    held: Vec<Arc<Encoded>>,
+    /// Resources that left the plan, but that the client still needs until its routes no longer name them; without
+    /// content when all that is known of them is that the client has them.
+    held: BTreeMap<Str, Option<Arc<Encoded>>>,
     /// Names to send although the client holds them.
     forced: BTreeSet<Str>,
+    /// Names in responses that the client rejected: it may hold what it was sent, or something older.
+    suspect: BTreeSet<Str>,
     /// Versions that the client holds from an earlier stream, until the first response (delta).
     initial_versions: BTreeMap<Str, Str>,
+    /// Whether the next response holds everything.
+    whole: bool,
     /// Whether a request waits for an answer even if nothing changed.
     owes_response: bool,
-    /// Nonce of a response that the client has not answered yet.
-    awaiting: Option<String>,
+    /// Responses that the client has not answered yet, oldest first.
+    unanswered: VecDeque<Unanswered>,
     /// What to tell operators.
     report: Report,
+}
+
+/// A response on its way.
+#[derive(Debug)]
+struct Unanswered {
+    nonce: String,
+    version: String,
+    /// What it is about; empty when later responses say the same again anyway.
+    names: Vec<Str>,
 }
 
 /// The exchange so far, for `/debug/syncz`.
@@ -80,7 +94,7 @@ pub struct Report {
     pub version_sent: String,
     /// Version that the client accepted last.
     pub version_acked: String,
-    /// Why the client rejected the last response; empty when it did not.
+    /// Why the client rejected the last response that it answered; empty when it did not.
     pub last_error: String,
 }
 
@@ -94,18 +108,21 @@ impl Subscription {
             wildcard,
             names: BTreeSet::new(),
             sent: Vec::new(),
-            held: Vec::new(),
+            held: BTreeMap::new(),
             forced: BTreeSet::new(),
+            suspect: BTreeSet::new(),
             initial_versions: request
                 .initial_versions
                 .iter()
                 .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
                 .collect(),
-            owes_response: true,
-            awaiting: None,
+            whole: true,
+            owes_response: false,
+            unanswered: VecDeque::new(),
             report: Report::default(),
         };
         subscription.update_names(request);
+        subscription.owes_response = subscription.wants_anything();
         subscription
     }
 
@@ -120,50 +137,63 @@ impl Subscription {
     fn on_sotw_request(&mut self, request: &Request) -> Step {
         if request.nonce.is_empty() {
             // The client starts over: whatever it held, it may hold no more.
-            self.sent.clear();
-            self.awaiting = None;
+            self.unanswered.clear();
             self.update_names(request);
-            self.owes_response = true;
+            self.restart();
             return Step::Respond;
         }
-        if request.nonce != self.report.nonce_sent {
-            return Step::Stale;
-        }
-        let answer = self.on_answer(request);
-        let changed = self.update_names(request);
-        match answer {
-            Step::Ack if changed => Step::Respond,
-            answer => answer,
-        }
+        let step = self.on_answer(request);
+        self.take_names(request, step)
     }
 
     fn on_delta_request(&mut self, request: &Request) -> Step {
-        // In delta a subscription may come with an answer or alone, and is valid even if the nonce is not.
-        let changed = self.update_names(request);
         let step = if request.nonce.is_empty() {
-            Step::Respond
-        } else if request.nonce == self.report.nonce_sent {
-            self.on_answer(request)
+            Step::Ack
         } else {
-            Step::Stale
+            self.on_answer(request)
         };
+        self.take_names(request, step)
+    }
+
+    /// Names are valid even if the nonce is not: requests keep their order, so these are the newest. A client that
+    /// drops a name and asks for it again must be seen to do both.
+    fn take_names(&mut self, request: &Request, step: Step) -> Step {
+        self.owes_response |= self.update_names(request);
         match step {
-            Step::Ack | Step::Stale if changed => Step::Respond,
+            Step::Ack | Step::Stale if self.owes_response => Step::Respond,
             step => step,
         }
     }
 
     fn on_answer(&mut self, request: &Request) -> Step {
-        self.awaiting = None;
+        let answered = |response: &Unanswered| response.nonce == request.nonce;
+        let Some(position) = self.unanswered.iter().position(answered) else {
+            // State of the world repeats the last nonce whenever names change.
+            let is_last = request.nonce == self.report.nonce_sent;
+            return if is_last { Step::Ack } else { Step::Stale };
+        };
+        // A client that is behind may skip answers, not give them in another order.
+        let Some(response) = self.unanswered.drain(..=position).next_back() else {
+            return Step::Stale;
+        };
         match &request.error {
             None => {
-                self.report.nonce_acked.clone_from(&self.report.nonce_sent);
-                self.report.version_acked.clone_from(&self.report.version_sent);
+                self.report.nonce_acked = response.nonce;
+                self.report.version_acked = response.version;
                 self.report.last_error.clear();
-                Step::Ack
+                if self.unanswered.is_empty() {
+                    Step::Ack
+                } else {
+                    Step::Stale
+                }
             }
             Some((code, message)) => {
-                self.report.last_error.clone_from(message);
+                self.on_rejected(response.names);
+                self.report.last_error = if message.is_empty() {
+                    format!("rejected with code {code}")
+                } else {
+                    message.clone()
+                };
                 Step::Nack(*code, message.clone())
             }
         }
@@ -171,43 +201,71 @@ impl Subscription {
 
     /// Takes over the names of a request; returns whether the client asks for something new.
     fn update_names(&mut self, request: &Request) -> bool {
-        match self.protocol {
+        let asked = request.subscribe.iter().map(|name| Str::from(name.as_str()));
+        let asks = match self.protocol {
             Protocol::StateOfTheWorld => {
-                let names: BTreeSet<Str> = request
-                    .subscribe
-                    .iter()
-                    .map(|name| name.as_str().into())
-                    .collect();
-                if self.wildcard || names == self.names {
+                if self.wildcard {
                     return false;
                 }
-                // The last response promised nothing about names that come back later.
-                self.forced.retain(|name| names.contains(name));
-                let new = names.difference(&self.names).next().is_some();
+                let names: BTreeSet<Str> = asked.collect();
+                let new: Vec<Str> = names.difference(&self.names).cloned().collect();
                 self.names = names;
-                new
+                let asks = !new.is_empty();
+                // The client may have had them before, and dropped them.
+                self.forced.extend(new);
+                asks
             }
             Protocol::Delta => {
                 for name in &request.unsubscribe {
-                    self.names.remove(name.as_str());
-                    self.forced.remove(name.as_str());
-                }
-                let mut new = false;
-                for name in &request.subscribe {
                     if name == "*" {
-                        self.wildcard = true;
-                    } else {
-                        let name: Str = name.as_str().into();
-                        // Asking again for what it holds is how a client asks for it to be sent again.
-                        if !self.names.insert(name.clone()) {
-                            self.forced.insert(name);
-                        }
+                        self.wildcard = false;
                     }
-                    new = true;
+                    self.names.remove(name.as_str());
                 }
-                new
+                for name in asked {
+                    if &*name != "*" {
+                        // Asking again for what it holds is how a client asks for it to be sent again.
+                        self.names.insert(name.clone());
+                        self.forced.insert(name);
+                    } else if !self.wildcard {
+                        self.wildcard = true;
+                        self.restart();
+                    }
+                }
+                !request.subscribe.is_empty()
             }
+        };
+        if !self.wildcard {
+            self.forced.retain(|name| self.names.contains(name));
         }
+        self.drop_unwanted_suspects();
+        asks
+    }
+
+    fn on_rejected(&mut self, names: Vec<Str>) {
+        // What a later response says again is decided by the answer to that.
+        let is_on_its_way = |name: &Str| self.unanswered.iter().any(|later| later.names.contains(name));
+        let (superseded, in_doubt): (Vec<Str>, Vec<Str>) = names.into_iter().partition(is_on_its_way);
+        self.suspect.extend(in_doubt);
+        self.drop_unwanted_suspects();
+        if !superseded.is_empty() {
+            self.retry_suspects();
+        }
+    }
+
+    /// Forgets names that the client no longer asks for.
+    fn drop_unwanted_suspects(&mut self) {
+        if !self.wildcard && !self.suspect.is_subset(&self.names) {
+            self.suspect.retain(|name| self.names.contains(name));
+            self.retry_suspects();
+        }
+    }
+
+    /// Sends again what was rejected together with something that is no longer in question: that may have been the bad
+    /// part.
+    fn retry_suspects(&mut self) {
+        self.forced.extend(self.suspect.iter().cloned());
+        self.owes_response |= !self.suspect.is_empty();
     }
 
     /// Whether the client wants all resources.
@@ -232,7 +290,7 @@ impl Subscription {
 
     /// Whether a response is under way that the client has not answered.
     pub fn is_awaiting(&self) -> bool {
-        self.awaiting.is_some()
+        !self.unanswered.is_empty()
     }
 
     /// Whether a request waits for an answer.
@@ -240,15 +298,29 @@ impl Subscription {
         self.owes_response
     }
 
-    /// Makes the next response hold these resources even if the client has them already.
-    pub fn force(&mut self, names: impl IntoIterator<Item = Str>) {
-        let names = names.into_iter().filter(|name| self.names.contains(name));
-        self.forced.extend(names.collect::<Vec<_>>());
+    /// Whether the client may hold something older than what it was sent, because it rejected that.
+    pub fn is_behind(&self) -> bool {
+        if self.protocol == Protocol::StateOfTheWorld && self.wildcard {
+            // Every response holds everything: the last one that was answered says it all.
+            !self.report.last_error.is_empty()
+        } else {
+            !self.suspect.is_empty()
+        }
     }
 
-    /// The resources that left the plan and are still sent.
-    pub fn held(&self) -> &[Arc<Encoded>] {
-        &self.held
+    /// The names of resources that left the plan and that the client still holds.
+    pub fn held(&self) -> impl Iterator<Item = &Str> {
+        self.held.keys()
+    }
+
+    /// Whether the client asks for a resource of this name.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    /// Whether the next response holds everything that the client asks for.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Versions that the client brought along from an earlier stream.
@@ -256,40 +328,84 @@ impl Subscription {
         &self.initial_versions
     }
 
-    /// Owes a response that no request asked for.
-    pub(super) fn owe_response_if(&mut self, owes: bool) {
-        self.owes_response |= owes;
-    }
-
-    /// Forgets what the client holds.
-    pub(super) fn restart(&mut self) {
-        self.sent.clear();
-        self.initial_versions.clear();
-        self.owes_response = true;
-    }
-
     pub(super) fn forced(&self) -> &BTreeSet<Str> {
         &self.forced
     }
 
-    pub(super) fn set_held(&mut self, held: Vec<Arc<Encoded>>) {
+    pub(super) fn suspect(&self) -> &BTreeSet<Str> {
+        &self.suspect
+    }
+
+    /// Makes the next response hold a resource even if the client has it already.
+    pub(super) fn force(&mut self, name: Str) {
+        if self.names.contains(&name) {
+            self.forced.insert(name);
+        }
+    }
+
+    /// Takes nothing of what the client brought along for granted.
+    pub(super) fn forget_initial_versions(&mut self) {
+        self.initial_versions.clear();
+    }
+
+    /// Makes the next response hold everything, whether or not anything changed.
+    pub(super) fn restart(&mut self) {
+        self.whole = true;
+        // The client has them still, in whichever version.
+        self.initial_versions
+            .values_mut()
+            .for_each(|version| *version = Str::default());
+        self.owes_response = self.wants_anything();
+    }
+
+    /// Owes a response that no request asked for.
+    pub(super) fn owe_response(&mut self) {
+        self.owes_response = true;
+    }
+
+    /// The resources that left the plan and that the client still holds.
+    pub(super) fn held_resources(&self) -> &BTreeMap<Str, Option<Arc<Encoded>>> {
+        &self.held
+    }
+
+    pub(super) fn set_held(&mut self, held: BTreeMap<Str, Option<Arc<Encoded>>>) {
         self.held = held;
     }
 
-    /// Notes a response as sent.
-    pub(super) fn on_sent(&mut self, sets: Vec<Arc<ResourceSet>>, nonce: &str, version: &str) {
-        self.sent = sets;
-        self.forced.clear();
-        self.initial_versions.clear();
-        self.owes_response = false;
+    /// Notes a response as sent. `names` are what it is about, as far as a rejection would leave them in doubt.
+    pub(super) fn on_sent(
+        &mut self,
+        sets: Vec<Arc<ResourceSet>>,
+        names: Vec<Str>,
+        nonce: &str,
+        version: &str,
+    ) {
+        for name in &names {
+            self.suspect.remove(name);
+        }
+        if self.whole {
+            self.suspect.clear();
+        }
+        self.on_unchanged(sets);
         nonce.clone_into(&mut self.report.nonce_sent);
         version.clone_into(&mut self.report.version_sent);
-        self.awaiting = Some(nonce.to_owned());
+        self.unanswered.push_back(Unanswered {
+            nonce: nonce.to_owned(),
+            version: version.to_owned(),
+            names,
+        });
     }
 
     /// Notes that the client is up to date without a response.
     pub(super) fn on_unchanged(&mut self, sets: Vec<Arc<ResourceSet>>) {
         self.sent = sets;
         self.forced.clear();
+        self.initial_versions.clear();
+        self.whole = false;
+        self.owes_response = false;
+    }
+
+    fn wants_anything(&self) -> bool {
+        self.wildcard || !self.names.is_empty()
     }
 }
