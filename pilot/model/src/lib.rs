@@ -7,6 +7,7 @@
 //! Pure: no I/O, no clock, no randomness. Equal input gives equal output, in any order of arrival.
 
 mod change;
+mod derived;
 mod endpoint;
 mod proxy;
 mod scope;
@@ -17,6 +18,7 @@ mod warning;
 mod workload;
 
 pub use change::{Change, ChangeSet, ConfigSpec};
+pub use derived::Derived;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
 pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
 pub use scope::{ScopedView, ServicelessHosts, ViewRevs};

@@ -10,7 +10,7 @@ use crate::snapshot::{
     DestinationRuleTable, Gateway, GatewayTable, RuleChain, ServiceTable, Snapshot, VirtualService,
     VirtualServiceTable,
 };
-use crate::{MESH_GATEWAY, Rev, Service, Versioned, Visibility};
+use crate::{Derived, MESH_GATEWAY, Rev, Service, Versioned, Visibility};
 
 /// What proxies of one namespace may see. `exportTo` is decided here, once; generators never see anything else.
 ///
@@ -28,6 +28,7 @@ pub struct ScopedView {
     differing_hosts: BTreeSet<Host>,
     /// Shared by all namespaces that see neither services nor VirtualServices of their own.
     serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
+    derived: Arc<Derived>,
 }
 
 /// Hosts that VirtualServices name although no service has them, by the port on which they are reachable, each with
@@ -63,6 +64,7 @@ impl ScopedView {
             gateways: Arc::clone(&snapshot.gateways),
             differing_hosts: BTreeSet::new(),
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
+            derived: Arc::clone(&snapshot.derived),
         };
         view.differing_hosts = view.find_differing_hosts();
         if view.has_own_virtual_services() || view.services.iter().any(|service| view.is_own_private(service))
@@ -151,6 +153,11 @@ impl ScopedView {
         )
     }
 
+    /// How many VirtualServices there are, visible or not.
+    pub fn virtual_service_count(&self) -> usize {
+        self.virtual_services.len()
+    }
+
     /// The VirtualServices that apply to sidecars: private ones of the namespace first, then public, oldest first.
     pub fn mesh_virtual_services(&self) -> impl Iterator<Item = &Versioned<VirtualService>> {
         self.gateway_virtual_services(MESH_GATEWAY)
@@ -208,6 +215,12 @@ impl ScopedView {
     /// Whether a Gateway of this resolved name exists anywhere.
     pub fn has_gateway(&self, name: &str) -> bool {
         self.gateways.contains(name)
+    }
+
+    /// Results that this view may share with others, see [`Derived`]. What they are about must not be among
+    /// [`Self::differing_hosts`].
+    pub fn derived(&self) -> &Derived {
+        &self.derived
     }
 
     /// Hosts that mean another service here, or follow other rules, than in a namespace that has nothing of its own.

@@ -127,29 +127,40 @@ impl Builder {
 
     fn snapshot(&self, last: Option<&Snapshot>, changes: &ChangeSet) -> Snapshot {
         let changed = |kind| changes.mesh || changes.configs.iter().any(|key| key.kind == kind);
+        let services = table(
+            last.map(|last| &last.services),
+            !changes.services.is_empty(),
+            || ServiceTable::new(self.rev, &self.services),
+        );
+        let destination_rules = table(
+            last.map(|last| &last.destination_rules),
+            changed(Kind::DestinationRule),
+            || DestinationRuleTable::new(self.rev, &self.destination_rules),
+        );
+        let same = |last: &&Snapshot| {
+            last.mesh == self.mesh
+                && Arc::ptr_eq(&last.services, &services)
+                && Arc::ptr_eq(&last.destination_rules, &destination_rules)
+        };
+        let derived = last
+            .filter(same)
+            .map_or_else(Arc::default, |last| Arc::clone(&last.derived));
         Snapshot {
             mesh: self.mesh.clone(),
             domain: self.domain.clone(),
-            services: table(
-                last.map(|last| &last.services),
-                !changes.services.is_empty(),
-                || ServiceTable::new(self.rev, &self.services),
-            ),
+            services,
             virtual_services: table(
                 last.map(|last| &last.virtual_services),
                 changed(Kind::VirtualService),
                 || VirtualServiceTable::new(self.rev, &self.virtual_services),
             ),
-            destination_rules: table(
-                last.map(|last| &last.destination_rules),
-                changed(Kind::DestinationRule),
-                || DestinationRuleTable::new(self.rev, &self.destination_rules),
-            ),
+            destination_rules,
             gateways: table(last.map(|last| &last.gateways), changed(Kind::Gateway), || {
                 GatewayTable::new(self.rev, &self.gateways)
             }),
             views: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
+            derived,
         }
     }
 

@@ -19,7 +19,7 @@ pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleCha
 pub use self::gateways::{Gateway, GatewayTable};
 pub use self::services::ServiceTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
-use crate::{ChangeSet, EndpointIndex, ScopedView, ServicelessHosts, Versioned, WorkloadTable};
+use crate::{ChangeSet, Derived, EndpointIndex, ScopedView, ServicelessHosts, Versioned, WorkloadTable};
 
 /// What one publication holds.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Snapshot {
     views: Mutex<BTreeMap<Str, Arc<ScopedView>>>,
     /// The hosts without service of views that see only what everybody sees.
     pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
+    /// Shared with the snapshot before as long as services, DestinationRules and mesh configuration are the same.
+    pub(crate) derived: Arc<Derived>,
 }
 
 // === impl Snapshot ===

@@ -161,6 +161,16 @@ impl VirtualServiceTable {
         self.rev
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// All, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Versioned<VirtualService>> {
         self.all.iter()

@@ -80,9 +80,9 @@ fn publish(
         if common.is_empty() {
             continue;
         }
-        let Some(rules) = rules::select(view, object, place, warnings) else {
-            continue;
-        };
+        let selected = rules::select(view, object, place);
+        warnings.extend(selected.warnings);
+        let Some(rules) = selected.rules else { continue };
         for host in common {
             let published = hosts.entry(host.clone()).or_default();
             if !published.rules.contains(&rules) {

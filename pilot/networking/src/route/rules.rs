@@ -1,9 +1,12 @@
 //! Which rules of a VirtualService hold for a proxy, and where they lead (P13.3).
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
 use mesh_api::istio::networking::v1alpha3::port_selector::Port;
 use mesh_api::istio::networking::v1alpha3::{Destination, HttpMatchRequest, HttpRoute};
-use mesh_config::{Labels, Protocol, Str};
-use pilot_model::{MESH_GATEWAY, ScopedView, Versioned, VirtualService, Warning, WarningKind};
+use mesh_config::{Host, Labels, Protocol, Str};
+use pilot_model::{MESH_GATEWAY, Rev, ScopedView, Versioned, VirtualService, Warning, WarningKind};
 
 use super::hash_policy::HashPolicy;
 use super::key::{Action, Rule, RuleSet, Shared, Target};
@@ -21,21 +24,68 @@ pub(super) struct Place<'a> {
     pub(super) source_selectors: &'a [Labels],
 }
 
-/// The rules of a VirtualService that can hold at a place; `None` when it has none for it.
+/// What a VirtualService says at a place.
+#[derive(Debug)]
+pub(super) struct Selected {
+    /// Its rules; `None` when it has none for the place.
+    ///
+    /// A condition that Envoy would not take never holds: when nothing else is left, no request is routed.
+    pub(super) rules: Option<Shared<RuleSet>>,
+    /// What is wrong with it.
+    pub(super) warnings: Vec<Warning>,
+    /// The hosts that it leads to.
+    destinations: Vec<Host>,
+    /// Whether it says something else to other callers.
+    depends_on_caller: bool,
+}
+
+/// What VirtualServices say to sidecars of namespaces that see the same services under the same rules as everybody.
 ///
-/// A condition that Envoy would not take never holds: when nothing else is left, no request is routed.
-pub(super) fn select(
+/// Resolving destinations is most of the work of a plan, and hardly anything changes from one publication to the next.
+#[derive(Debug, Default)]
+pub(super) struct CommonRules {
+    by_object: RwLock<HashMap<(Rev, u16), Arc<Selected>>>,
+}
+
+/// What a VirtualService says to sidecars. `common` comes from [`ScopedView::derived`].
+pub(super) fn select_for_mesh(
     view: &ScopedView,
+    common: &CommonRules,
     object: &Versioned<VirtualService>,
-    place: Place<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Option<Shared<RuleSet>> {
+    port: u16,
+    source_selectors: &[Labels],
+) -> Arc<Selected> {
+    let key = (object.rev(), port);
+    if let Some(selected) = common.read().get(&key)
+        && selected.is_common_to(view)
+    {
+        return Arc::clone(selected);
+    }
+    let place = Place {
+        gateway: MESH_GATEWAY,
+        port,
+        source_selectors,
+    };
+    let selected = Arc::new(select(view, object, place));
+    if selected.is_common_to(view) && !selected.depends_on_caller {
+        common.insert(key, &selected, view.virtual_service_count());
+    }
+    selected
+}
+
+/// What a VirtualService says at a place.
+pub(super) fn select(view: &ScopedView, object: &Versioned<VirtualService>, place: Place<'_>) -> Selected {
     let mut selection = Selection {
         view,
         object,
         place,
         has_faults: false,
-        warnings,
+        selected: Selected {
+            rules: None,
+            warnings: Vec::new(),
+            destinations: Vec::new(),
+            depends_on_caller: false,
+        },
     };
     let mut rules = Vec::with_capacity(object.spec.http.len());
     for (position, route) in object.spec.http.iter().enumerate() {
@@ -54,14 +104,15 @@ pub(super) fn select(
             break;
         }
     }
-    if rules.is_empty() && !selection.has_faults {
-        return None;
+    let mut selected = selection.selected;
+    if !rules.is_empty() || selection.has_faults {
+        selected.rules = Some(Shared::new(RuleSet {
+            object: object.clone(),
+            port: place.port,
+            rules,
+        }));
     }
-    Some(Shared::new(RuleSet {
-        object: object.clone(),
-        port: place.port,
-        rules,
-    }))
+    selected
 }
 
 struct Selection<'a> {
@@ -70,7 +121,35 @@ struct Selection<'a> {
     place: Place<'a>,
     /// Whether conditions were left out that could have held.
     has_faults: bool,
-    warnings: &'a mut Vec<Warning>,
+    selected: Selected,
+}
+
+// === impl Selected ===
+
+impl Selected {
+    /// Whether it is the same in a view as in that of a namespace that has nothing of its own.
+    fn is_common_to(&self, view: &ScopedView) -> bool {
+        let differing = view.differing_hosts();
+        differing.is_empty() || !self.destinations.iter().any(|host| differing.contains(host))
+    }
+}
+
+// === impl CommonRules ===
+
+impl CommonRules {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<(Rev, u16), Arc<Selected>>> {
+        self.by_object.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, key: (Rev, u16), selected: &Arc<Selected>, objects: usize) {
+        let mut by_object = self.by_object.write().unwrap_or_else(PoisonError::into_inner);
+        // Objects that changed or went leave their entries behind. Starting over now and then costs less than keeping
+        // account of them.
+        if by_object.len() > 4 * objects + 1000 {
+            by_object.clear();
+        }
+        by_object.insert(key, Arc::clone(selected));
+    }
 }
 
 // === impl Selection ===
@@ -81,6 +160,11 @@ impl Selection<'_> {
         if route.r#match.is_empty() {
             return Some((vec![None], true));
         }
+        let labels = route
+            .r#match
+            .iter()
+            .any(|condition| !condition.source_labels.is_empty());
+        self.selected.depends_on_caller |= labels;
         let mut matches = Vec::with_capacity(route.r#match.len());
         for (index, condition) in route.r#match.iter().enumerate() {
             if !self.can_hold(condition) {
@@ -202,6 +286,7 @@ impl Selection<'_> {
         field: impl Fn() -> String,
     ) -> (Str, Option<HashPolicy>) {
         let host = self.object.destination(&destination.host, self.view.domain());
+        self.selected.destinations.push(host.clone());
         let subset = &destination.subset;
         let mut services = self.view.services_of(host.as_str()).peekable();
         let service = services.peek().copied();
@@ -258,7 +343,7 @@ impl Selection<'_> {
     }
 
     fn warn(&mut self, kind: WarningKind, reason: String) {
-        self.warnings.push(Warning {
+        self.selected.warnings.push(Warning {
             object: self.object.key.clone(),
             kind,
             reason,

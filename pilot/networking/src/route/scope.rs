@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mesh_config::{Labels, Str};
-use pilot_model::{Gateway, Proxy, ProxyType, ScopedView, Versioned, ViewRevs, Workload};
+use pilot_model::{Gateway, Proxy, ProxyType, Rev, ScopedView, Versioned, ViewRevs, Workload};
 
 use crate::Features;
 
@@ -52,8 +52,13 @@ impl RouteScope {
                 gateways: view.gateways(&workload.labels).cloned().collect(),
             },
         };
+        // Routers know their Gateways, and sidecars do not look at any.
+        let revs = ViewRevs {
+            gateways: Rev::default(),
+            ..view.revs()
+        };
         Self {
-            revs: view.revs(),
+            revs,
             namespace: view.namespace().clone(),
             features: *features,
             role,

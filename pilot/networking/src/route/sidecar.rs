@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::{ConfigKey, Host, Labels, Str, Timestamp};
-use pilot_model::{MESH_GATEWAY, Rev, ScopedView, Service, Versioned, VirtualService, Warning, WarningKind};
+use pilot_model::{Rev, ScopedView, Service, Versioned, VirtualService, Warning, WarningKind};
 
 use super::domains::{self, Domains, HostDomains, canonical, short_forms};
 use super::hash_policy::HashPolicy;
 use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
-use super::rules::{self, Place};
+use super::rules::{self, CommonRules, Selected};
 use crate::name::PASSTHROUGH_CLUSTER;
 use crate::{Features, service};
 
@@ -35,7 +36,8 @@ pub(super) fn plan(
         view,
         domain,
         source_selectors,
-        rules: HashMap::new(),
+        common: view.derived().get(),
+        selected: HashMap::new(),
         warnings,
     };
     let mut virtual_hosts = Vec::new();
@@ -84,8 +86,9 @@ struct Planner<'a> {
     /// DNS domain of the callers.
     domain: &'a str,
     source_selectors: &'a [Labels],
-    /// The rules of VirtualServices at a port: one with a wildcard host applies to many services.
-    rules: HashMap<(Rev, u16), Option<Shared<RuleSet>>>,
+    common: Arc<CommonRules>,
+    /// What VirtualServices say at a port: one with a wildcard host applies to many services.
+    selected: HashMap<(Rev, u16), Arc<Selected>>,
     warnings: &'a mut Vec<Warning>,
 }
 
@@ -269,24 +272,16 @@ impl<'a> Planner<'a> {
     }
 
     fn rule_set(&mut self, object: &Versioned<VirtualService>, port: u16) -> Option<Shared<RuleSet>> {
-        let Self {
-            view,
-            source_selectors,
-            rules,
-            warnings,
-            ..
-        } = self;
-        rules
-            .entry((object.rev(), port))
-            .or_insert_with(|| {
-                let place = Place {
-                    gateway: MESH_GATEWAY,
-                    port,
-                    source_selectors,
-                };
-                rules::select(view, object, place, warnings)
-            })
-            .clone()
+        let selected = match self.selected.entry((object.rev(), port)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let selected =
+                    rules::select_for_mesh(self.view, &self.common, object, port, self.source_selectors);
+                self.warnings.extend(selected.warnings.iter().cloned());
+                entry.insert(selected)
+            }
+        };
+        selected.rules.clone()
     }
 
     /// Sees to it that no domain stands in two virtual hosts: Envoy would reject all of them.

@@ -230,3 +230,41 @@ fn a_virtual_service_changes_only_the_virtual_hosts_that_it_is_about() {
     let built = |plan| VirtualHosts::build(find(plan, "web.default.svc.cluster.local:80")).message;
     assert_ne!(built(&before), built(&after));
 }
+
+#[test]
+fn rules_are_shared_only_where_their_destinations_mean_the_same() {
+    let hash = LbPolicy::ConsistentHash(ConsistentHashLb {
+        hash_key: Some(HashKey::HttpHeaderName("x-user".to_owned())),
+        ..ConsistentHashLb::default()
+    });
+    let own_rule = DestinationRule {
+        host: "web.shop.svc.cluster.local".to_owned(),
+        traffic_policy: Some(TrafficPolicy {
+            load_balancer: Some(LoadBalancerSettings {
+                lb_policy: Some(hash),
+            }),
+            ..TrafficPolicy::default()
+        }),
+        ..DestinationRule::default()
+    };
+    let published = Mesh::new()
+        .service(foreign("web", "shop", &[("http", 80)]))
+        .virtual_service("shop", "web", rules("web", vec![to("web")]))
+        .rule("own", "web", own_rule)
+        .publish();
+    let hashes = |namespace: &str| {
+        let (view, proxy) = (published.snapshot.view(namespace), sidecar(namespace));
+        let plan = plan(&view, &proxy, &workload(&[]), &Features::default(), &"80".into());
+        let routes = VirtualHosts::build(find(&plan, "web.shop.svc.cluster.local:80"))
+            .message
+            .routes;
+        match routes[0].action.clone() {
+            Some(mesh_api::envoy::config::route::v3::route::Action::Route(action)) => {
+                action.hash_policy.len()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    // Whoever comes first, and again.
+    assert_eq!(["one", "own", "other", "own", "one"].map(hashes), [0, 1, 0, 1, 0]);
+}

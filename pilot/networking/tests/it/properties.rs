@@ -38,10 +38,13 @@ proxies:
 
 /// Nothing that decodes makes generation panic, and the order of arrival changes no byte.
 pub(crate) fn order_changes_nothing() -> Result<(), Failed> {
-    let mut runner = TestRunner::new(Config {
-        cases: 96,
+    // Nothing of a failure is kept but what it prints: cases are kept as folders.
+    let config = Config {
+        cases: 48,
+        failure_persistence: None,
         ..Config::default()
-    });
+    };
+    let mut runner = TestRunner::new(config);
     let objects = vec(virtual_service(), 1..5);
     let outcome = runner.run(&objects, |objects| {
         let changes = changes(objects);
