@@ -326,14 +326,14 @@ impl Selection<'_> {
         } else if !ports.iter().any(|&known| u32::from(known) == port) {
             let reason = format!("{}.port: {host} has no port {port}, {consequence}", field());
             self.warn(WarningKind::UnknownPort, reason);
-        } else if !subset.is_empty() {
-            if rules.is_none_or(|rules| destination::find_subset(rules, subset).is_none()) {
-                let reason = format!(
-                    "{}.subset: no DestinationRule of {host} has {subset:?}, {consequence}",
-                    field()
-                );
-                self.warn(WarningKind::UnknownSubset, reason);
-            }
+        } else if !subset.is_empty()
+            && rules.is_none_or(|rules| destination::find_subset(rules, subset).is_none())
+        {
+            let reason = format!(
+                "{}.subset: no DestinationRule of {host} has {subset:?}, {consequence}",
+                field()
+            );
+            self.warn(WarningKind::UnknownSubset, reason);
         }
         let hash_policy = u16::try_from(port)
             .ok()

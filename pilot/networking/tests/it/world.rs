@@ -73,22 +73,25 @@ impl World {
             texts.push(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
         texts.push(case.read("in.yaml")?);
-        Self::build(&setup, publish(&mesh, &texts, Vec::new())?)
+        Self::build(&setup, &publish(&mesh, &texts, Vec::new())?)
     }
 
     /// A world of objects, of proxies as in `proxy.yaml`, and of changes that come after the objects.
     pub(crate) fn new(objects: &str, setup: &str, changes: Vec<Change>) -> Result<Self, String> {
-        Self::build(&Setup::read(setup)?, publish("", &[objects.to_owned()], changes)?)
+        Self::build(
+            &Setup::read(setup)?,
+            &publish("", &[objects.to_owned()], changes)?,
+        )
     }
 
-    fn build(setup: &Setup, published: Published) -> Result<Self, String> {
+    fn build(setup: &Setup, published: &Published) -> Result<Self, String> {
         let features = Features {
             fallthrough_route: setup.fallthrough_route,
         };
         let proxies = setup.proxies.iter().map(|setup| {
             let proxy = setup.proxy()?;
-            let workload = setup.workload(&proxy, &published);
-            Generated::new(&setup.name, &published, &proxy, &workload, features)
+            let workload = setup.workload(&proxy, published);
+            Generated::new(&setup.name, published, &proxy, &workload, features)
         });
         Ok(Self {
             proxies: proxies.collect::<Result<_, _>>()?,

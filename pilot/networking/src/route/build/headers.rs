@@ -154,7 +154,7 @@ impl Changes {
                 continue;
             }
             if !value::is_header_value(value) {
-                source.left_out(field, format!("the value of {name:?} is not fit for a header"));
+                source.left_out(field, &format!("the value of {name:?} is not fit for a header"));
                 continue;
             }
             self.add.push(HeaderValueOption {
@@ -188,12 +188,12 @@ impl Source<'_, '_> {
         let modifiable =
             value::is_header_name(name) && !name.starts_with(':') && !name.eq_ignore_ascii_case("host");
         if !modifiable {
-            self.left_out(field, format!("header {name:?} cannot be changed"));
+            self.left_out(field, &format!("header {name:?} cannot be changed"));
         }
         modifiable
     }
 
-    fn left_out(&mut self, field: &str, reason: String) {
+    fn left_out(&mut self, field: &str, reason: &str) {
         let field = format!("{}{field}", self.prefix);
         self.findings
             .left_out(&field, format!("{reason}, this change is left out"));
