@@ -1,55 +1,43 @@
 //! The cache of encoded resources: one build per key, whoever asks.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use mesh_config::Str;
+use std::sync::Arc;
 
 use crate::memo::Memo;
 use crate::resource::Encoded;
 
-/// Encoded resources by key.
+/// Encoded resources by key; `None` for those that could not be built.
 ///
 /// Keys are compared whole and hold the revisions of everything that a resource depends on, so entries are never
 /// invalidated: what is out of date is no longer asked for, and [`Self::sweep`] drops it.
 #[derive(Debug)]
 pub(crate) struct Cache<K> {
     memo: Memo<K, Option<Arc<Encoded>>>,
-    /// The last good resource of each name: what a proxy keeps when a build panics.
-    last_good: Mutex<HashMap<Str, Arc<Encoded>>>,
 }
 
 impl<K: Clone + Eq + Hash> Cache<K> {
     pub(crate) fn new() -> Self {
-        Self {
-            memo: Memo::new(),
-            last_good: Mutex::default(),
-        }
+        Self { memo: Memo::new() }
     }
 
     /// The resource of `key`, built if nobody has asked for it yet.
     ///
-    /// A build that panics yields the last good resource of the same name, or `None`.
+    /// `None` when the build says so or panics: each stream then keeps what it has. Nothing is put in its place, as
+    /// resources of the same name are different for different proxies.
     pub(crate) fn get(
         &self,
         key: &K,
-        name: &str,
         generation: u64,
-        build: impl FnOnce(&K) -> Encoded,
-        on_panic: impl FnOnce(&str),
+        build: impl FnOnce(&K) -> Option<Encoded>,
+        on_panic: impl FnOnce(),
     ) -> Option<Arc<Encoded>> {
         self.memo.get_or_compute(key, generation, || {
-            match catch_unwind(AssertUnwindSafe(|| Arc::new(build(key)))) {
-                Ok(encoded) => {
-                    self.last_good()
-                        .insert(encoded.name.clone(), Arc::clone(&encoded));
-                    Some(encoded)
-                }
+            match catch_unwind(AssertUnwindSafe(|| build(key))) {
+                Ok(encoded) => encoded.map(Arc::new),
                 Err(_) => {
-                    on_panic(name);
-                    self.last_good().get(name).cloned()
+                    on_panic();
+                    None
                 }
             }
         })
@@ -57,21 +45,14 @@ impl<K: Clone + Eq + Hash> Cache<K> {
 
     /// Drops what was not asked for during the last two generations and is in no set that a stream still holds.
     pub(crate) fn sweep(&self, generation: u64) {
-        // Ourselves and `last_good` are two; anybody else is a live set.
         let is_live =
-            |encoded: &Option<Arc<Encoded>>| encoded.as_ref().is_some_and(|e| Arc::strong_count(e) > 2);
+            |encoded: &Option<Arc<Encoded>>| encoded.as_ref().is_some_and(|e| Arc::strong_count(e) > 1);
         self.memo.sweep(generation, is_live);
-        self.last_good()
-            .retain(|_, encoded| Arc::strong_count(encoded) > 1);
     }
 
     /// How many resources are held.
     pub(crate) fn len(&self) -> usize {
         self.memo.len()
-    }
-
-    fn last_good(&self) -> MutexGuard<'_, HashMap<Str, Arc<Encoded>>> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,10 +76,10 @@ mod tests {
     ) -> Arc<Encoded> {
         let build = |key: &&str| {
             builds.fetch_add(1, Ordering::Relaxed);
-            encoded(key)
+            Some(encoded(key))
         };
         cache
-            .get(&key, key, generation, build, |_| ())
+            .get(&key, generation, build, || ())
             .expect("builds do not panic")
     }
 
@@ -132,20 +113,21 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_panics_keeps_the_last_good_resource_of_its_name() {
+    fn a_build_that_panics_is_counted_once_and_gives_nothing() {
         let cache = Cache::new();
-        let good = cache
-            .get(&1, "listener", 1, |_| encoded("listener"), |_| ())
-            .expect("built");
         let panics = AtomicUsize::new(0);
-        let count = |_: &str| {
-            panics.fetch_add(1, Ordering::Relaxed);
-        };
-        let kept = cache
-            .get(&2, "listener", 2, |_| panic!("a bug"), count)
-            .expect("kept");
-        assert!(Arc::ptr_eq(&good, &kept));
+        for _ in 0..3 {
+            let built = cache.get(
+                &1,
+                1,
+                |_| panic!("a bug"),
+                || {
+                    panics.fetch_add(1, Ordering::Relaxed);
+                },
+            );
+            assert!(built.is_none());
+        }
         assert_eq!(panics.load(Ordering::Relaxed), 1);
-        assert!(cache.get(&3, "other", 2, |_| panic!("a bug"), count).is_none());
+        assert!(cache.get(&2, 1, |_| Some(encoded("b")), || ()).is_some());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mesh_api::envoy::config::core::v3::{ControlPlane, Node};
 use mesh_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use mesh_api::{DeltaDiscoveryResponse, DiscoveryResponse};
-use pilot_model::{Proxy, ProxyType};
+use pilot_model::{Proxy, ProxyType, Published};
 use pilot_networking::XdsType;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
@@ -49,7 +49,15 @@ pub(crate) struct Connection<W: Wire> {
     /// `None` only while generating.
     state: Option<StreamState>,
     proxy: Option<Arc<Proxy>>,
+    /// What the proxy is served.
     context: Option<ProxyContext>,
+    /// Whether there is a newer publication than that of the context.
+    is_outdated: bool,
+    /// When the proxy may be given the newer publication, once it has asked for a turn.
+    turn: Option<Instant>,
+    /// Since when its listeners or routes wait for its clusters.
+    waiting_since: Option<Instant>,
+    opened: Instant,
     /// When the publication was made that the proxy has not fully acknowledged.
     converging_since: Option<Instant>,
 }
@@ -79,6 +87,10 @@ impl<W: Wire> Connection<W> {
             state: Some(StreamState::new(W::PROTOCOL)),
             proxy: None,
             context: None,
+            is_outdated: false,
+            turn: None,
+            waiting_since: None,
+            opened: Instant::now(),
             converging_since: None,
         }
     }
@@ -96,8 +108,8 @@ impl<W: Wire> Connection<W> {
         }
         if let Err(End::Refused(status)) = end {
             tracing::warn!(peer = %self.peer, reason = status.message(), "stream refused");
-            // The client may be gone already: nobody is left to tell.
-            let _ = self.sender.send(Err(status)).await;
+            // A client that is gone or does not read cannot be told.
+            let _ = self.sender.try_send(Err(status));
         }
     }
 
@@ -107,13 +119,9 @@ impl<W: Wire> Connection<W> {
         mut current: watch::Receiver<Option<Current>>,
     ) -> Result<(), End> {
         let drain = self.shared.drain.clone();
-        let mut resends = 0;
+        let mut resends = current.borrow().as_ref().map_or(0, |current| current.resends);
         loop {
-            let patience = self.shared.options.settle_timeout;
-            let is_waiting = self
-                .state
-                .as_ref()
-                .is_some_and(StreamState::is_waiting_for_clusters);
+            let (patience, turn) = (self.end_of_patience(), self.turn);
             tokio::select! {
                 () = drain.signaled() => return Err(End::Closed),
                 () = self.sender.closed() => return Err(End::Closed),
@@ -127,18 +135,43 @@ impl<W: Wire> Connection<W> {
                 },
                 changed = current.changed() => {
                     changed.map_err(|_| End::Closed)?;
-                    let resend = current.borrow_and_update().as_ref().map_or(0, |current| current.resends);
-                    self.on_publish(resend != std::mem::replace(&mut resends, resend));
-                }
-                () = tokio::time::sleep(patience), if is_waiting => {
-                    tracing::warn!(connection = self.id, "proxy does not acknowledge its clusters, routes follow anyway");
-                    if let Some(state) = &mut self.state {
-                        state.give_up_waiting();
+                    self.is_outdated = true;
+                    let wanted = current.borrow_and_update().as_ref().map_or(0, |current| current.resends);
+                    if std::mem::replace(&mut resends, wanted) != wanted && let Some(state) = &mut self.state {
+                        state.resend_all();
                     }
                 }
+                () = at(patience) => self.give_up_waiting(),
+                () = at(turn) => {}
             }
-            self.refresh_context(&current)?;
+            self.follow(&current)?;
             self.send_pending().await?;
+        }
+    }
+
+    /// When listeners and routes follow although the proxy has not acknowledged its clusters.
+    fn end_of_patience(&mut self) -> Option<Instant> {
+        let is_waiting = self
+            .state
+            .as_ref()
+            .is_some_and(StreamState::is_waiting_for_clusters);
+        if !is_waiting {
+            self.waiting_since = None;
+            return None;
+        }
+        // Counted from the first publication that waits, however many come later.
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        Some(since + self.shared.options.settle_timeout)
+    }
+
+    fn give_up_waiting(&mut self) {
+        tracing::warn!(
+            connection = self.id,
+            "proxy does not acknowledge its clusters, listeners and routes follow anyway"
+        );
+        self.waiting_since = None;
+        if let Some(state) = &mut self.state {
+            state.give_up_waiting();
         }
     }
 
@@ -199,34 +232,55 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
-    fn on_publish(&mut self, resend: bool) {
-        if let Some(state) = &mut self.state {
-            state.on_publish();
-            if resend {
-                state.resend_all();
-            }
-        }
-        self.context = None;
-    }
-
-    /// Takes over the newest publication.
-    fn refresh_context(&mut self, current: &watch::Receiver<Option<Current>>) -> Result<(), End> {
-        if self.context.is_some() {
+    /// Takes over the newest publication, when it is the proxy's turn.
+    fn follow(&mut self, current: &watch::Receiver<Option<Current>>) -> Result<(), End> {
+        if self.context.is_some() && !self.is_outdated {
             return Ok(());
         }
         let (Some(proxy), Some(current)) = (&self.proxy, current.borrow().clone()) else {
             return Ok(());
         };
-        let context = ProxyContext::new(Arc::clone(proxy), current.published);
-        if proxy.proxy_type == ProxyType::Router && context.workload.instances.is_empty() {
-            // It would get no listeners and look healthy; it asks again until its Service exists (P8.5).
-            return Err(End::Refused(Status::unavailable(
-                "gateway has no associated service instances",
-            )));
+        let proxy = Arc::clone(proxy);
+        if !self.is_its_turn(&current.published) {
+            return Ok(());
+        }
+        self.is_outdated = false;
+        let context = ProxyContext::new(proxy, current.published);
+        if context.proxy.proxy_type == ProxyType::Router && context.workload.instances.is_empty() {
+            // It would get no listeners and look healthy.
+            if self.context.is_none() {
+                // It asks again until its Service exists (P8.5).
+                return Err(End::Refused(Status::unavailable(
+                    "gateway has no associated service instances",
+                )));
+            }
+            tracing::warn!(proxy = %context.proxy.node_id, "gateway has lost its service instances and keeps what it has");
+            return Ok(());
         }
         self.context = Some(context);
-        self.converging_since = Some(current.at);
+        if let Some(state) = &mut self.state {
+            state.on_publish();
+        }
+        self.converging_since.get_or_insert(current.at.max(self.opened));
         Ok(())
+    }
+
+    /// Whether the limit of pushes lets the proxy have a publication now. Endpoints alone are not limited (P9.4).
+    fn is_its_turn(&mut self, published: &Published) -> bool {
+        let throttle = match &self.context {
+            None => &self.shared.first_pushes,
+            Some(context) if Arc::ptr_eq(&context.published.snapshot, &published.snapshot) => return true,
+            Some(_) => &self.shared.pushes,
+        };
+        let Some(throttle) = throttle else {
+            return true;
+        };
+        let turn = *self.turn.get_or_insert_with(|| throttle.turn());
+        if turn > Instant::now() {
+            return false;
+        }
+        self.turn = None;
+        true
     }
 
     async fn send_pending(&mut self) -> Result<(), End> {
@@ -239,10 +293,6 @@ impl<W: Wire> Connection<W> {
             let control_plane = ControlPlane {
                 identifier: self.shared.options.identifier.clone(),
             };
-            if let Some(state) = &self.state {
-                // Before sending, as the answer may be faster than we are (P8.7).
-                self.shared.clients.update(self.id, state);
-            }
             let response = W::response(outgoing, control_plane);
             match self
                 .sender
@@ -271,6 +321,10 @@ impl<W: Wire> Connection<W> {
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(End::Closed),
             }
         }
+        if self.state.as_ref().is_some_and(StreamState::is_settled) {
+            // There was nothing to send.
+            self.converging_since = None;
+        }
         Ok(())
     }
 
@@ -296,6 +350,8 @@ impl<W: Wire> Connection<W> {
         });
         match generated.await {
             Ok((state, outgoing)) => {
+                // Before sending, as the answer may be faster than we are (P8.7).
+                self.shared.clients.update(self.id, &state);
                 self.state = Some(state);
                 Ok(outgoing)
             }
@@ -305,6 +361,14 @@ impl<W: Wire> Connection<W> {
                 Err(End::Refused(Status::internal("planning failed")))
             }
         }
+    }
+}
+
+/// Waits for a moment; for ever when there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

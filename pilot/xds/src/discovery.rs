@@ -24,6 +24,7 @@ use crate::generator::{Generator, ProxyContext};
 use crate::metrics::XdsMetrics;
 use crate::resource::ResourceSet;
 use crate::status::{ClientStatus, Clients};
+use crate::throttle::{PushLimit, Throttle};
 
 /// How proxies are served.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct DiscoveryOptions {
     pub settle_timeout: Duration,
     /// How many streams may generate at the same time.
     pub concurrency: usize,
+    /// How often configuration may be pushed; as often as it is published when `None`.
+    pub push_limit: Option<PushLimit>,
     /// Names this Pilot in responses.
     pub identifier: String,
 }
@@ -53,12 +56,19 @@ pub(crate) struct Shared {
     pub(crate) metrics: XdsMetrics,
     pub(crate) clients: Clients,
     pub(crate) permits: Semaphore,
+    /// Turns of proxies that have got something already.
+    pub(crate) pushes: Option<Throttle>,
+    /// Turns of proxies that have got nothing yet.
+    pub(crate) first_pushes: Option<Throttle>,
     pub(crate) drain: Drain,
     /// What streams serve; `None` before the first publication.
     current: watch::Sender<Option<Current>>,
     spawner: Spawner,
     connections: AtomicU64,
 }
+
+/// The responses of a stream.
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// A publication as streams see it.
 #[derive(Clone, Debug)]
@@ -78,6 +88,7 @@ impl Default for DiscoveryOptions {
             send_timeout: Duration::from_secs(5),
             settle_timeout: Duration::from_secs(1),
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            push_limit: None,
             identifier: String::new(),
         }
     }
@@ -91,6 +102,10 @@ impl Discovery {
         let shared = Shared {
             generator: Generator::new(options.features, metrics.clone()),
             permits: Semaphore::new(options.concurrency.max(1)),
+            pushes: options.push_limit.map(Throttle::new),
+            first_pushes: options
+                .push_limit
+                .map(|limit| Throttle::new(limit.of_new_proxies())),
             options,
             metrics,
             clients: Clients::default(),
@@ -104,18 +119,27 @@ impl Discovery {
         }
     }
 
-    /// Serves a new publication. Streams that are busy skip those in between.
+    /// Serves a new publication. Streams that are busy skip those in between. One of the same generation is the same.
     pub fn publish(&self, published: Published) {
         let generation = published.generation;
-        self.shared.current.send_modify(|current| {
+        let is_new = self.shared.current.send_if_modified(|current| {
+            if current
+                .as_ref()
+                .is_some_and(|current| current.published.generation == generation)
+            {
+                return false;
+            }
             let resends = current.as_ref().map_or(0, |current| current.resends);
             *current = Some(Current {
                 published,
                 at: Instant::now(),
                 resends,
             });
+            true
         });
-        self.shared.generator.sweep(generation);
+        if is_new {
+            self.shared.generator.sweep(generation);
+        }
     }
 
     /// Sends everything to all proxies again, changed or not.
@@ -166,9 +190,9 @@ impl Discovery {
             .generate(&context, xds_type, &self.shared.generator.names(&names))
     }
 
-    /// The findings about everything that is in use.
+    /// The findings about everything that the connected proxies were sent.
     pub fn warnings(&self) -> BTreeSet<Warning> {
-        self.shared.generator.warnings()
+        self.shared.clients.warnings()
     }
 
     /// What is generated for whom.
@@ -176,10 +200,7 @@ impl Discovery {
         &self.shared.generator
     }
 
-    fn open<W: Wire>(
-        &self,
-        request: Request<Streaming<W::Request>>,
-    ) -> Response<Pin<Box<dyn Stream<Item = Result<W::Response, Status>> + Send>>> {
+    fn open<W: Wire>(&self, request: Request<Streaming<W::Request>>) -> Response<Responses<W::Response>> {
         let peer = request
             .remote_addr()
             .map(|peer| peer.to_string())
@@ -198,10 +219,8 @@ impl Discovery {
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-    type DeltaAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
 
     async fn stream_aggregated_resources(
         &self,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use mesh_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use mesh_config::Str;
-use pilot_model::{EndpointIndex, Proxy, ProxyType, Published, ScopedView, Warning, Workload};
+use pilot_model::{EndpointIndex, Proxy, ProxyType, Published, ScopedView, Workload};
 use pilot_networking::{Features, Generate, Plan, XdsType, cluster, endpoint, listener, route};
 use prost::Message;
 
@@ -146,20 +146,6 @@ impl Generator {
         }
     }
 
-    /// The findings of everything that is in use, sorted, each once.
-    pub fn warnings(&self) -> BTreeSet<Warning> {
-        let sets = [
-            &self.outbound_clusters.values(),
-            &self.outbound_listeners.values(),
-            &self.route_sets.values(),
-        ]
-        .into_iter()
-        .flatten()
-        .flat_map(|set| set.warnings().cloned().collect::<Vec<_>>())
-        .collect();
-        sets
-    }
-
     /// Forgets what no proxy uses any more. Called after each publication.
     pub fn sweep(&self, generation: u64) {
         let is_live = |set: &Arc<ResourceSet>| Arc::strong_count(set) > 1;
@@ -239,9 +225,11 @@ impl Generator {
             let keys = names
                 .iter()
                 .map(|name| endpoint::key(&context.view, &context.published.endpoints, name));
-            let items = keys
-                .filter_map(|key| self.resource::<endpoint::Endpoints>(&self.endpoints, &key, generation));
-            Arc::new(ResourceSet::new(XdsType::Endpoint, items.collect(), Vec::new()))
+            let plan = Plan {
+                keys: keys.collect(),
+                warnings: Vec::new(),
+            };
+            self.set::<endpoint::Endpoints>(&self.endpoints, plan, generation)
         })
     }
 
@@ -252,6 +240,7 @@ impl Generator {
             .get_or_compute(&(scope, names.clone()), generation, || {
                 let mut warnings = Vec::new();
                 let mut items = Vec::new();
+                let mut failed = Vec::new();
                 for name in names.iter() {
                     let plan = route::plan(
                         &context.view,
@@ -261,53 +250,53 @@ impl Generator {
                         name,
                     );
                     warnings.extend(plan.warnings);
-                    items.extend(self.route(&plan.key, generation));
+                    match self.route(&plan.key, generation) {
+                        Some(route) => items.push(route),
+                        None => failed.push(name.clone()),
+                    }
                 }
-                Arc::new(ResourceSet::new(XdsType::Route, items, warnings))
+                Arc::new(ResourceSet::new(XdsType::Route, items, warnings).with_failed(failed))
             })
     }
 
-    /// A route configuration is assembled from virtual hosts that other configurations share.
+    /// A route configuration is assembled from virtual hosts that other configurations share. It is not built without
+    /// one of them: requests to that would be answered 404.
     fn route(&self, key: &route::RouteKey, generation: u64) -> Option<Arc<Encoded>> {
         let assemble = |key: &route::RouteKey| {
-            let mut bodies: Vec<Bytes> = Vec::with_capacity(key.virtual_hosts.len());
-            let mut warnings = Vec::new();
-            for virtual_host in key.virtual_hosts.iter() {
-                let built =
-                    self.resource::<route::VirtualHosts>(&self.virtual_hosts, virtual_host, generation);
-                if let Some(built) = built {
-                    bodies.push(built.body.clone());
-                    warnings.extend(built.warnings.iter().cloned());
-                }
-            }
-            Encoded::new(key.name.clone(), route::assemble(key, &bodies), false, warnings)
+            let virtual_hosts = key.virtual_hosts.iter();
+            let parts: Vec<Arc<Encoded>> = virtual_hosts
+                .map(|key| self.resource::<route::VirtualHosts>(&self.virtual_hosts, key, generation))
+                .collect::<Option<_>>()?;
+            let bodies: Vec<Bytes> = parts.iter().map(|part| part.body.clone()).collect();
+            let body = route::assemble(key, &bodies);
+            Some(Encoded {
+                parts,
+                ..Encoded::new(key.name.clone(), body, false, Vec::new())
+            })
         };
-        self.routes.get(key, &key.name, generation, assemble, |name| {
-            self.on_panic(XdsType::Route, name)
+        self.routes.get(key, generation, assemble, || {
+            self.on_panic(XdsType::Route, &key.name);
         })
     }
 
     fn clusters(&self, plan: Plan<cluster::ClusterKey>, generation: u64) -> Arc<ResourceSet> {
-        self.set::<cluster::Clusters>(XdsType::Cluster, &self.clusters, plan, generation)
+        self.set::<cluster::Clusters>(&self.clusters, plan, generation)
     }
 
     fn listeners(&self, plan: Plan<listener::ListenerKey>, generation: u64) -> Arc<ResourceSet> {
-        self.set::<listener::Listeners>(XdsType::Listener, &self.listeners, plan, generation)
+        self.set::<listener::Listeners>(&self.listeners, plan, generation)
     }
 
-    fn set<G: Kind>(
-        &self,
-        xds_type: XdsType,
-        cache: &Cache<G::Key>,
-        plan: Plan<G::Key>,
-        generation: u64,
-    ) -> Arc<ResourceSet> {
-        let items = plan
-            .keys
-            .iter()
-            .filter_map(|key| self.resource::<G>(cache, key, generation))
-            .collect();
-        Arc::new(ResourceSet::new(xds_type, items, plan.warnings))
+    fn set<G: Kind>(&self, cache: &Cache<G::Key>, plan: Plan<G::Key>, generation: u64) -> Arc<ResourceSet> {
+        let mut items = Vec::with_capacity(plan.keys.len());
+        let mut failed = Vec::new();
+        for key in &plan.keys {
+            match self.resource::<G>(cache, key, generation) {
+                Some(resource) => items.push(resource),
+                None => failed.push(G::name(key).into()),
+            }
+        }
+        Arc::new(ResourceSet::new(G::TYPE, items, plan.warnings).with_failed(failed))
     }
 
     fn resource<G: Kind>(
@@ -319,20 +308,18 @@ impl Generator {
         let build = |key: &G::Key| {
             let built = G::build(key);
             let awaits_endpoints = G::awaits_endpoints(&built.message);
-            Encoded::new(
+            Some(Encoded::new(
                 G::name(key).into(),
                 built.message.encode_to_vec().into(),
                 awaits_endpoints,
                 built.warnings,
-            )
+            ))
         };
-        cache.get(key, G::name(key), generation, build, |name| {
-            self.on_panic(G::TYPE, name)
-        })
+        cache.get(key, generation, build, || self.on_panic(G::TYPE, G::name(key)))
     }
 
     fn on_panic(&self, xds_type: XdsType, name: &str) {
-        tracing::error!(%xds_type, resource = name, "generator panicked, the last good resource is kept");
+        tracing::error!(%xds_type, resource = name, "generator panicked, proxies keep what they have");
         self.metrics.internal_errors.inc();
     }
 }
@@ -421,3 +408,6 @@ impl<T> Hash for Identity<T> {
         Arc::as_ptr(&self.0).hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,9 +17,11 @@ mod metrics;
 mod resource;
 mod status;
 pub mod stream;
+mod throttle;
 
 pub use discovery::{Discovery, DiscoveryOptions};
 pub use generator::{Generator, ProxyContext};
 pub use metrics::XdsMetrics;
 pub use resource::{Encoded, ResourceSet};
 pub use status::{ClientStatus, TypeStatus};
+pub use throttle::PushLimit;

@@ -54,14 +54,6 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
             .retain(|_, entry| entry.last_used + 2 > generation || entry.slot.get().is_some_and(&is_live));
     }
 
-    /// The values computed so far.
-    pub(crate) fn values(&self) -> Vec<V> {
-        self.lock()
-            .values()
-            .filter_map(|entry| entry.slot.get().cloned())
-            .collect()
-    }
-
     /// How many keys are held.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()

@@ -27,6 +27,8 @@ pub struct Encoded {
     pub awaits_endpoints: bool,
     /// What went wrong while making it.
     pub warnings: Vec<Warning>,
+    /// The resources that it was put together from: as long as it is used, so are they.
+    pub parts: Vec<Arc<Encoded>>,
 }
 
 /// Resources of one type, immutable, shared by all proxies whose plans are equal.
@@ -72,7 +74,14 @@ impl Encoded {
             version,
             awaits_endpoints,
             warnings,
+            parts: Vec::new(),
         }
+    }
+
+    /// All findings of the resource and its parts.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        let parts = self.parts.iter().flat_map(|part| &part.warnings);
+        self.warnings.iter().chain(parts)
     }
 
     fn any(&self, xds_type: XdsType) -> Any {
@@ -109,6 +118,11 @@ impl ResourceSet {
         Self { failed, ..self }
     }
 
+    /// The same set with other resources in it, sorted and unique by name.
+    pub(crate) fn with_items(&self, items: Vec<Arc<Encoded>>) -> Self {
+        Self::new(self.xds_type, items, self.warnings.clone()).with_failed(self.failed.clone())
+    }
+
     /// Names of resources that should be here, but could not be built.
     pub fn failed(&self) -> &[Str] {
         &self.failed
@@ -136,7 +150,7 @@ impl ResourceSet {
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         self.warnings
             .iter()
-            .chain(self.items.iter().flat_map(|item| &item.warnings))
+            .chain(self.items.iter().flat_map(|item| item.warnings()))
     }
 
     /// The whole set as the `resources` field of a state-of-the-world response, framed on first use.

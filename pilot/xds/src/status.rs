@@ -1,10 +1,10 @@
 //! What operators see of the connected proxies.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_config::Str;
-use pilot_model::Proxy;
+use pilot_model::{Proxy, Warning};
 use pilot_networking::XdsType;
 use serde::Serialize;
 
@@ -113,6 +113,18 @@ impl Clients {
         self.lock().values().cloned().collect()
     }
 
+    /// The findings about everything that proxies were sent, each once.
+    pub(crate) fn warnings(&self) -> BTreeSet<Warning> {
+        // Most proxies hold the same sets.
+        let mut sets: BTreeMap<*const ResourceSet, Arc<ResourceSet>> = BTreeMap::new();
+        for status in self.lock().values().flat_map(|client| client.types.values()) {
+            for set in &status.sent {
+                sets.entry(Arc::as_ptr(set)).or_insert_with(|| Arc::clone(set));
+            }
+        }
+        sets.values().flat_map(|set| set.warnings()).cloned().collect()
+    }
+
     /// The newest stream of a proxy, by node id, `<pod>.<namespace>`, or connection.
     pub(crate) fn find(&self, proxy: &str) -> Option<ClientStatus> {
         let is_it = |status: &&ClientStatus| {
@@ -122,7 +134,7 @@ impl Clients {
         self.lock().values().rev().find(is_it).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, ClientStatus>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, ClientStatus>> {
         self.by_connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn keep_last_good(sets: &mut [Arc<ResourceSet>], sent: &[Arc<Resource
     for set in sets.iter_mut().filter(|set| !set.failed().is_empty()) {
         let kept = set.failed().iter().filter_map(|name| find(sent, name));
         let items = set.items().iter().chain(kept).cloned().collect();
-        *set = Arc::new(sorted(set.xds_type(), items).with_failed(set.failed().to_vec()));
+        *set = Arc::new(set.with_items(sorted(items)));
     }
 }
 
@@ -79,13 +79,13 @@ pub(super) fn is_failed(sets: &[Arc<ResourceSet>], name: &str) -> bool {
 fn merged(sets: &[Arc<ResourceSet>]) -> Arc<ResourceSet> {
     let xds_type = sets.first().map_or(XdsType::Cluster, |set| set.xds_type());
     let items = sets.iter().flat_map(|set| set.items()).cloned().collect();
-    Arc::new(sorted(xds_type, items))
+    Arc::new(ResourceSet::new(xds_type, sorted(items), Vec::new()))
 }
 
-fn sorted(xds_type: XdsType, mut items: Vec<Arc<Encoded>>) -> ResourceSet {
+fn sorted(mut items: Vec<Arc<Encoded>>) -> Vec<Arc<Encoded>> {
     items.sort_by(|a, b| a.name.cmp(&b.name));
     items.dedup_by(|a, b| a.name == b.name);
-    ResourceSet::new(xds_type, items, Vec::new())
+    items
 }
 
 // === impl Transition ===

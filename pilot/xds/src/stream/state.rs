@@ -11,6 +11,9 @@ use super::content::{Transition, differences, find, is_failed, keep_last_good, o
 use super::{Protocol, Request, Step, Subscription};
 use crate::resource::{Difference, Encoded, ResourceSet};
 
+/// Gives the resources of a type for the names subscribed to, in sets that always come in the same order.
+pub type Plan<'a> = dyn FnMut(XdsType, &BTreeSet<Str>) -> Vec<Arc<ResourceSet>> + 'a;
+
 /// A response to send.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -135,12 +138,8 @@ impl StreamState {
         self.subscriptions[xds_type as usize].as_ref()
     }
 
-    /// The next response, if there is one. `plan` gives the resources of a type for the names subscribed to.
-    pub fn advance(
-        &mut self,
-        version: &str,
-        plan: &mut dyn FnMut(XdsType, &BTreeSet<Str>) -> Vec<Arc<ResourceSet>>,
-    ) -> Option<Outgoing> {
+    /// The next response, if there is one.
+    pub fn advance(&mut self, version: &str, plan: &mut Plan<'_>) -> Option<Outgoing> {
         loop {
             for xds_type in XdsType::ALL {
                 if let Some(outgoing) = self.advance_type(xds_type, version, plan) {
@@ -154,12 +153,7 @@ impl StreamState {
         }
     }
 
-    fn advance_type(
-        &mut self,
-        xds_type: XdsType,
-        version: &str,
-        plan: &mut dyn FnMut(XdsType, &BTreeSet<Str>) -> Vec<Arc<ResourceSet>>,
-    ) -> Option<Outgoing> {
+    fn advance_type(&mut self, xds_type: XdsType, version: &str, plan: &mut Plan<'_>) -> Option<Outgoing> {
         if !self.pending[xds_type as usize] || (!self.impatient && self.is_moving_slowly(xds_type)) {
             return None;
         }

@@ -122,7 +122,7 @@ fn names_are_added_and_dropped_one_by_one() {
         unsubscribe: owned(&["http"]),
         ..Request::default()
     };
-    assert_eq!(server.request(Route, request), Step::Respond);
+    assert_eq!(server.request(Route, &request), Step::Respond);
     let sent = server.only();
     assert_eq!(sent.short(), "rds +third none");
     server.ack(&sent);
@@ -145,7 +145,7 @@ fn names_count_even_when_they_come_with_a_stale_answer() {
         subscribe: owned(&["other"]),
         ..Request::default()
     };
-    assert_eq!(server.request(Route, request), Step::Respond);
+    assert_eq!(server.request(Route, &request), Step::Respond);
     assert_eq!(server.only().short(), "rds +other 1 b");
 }
 
@@ -156,7 +156,7 @@ fn a_name_that_is_asked_for_again_is_sent_again() {
     let sent = server.only();
     assert_eq!(sent.short(), "rds +http 1 a");
     server.ack(&sent);
-    assert_eq!(server.request(Route, unsubscribe(&["http"])), Step::Ack);
+    assert_eq!(server.request(Route, &unsubscribe(&["http"])), Step::Ack);
     server.nothing();
     assert_eq!(server.ask(Route, &["http"]), Step::Respond);
     assert_eq!(server.only().short(), "rds +http 1 a");
@@ -184,7 +184,7 @@ fn p8_6_all_may_become_some_and_some_may_become_all() {
     let sent = server.only();
     assert_eq!(sent.short(), "cds +a eds 1 +b eds 1 +inbound 1");
     server.ack(&sent);
-    server.request(Cluster, unsubscribe(&["*"]));
+    server.request(Cluster, &unsubscribe(&["*"]));
     server.nothing();
     server.publish(|mesh| mesh.cluster("b", "eds 2"));
     server.nothing();
@@ -212,7 +212,7 @@ fn after_a_reconnect_only_what_changed_meanwhile_is_sent() {
         initial_versions: versions.clone().into_iter().collect(),
         ..Request::default()
     };
-    assert_eq!(server.request(Listener, request), Step::Respond);
+    assert_eq!(server.request(Listener, &request), Step::Respond);
     assert_eq!(server.only().short(), "lds +80 2 http -gone");
 
     // Nothing changed: the answer is empty, but there is one.
@@ -222,7 +222,7 @@ fn after_a_reconnect_only_what_changed_meanwhile_is_sent() {
         initial_versions: versions.into_iter().collect(),
         ..Request::default()
     };
-    server.request(Listener, request);
+    server.request(Listener, &request);
     let sent = server.only();
     assert_eq!(sent.short(), "lds");
     server.ack(&sent);
@@ -239,7 +239,7 @@ fn a_foreign_nonce_in_the_first_request_means_nothing() {
         subscribe: owned(&["http"]),
         ..Request::default()
     };
-    assert_eq!(server.request(Route, request), Step::Respond);
+    assert_eq!(server.request(Route, &request), Step::Respond);
     assert_eq!(server.only().short(), "rds +http 1 a");
 }
 

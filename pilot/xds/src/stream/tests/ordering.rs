@@ -33,7 +33,7 @@ fn ask_for_endpoints_of_c(server: &mut Server) {
     };
     server.request(
         Endpoint,
-        Request {
+        &Request {
             nonce,
             subscribe: super::server::owned(names),
             ..Request::default()
@@ -176,7 +176,7 @@ fn a_request_is_answered_whatever_is_waited_for() {
         };
         server.request(
             Route,
-            Request {
+            &Request {
                 nonce,
                 subscribe: super::server::owned(names),
                 ..Request::default()
@@ -354,7 +354,7 @@ fn after_a_reconnect_a_cluster_that_is_gone_stays_until_the_routes_are_acknowled
     let mut server = Server::new(Delta, Mesh::sample().without(Cluster, "b").route("http", "2 a"));
     server.request(
         Cluster,
-        Request {
+        &Request {
             initial_versions: versions,
             ..Request::default()
         },

@@ -215,7 +215,7 @@ impl Stream {
     fn read(&mut self) -> bool {
         let request = self.client.outbox.pop_front();
         if let Some((xds_type, request)) = &request {
-            self.server.request(*xds_type, request.clone());
+            self.server.request(*xds_type, request);
         }
         request.is_some()
     }

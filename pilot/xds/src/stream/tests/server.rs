@@ -71,7 +71,7 @@ impl Server {
     pub(super) fn ask(&mut self, xds_type: XdsType, names: &[&str]) -> Step {
         self.request(
             xds_type,
-            Request {
+            &Request {
                 subscribe: owned(names),
                 ..Request::default()
             },
@@ -82,7 +82,7 @@ impl Server {
     pub(super) fn ack_with(&mut self, sent: &Sent, names: &[&str]) -> Step {
         self.request(
             sent.xds_type,
-            Request {
+            &Request {
                 nonce: sent.nonce.clone(),
                 subscribe: owned(names),
                 ..Request::default()
@@ -94,7 +94,7 @@ impl Server {
         let names = self.names(sent.xds_type);
         self.request(
             sent.xds_type,
-            Request {
+            &Request {
                 nonce: sent.nonce.clone(),
                 subscribe: names,
                 ..Request::default()
@@ -106,7 +106,7 @@ impl Server {
         let names = self.names(sent.xds_type);
         self.request(
             sent.xds_type,
-            Request {
+            &Request {
                 nonce: sent.nonce.clone(),
                 error: Some((3, "bad".to_owned())),
                 subscribe: names,
@@ -115,8 +115,8 @@ impl Server {
         )
     }
 
-    pub(super) fn request(&mut self, xds_type: XdsType, request: Request) -> Step {
-        self.state.on_request(xds_type, &request)
+    pub(super) fn request(&mut self, xds_type: XdsType, request: &Request) -> Step {
+        self.state.on_request(xds_type, request)
     }
 
     pub(super) fn publish(&mut self, change: impl FnOnce(Mesh) -> Mesh) {

@@ -27,7 +27,7 @@ fn p8_6_the_first_request_of_a_type_is_answered_whatever_it_says() {
         },
     ] {
         let mut server = Server::new(StateOfTheWorld, Mesh::sample());
-        assert_eq!(server.request(Cluster, request), Step::Respond);
+        assert_eq!(server.request(Cluster, &request), Step::Respond);
         let sent = server.only();
         assert_eq!(sent.short(), "cds +a eds 1 +b eds 1 +inbound 1");
         assert_eq!(sent.version, "1");
@@ -115,7 +115,7 @@ fn a_rejection_without_words_is_a_rejection() {
         error: Some((13, String::new())),
         ..Request::default()
     };
-    assert_eq!(server.request(Listener, request), Step::Nack(13, String::new()));
+    assert_eq!(server.request(Listener, &request), Step::Nack(13, String::new()));
     let subscription = server.state.subscription(Listener).expect("open");
     assert!(!subscription.report().last_error.is_empty());
 }
@@ -138,7 +138,7 @@ fn an_answer_to_an_older_response_is_void() {
         nonce: "never".to_owned(),
         ..Request::default()
     };
-    assert_eq!(server.request(Listener, invented), Step::Stale);
+    assert_eq!(server.request(Listener, &invented), Step::Stale);
     server.nothing();
 }
 
@@ -178,9 +178,9 @@ fn p8_6_other_names_get_what_is_new_and_nothing_else() {
         subscribe: owned(names),
         ..Request::default()
     };
-    assert_eq!(server.request(Route, with(&["http"])), Step::Ack);
+    assert_eq!(server.request(Route, &with(&["http"])), Step::Ack);
     server.nothing();
-    assert_eq!(server.request(Route, with(&["http", "other"])), Step::Respond);
+    assert_eq!(server.request(Route, &with(&["http", "other"])), Step::Respond);
     let sent = server.only();
     assert_eq!(sent.short(), "rds +other 1 b");
     assert_eq!(server.ack_with(&sent, &["other"]), Step::Ack);
@@ -204,8 +204,8 @@ fn a_name_that_comes_back_is_sent_again() {
         subscribe: owned(names),
         ..Request::default()
     };
-    assert_eq!(server.request(Route, with(&[])), Step::Ack);
-    assert_eq!(server.request(Route, with(&["http"])), Step::Respond);
+    assert_eq!(server.request(Route, &with(&[])), Step::Ack);
+    assert_eq!(server.request(Route, &with(&["http"])), Step::Respond);
     assert_eq!(server.only().short(), "rds +http 1 a");
 }
 
@@ -271,7 +271,7 @@ fn a_response_of_clusters_or_listeners_is_whole_and_one_of_endpoints_or_routes_i
         .clone();
     server.request(
         Cluster,
-        Request {
+        &Request {
             nonce: clusters,
             ..Request::default()
         },
