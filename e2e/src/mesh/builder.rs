@@ -166,7 +166,7 @@ impl MeshBuilder {
             context,
             engine: Some(engine),
             node: Some(node),
-            _tasks: tasks,
+            tasks,
             _lock: lock,
         })
     }
@@ -193,7 +193,9 @@ impl MeshBuilder {
                 virtual_range: ipam::SERVICE_RANGE.to_owned(),
             })
             .await
-            .context("cannot create the mesh's network")?;
+            .context(
+                "cannot create the mesh's network (inside a container, the container must be privileged)",
+            )?;
         let sockets = Sockets::start()?;
         let dns = sockets
             .bind_udp(node.pid(), SocketAddrV4::new(ipam::NODE, 53))

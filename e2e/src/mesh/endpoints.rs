@@ -152,7 +152,7 @@ mod tests {
         .unwrap()
     }
 
-    fn service(ports: serde_json::Value) -> Service {
+    fn service(ports: &serde_json::Value) -> Service {
         serde_json::from_value(json!({
             "metadata": {"name": "forecast", "namespace": "weather"},
             "spec": {"selector": {"app": "forecast"}, "ports": ports}
@@ -184,7 +184,7 @@ mod tests {
                 ready: true,
             },
         ];
-        let service = service(json!([{"name": "http", "port": 80, "targetPort": "web"}]));
+        let service = service(&json!([{"name": "http", "port": 80, "targetPort": "web"}]));
         let endpoints = endpoints(&service, &backends).unwrap();
         let subsets = endpoints.subsets.as_ref().unwrap();
         assert_eq!(subsets.len(), 2);
@@ -210,7 +210,7 @@ mod tests {
             address: ip(2),
             ready: true,
         });
-        let service = service(json!([{"port": 80, "targetPort": "no-such-name"}]));
+        let service = service(&json!([{"port": 80, "targetPort": "no-such-name"}]));
         assert_eq!(endpoints(&service, &backends).unwrap().subsets, None);
     }
 

@@ -15,14 +15,14 @@
 //!
 //! | module | task |
 //! |---|---|
-//! | [`source`], [`objects`] | the user's files: objects of ours, and text for Galley |
-//! | [`reconcile`], [`engine`] | which pods should be, and making it so |
-//! | [`pods`] | one pod: plan, volumes, containers, probes |
-//! | [`helper`], [`process`] | namespaces, through a program of its own |
-//! | [`cluster`], [`endpoints`], [`ipam`] | services and what stands behind them |
-//! | [`dns`], [`proxy_rules`] | how services are found and reached |
-//! | [`sockets`], [`relay`] | ways from the machine into the mesh |
-//! | [`components`] | the control plane |
+//! | `source`, `objects` | the user's files: objects of ours, and text for Galley |
+//! | `reconcile`, `engine` | which pods should be, and making it so |
+//! | `pods` | one pod: plan, volumes, containers, probes |
+//! | `helper`, `process` | namespaces, through a program of its own |
+//! | `cluster`, `endpoints`, `ipam` | services and what stands behind them |
+//! | `dns`, `proxy_rules` | how services are found and reached |
+//! | `sockets`, `relay` | ways from the machine into the mesh |
+//! | `components` | the control plane |
 //!
 //! The mesh leaves nothing in the machine's own network: no interface, no address, no rule.
 
@@ -81,7 +81,7 @@ pub struct Mesh {
     context: Arc<PodContext>,
     engine: Option<TaskHandle>,
     node: Option<Holder>,
-    _tasks: Vec<AbortOnDrop>,
+    tasks: Vec<AbortOnDrop>,
     _lock: Lock,
 }
 
@@ -317,6 +317,7 @@ impl Drop for Mesh {
         if let Some(engine) = self.engine.take() {
             // Tasks end a little later; their processes go now.
             engine.abort();
+            self.tasks.clear();
             for pod in &self.state().pods {
                 let processes = pod
                     .containers

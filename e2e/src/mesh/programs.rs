@@ -1,6 +1,8 @@
 //! The programs that a mesh runs: our own, built from this workspace, and Envoy.
 
 use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +32,9 @@ const PACKAGES: [&[&str]; 2] = [
 /// Folder of a pod that holds the programs.
 const BIN: &str = "/usr/local/bin";
 
+/// Pods run the programs as other users, whatever the umask was when they were built.
+const EVERYBODY: u32 = 0o555;
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -53,6 +58,11 @@ impl Programs {
             let path = programs.folder.join(name);
             if !path.is_file() {
                 bail!("{} is not built: run without --no-build", path.display());
+            }
+            let permissions = fs::metadata(&path)?.permissions();
+            if permissions.mode() & EVERYBODY != EVERYBODY {
+                fs::set_permissions(&path, Permissions::from_mode(permissions.mode() | EVERYBODY))
+                    .with_context(|| format!("{} must be executable for everybody", path.display()))?;
             }
         }
         Ok(programs)

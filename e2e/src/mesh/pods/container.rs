@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::handle::PodContext;
 use super::plan::{ContainerPlan, Restart, Role};
 use super::probe::Prober;
-use super::worker::PodContext;
 use crate::mesh::helper::protocol::{ContainerSpec, Exit};
 use crate::mesh::process::ContainerProcess;
 

@@ -2,13 +2,14 @@
 
 mod container;
 mod env;
+mod handle;
 pub(crate) mod plan;
 mod probe;
 mod status;
 mod volumes;
 mod worker;
 
+pub(crate) use self::handle::{PodContext, PodHandle, PodIdentity, PodUpdate, Stop};
 pub(crate) use self::plan::{PlanInputs, PodPlan};
 pub(crate) use self::status::{Phase, PodStatus};
 pub(crate) use self::volumes::Content;
-pub(crate) use self::worker::{PodContext, PodHandle, PodIdentity, PodUpdate, Stop};

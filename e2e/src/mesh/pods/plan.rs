@@ -312,7 +312,7 @@ mod tests {
 
     const IMAGES: &str = "- {image: 'app:{version}', entrypoint: [server], env: {VERSION: '{version}'}}\n";
 
-    fn plan_of(spec: serde_json::Value) -> Result<PodPlan, String> {
+    fn plan_of(spec: &serde_json::Value) -> Result<PodPlan, String> {
         let pod: Pod =
             serde_json::from_value(json!({"metadata": {"name": "a-0", "namespace": "n"}, "spec": spec}))
                 .unwrap();
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn containers_start_in_the_order_of_kubernetes() {
-        let plan = plan_of(json!({
+        let plan = plan_of(&json!({
             "initContainers": [
                 {"name": "istio-proxy", "image": "app:1", "restartPolicy": "Always"},
                 {"name": "istio-init", "image": "app:1"}
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn users_come_from_the_container_then_the_pod() {
-        let plan = plan_of(json!({
+        let plan = plan_of(&json!({
             "securityContext": {"runAsUser": 1000},
             "containers": [
                 {"name": "a", "image": "app:1"},
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn probes_have_kubernetes_defaults_and_named_ports() {
-        let plan = plan_of(json!({"containers": [{
+        let plan = plan_of(&json!({"containers": [{
             "name": "a", "image": "app:1",
             "ports": [{"name": "web", "containerPort": 8000}],
             "readinessProbe": {"httpGet": {"path": "ready", "port": "web"}},
@@ -424,7 +424,7 @@ mod tests {
                 "volume v: a volume of this type is not supported",
             ),
         ] {
-            assert_eq!(plan_of(spec).unwrap_err(), want);
+            assert_eq!(plan_of(&spec).unwrap_err(), want);
         }
     }
 }

@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use mesh_runtime::Spawner;
-use mesh_runtime::task::AbortOnDrop;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::container::{Event, Supervisor};
+use super::handle::{PodContext, PodIdentity, PodUpdate, Stop, volume_folder};
 use super::plan::{PodPlan, Role};
 use super::probe::Prober;
 use super::status::{ContainerState, ContainerStatus, Phase, PodStatus};
@@ -24,60 +22,7 @@ use crate::mesh::dns::resolv_conf;
 use crate::mesh::helper::VOLUMES;
 use crate::mesh::helper::protocol::{Bind, ContainerSpec, Exit, FileSpec, SandboxSpec};
 use crate::mesh::ipam;
-use crate::mesh::layout::Layout;
-use crate::mesh::process::{Helper, Holder};
-use crate::mesh::sockets::Sockets;
-
-/// What all pods of a mesh share.
-#[derive(Debug)]
-pub(crate) struct PodContext {
-    pub(crate) helper: Helper,
-    pub(crate) sockets: Sockets,
-    pub(crate) layout: Layout,
-    /// Process of the node.
-    pub(crate) node: i32,
-    /// The programs that pods find in their `PATH`.
-    pub(crate) binds: Vec<Bind>,
-    /// Opens when the control plane is ready: a proxy that starts earlier only waits longer for its first answer.
-    pub(crate) gate: watch::Receiver<bool>,
-}
-
-/// Who a pod is.
-#[derive(Clone, Debug)]
-pub(crate) struct PodIdentity {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) address: Ipv4Addr,
-    /// Part of the control plane: starts without waiting for it.
-    pub(crate) control_plane: bool,
-}
-
-/// News of a pod.
-#[derive(Clone, Debug)]
-pub(crate) struct PodUpdate {
-    pub(crate) uid: String,
-    pub(crate) status: PodStatus,
-    /// Nothing of the pod is left.
-    pub(crate) ended: bool,
-}
-
-/// How to end a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// As Kubernetes does: SIGTERM, the pod's grace period, SIGKILL.
-    Gracefully,
-    /// At once.
-    Now,
-}
-
-/// A pod that runs. Dropping it ends the pod at once.
-#[derive(Debug)]
-pub(crate) struct PodHandle {
-    stop: watch::Sender<Option<Stop>>,
-    folder: PathBuf,
-    _task: AbortOnDrop,
-}
+use crate::mesh::process::Holder;
 
 /// Why a pod's life ended.
 enum End {
@@ -86,7 +31,8 @@ enum End {
     Succeeded,
 }
 
-struct Worker {
+/// The task of a pod.
+pub(super) struct Worker {
     identity: PodIdentity,
     plan: PodPlan,
     context: Arc<PodContext>,
@@ -106,83 +52,47 @@ struct Worker {
     finished: BTreeSet<usize>,
 }
 
-// === impl PodHandle ===
+// === impl Worker ===
 
-impl PodHandle {
-    /// Starts a pod.
-    pub(crate) fn start(
+impl Worker {
+    pub(super) fn new(
         identity: PodIdentity,
         plan: PodPlan,
         context: Arc<PodContext>,
+        folder: PathBuf,
         updates: mpsc::UnboundedSender<PodUpdate>,
-        spawner: &Spawner,
+        stop: watch::Receiver<Option<Stop>>,
     ) -> Self {
-        let folder = context.layout.pods().join(&identity.uid);
-        let (stop, stop_signal) = watch::channel(None);
         let (event_sender, events) = mpsc::unbounded_channel();
+        let containers = plan.containers.iter().map(|container| ContainerStatus {
+            name: container.name.clone(),
+            lasting: container.role != Role::Init,
+            state: ContainerState::Waiting,
+            ready: false,
+            restarts: 0,
+        });
         let status = PodStatus {
-            containers: plan
-                .containers
-                .iter()
-                .map(|container| ContainerStatus {
-                    name: container.name.clone(),
-                    lasting: container.role != Role::Init,
-                    state: ContainerState::Waiting,
-                    ready: false,
-                    restarts: 0,
-                })
-                .collect(),
+            containers: containers.collect(),
             ..PodStatus::default()
         };
-        let name = format!("pod {}/{}", identity.namespace, identity.name);
-        let worker = Worker {
+        Self {
             identity,
             plan,
             context,
-            folder: folder.clone(),
+            folder,
             status,
             updates,
             events,
             event_sender,
-            stop: stop_signal,
+            stop,
             stoppers: BTreeMap::new(),
             containers: JoinSet::new(),
             started: BTreeSet::new(),
             finished: BTreeSet::new(),
-        };
-        let task = spawner.spawn(name, worker.run());
-        Self {
-            stop,
-            folder,
-            _task: task.abort_on_drop(),
         }
     }
 
-    /// Ends the pod. Its end is reported as an update.
-    pub(crate) fn stop(&self, how: Stop) {
-        self.stop.send_if_modified(|current| {
-            let changed = *current != Some(Stop::Now) && *current != Some(how);
-            if changed {
-                *current = Some(how);
-            }
-            changed
-        });
-    }
-
-    /// Replaces the files of a volume.
-    pub(crate) fn write_volume(&self, name: &str, content: &Content) -> std::io::Result<()> {
-        volumes::write(&volume_folder(&self.folder, name), content)
-    }
-}
-
-fn volume_folder(pod: &Path, volume: &str) -> PathBuf {
-    pod.join("volumes").join(volume)
-}
-
-// === impl Worker ===
-
-impl Worker {
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut sandbox = None;
         let end = match self.live(&mut sandbox).await {
             Ok(end) => end,
@@ -506,7 +416,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 /// Name of the node's end of a pod's link: unique, as addresses are.
-fn link_name(address: Ipv4Addr) -> String {
+fn link_name(address: std::net::Ipv4Addr) -> String {
     let [.., high, low] = address.octets();
     format!("pod{high}-{low}")
 }
