@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, HostPort, ListenAddr};
-use mesh_runtime::grpc::KeepaliveArgs;
+use mesh_runtime::grpc::{GrpcOptions, KeepaliveArgs};
 use mesh_runtime::log::LogArgs;
 
 /// Istio Pilot: service discovery and configuration for Envoy.
@@ -90,6 +90,22 @@ pub struct DiscoveryArgs {
     /// Longest time for which changes are held back.
     #[arg(long = "debounceMax", env = "PILOT_DEBOUNCE_MAX", default_value = "10s")]
     pub debounce_max: GoDuration,
+
+    /// Pushes of configuration per second, over all proxies. Without it they are not limited.
+    #[arg(long = "pushThrottle", env = "PILOT_PUSH_THROTTLE", value_name = "PER_SECOND")]
+    pub push_throttle: Option<u32>,
+
+    /// Pushes that may follow one another at once, where they are limited.
+    #[arg(long = "pushBurst", env = "PILOT_PUSH_BURST", default_value_t = 100)]
+    pub push_burst: u32,
+
+    /// xDS streams that one connection may carry.
+    #[arg(
+        long = "grpcMaxStreams",
+        env = "ISTIO_GPRC_MAXSTREAMS",
+        default_value_t = GrpcOptions::MAX_CONCURRENT_STREAMS
+    )]
+    pub grpc_max_streams: u32,
 
     /// Route requests to unknown hosts by the outbound traffic policy instead of answering 404.
     #[arg(

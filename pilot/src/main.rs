@@ -10,8 +10,12 @@ use pilot::{request, server};
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Discovery(args) => {
-            let builder = Runtime::builder("pilot-discovery").log(args.log.clone());
-            mesh_runtime::run(builder, async |runtime| server::start(&runtime, *args).await)
+            let builder = Runtime::builder("pilot-discovery")
+                .log(args.log.clone())
+                .scopes(server::SCOPES);
+            mesh_runtime::run(builder, async |runtime| {
+                server::start(&runtime, *args).await.map(drop)
+            })
         }
         Command::Request(args) => request::run(&args),
         Command::Version => request::version(),

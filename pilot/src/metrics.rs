@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use mesh_runtime::Metrics;
-use mesh_runtime::metrics::MetricsError;
 use pilot_model::WarningKind;
-use pilot_registry::Publication;
-use pilot_xds::Discovery;
-use prometheus::{IntGauge, IntGaugeVec};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, IntGaugeVec, Opts};
 
-/// What is counted at each publication.
+use crate::state::State;
+
+/// What is counted whenever somebody reads the metrics, so that it is never out of date.
 #[derive(Debug)]
-pub(crate) struct PilotMetrics {
+struct ConfigurationMetrics {
+    state: State,
     services: IntGauge,
     virtual_services: IntGauge,
     rejected: IntGaugeVec,
@@ -88,51 +90,80 @@ const WARNINGS: &[(WarningKind, &str, &str)] = &[
     ),
 ];
 
-// === impl PilotMetrics ===
+/// Registers the metrics.
+///
+/// # Errors
+///
+/// When one of the names is taken.
+pub(crate) fn register(metrics: &Metrics, version: &str, state: State) -> anyhow::Result<()> {
+    metrics
+        .int_gauge_vec("pilot_info", "Pilot version and build information.", &["version"])?
+        .with_label_values(&[version])
+        .set(1);
+    let collector = ConfigurationMetrics::new(state)?;
+    metrics.register("configuration metrics", collector)?;
+    Ok(())
+}
 
-impl PilotMetrics {
-    pub(crate) fn register(metrics: &Metrics, version: &str) -> Result<Self, MetricsError> {
-        metrics
-            .int_gauge_vec("pilot_info", "Pilot version and build information.", &["version"])?
-            .with_label_values(&[version])
-            .set(1);
+// === impl ConfigurationMetrics ===
+
+impl ConfigurationMetrics {
+    fn new(state: State) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            services: metrics.int_gauge("pilot_services", "Total services known to pilot.")?,
-            virtual_services: metrics
-                .int_gauge("pilot_virt_services", "Total virtual services known to pilot.")?,
-            rejected: metrics.int_gauge_vec(
-                "pilot_total_rejected_configs",
-                "Objects that Pilot had to leave out because they could not be read.",
+            state,
+            services: IntGauge::new("pilot_services", "Total services known to pilot.")?,
+            virtual_services: IntGauge::new("pilot_virt_services", "Total virtual services known to pilot.")?,
+            rejected: IntGaugeVec::new(
+                Opts::new(
+                    "pilot_total_rejected_configs",
+                    "Objects that Pilot had to leave out because they could not be read.",
+                ),
                 &["type"],
             )?,
             warnings: WARNINGS
                 .iter()
-                .map(|(kind, name, help)| Ok((*kind, metrics.int_gauge(name, help)?)))
-                .collect::<Result<_, MetricsError>>()?,
+                .map(|(kind, name, help)| Ok((*kind, IntGauge::new(*name, *help)?)))
+                .collect::<Result<_, prometheus::Error>>()?,
         })
     }
 
-    /// Counts what a publication holds. The findings are those of everything that proxies use.
-    pub(crate) fn observe(&self, publication: &Publication, discovery: &Discovery) {
-        let snapshot = &publication.published.snapshot;
-        self.services.set(count(snapshot.services.len()));
-        self.virtual_services
-            .set(count(snapshot.virtual_services.iter().count()));
-        self.rejected.reset();
-        for key in publication.rejected.keys() {
-            self.rejected.with_label_values(&[key.kind.schema().kind]).inc();
-        }
-        self.observe_warnings(discovery);
+    fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
+        let totals: [&dyn Collector; 3] = [&self.services, &self.virtual_services, &self.rejected];
+        let warnings = self.warnings.values().map(|gauge| gauge as &dyn Collector);
+        totals.into_iter().chain(warnings)
     }
 
-    /// Counts the findings alone: proxies that connect later bring new ones.
-    pub(crate) fn observe_warnings(&self, discovery: &Discovery) {
-        self.warnings.values().for_each(|gauge| gauge.set(0));
-        for warning in discovery.warnings() {
-            if let Some(gauge) = self.warnings.get(&warning.kind) {
-                gauge.inc();
+    fn refresh(&self) {
+        if let Some(publication) = self.state.publication() {
+            let snapshot = &publication.published.snapshot;
+            self.services.set(count(snapshot.services.len()));
+            self.virtual_services
+                .set(count(snapshot.virtual_services.iter().count()));
+            self.rejected.reset();
+            for key in publication.rejected.keys() {
+                self.rejected.with_label_values(&[key.kind.schema().kind]).inc();
             }
         }
+        let mut counts: BTreeMap<WarningKind, usize> = BTreeMap::new();
+        for warning in self.state.discovery.warnings() {
+            *counts.entry(warning.kind).or_default() += 1;
+        }
+        for (kind, gauge) in &self.warnings {
+            gauge.set(count(counts.get(kind).copied().unwrap_or_default()));
+        }
+    }
+}
+
+impl Collector for ConfigurationMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.collectors().flat_map(|collector| collector.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.refresh();
+        self.collectors()
+            .flat_map(|collector| collector.collect())
+            .collect()
     }
 }
 

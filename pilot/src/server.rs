@@ -1,5 +1,6 @@
 //! Puts Pilot together: sources → controller → push engine → servers.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,30 +13,63 @@ use mesh_runtime::Runtime;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::{ClientOptions, GrpcOptions, connect};
 use mesh_runtime::listen::bind_if_enabled;
+use mesh_runtime::log::Scope;
 use mesh_runtime::watch::FileWatch;
 use pilot_model::{Builder, Visibility};
 use pilot_networking::Features;
 use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries};
-use pilot_xds::{Discovery, DiscoveryOptions, XdsMetrics};
+use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::args::DiscoveryArgs;
-use crate::debug;
-use crate::metrics::PilotMetrics;
 use crate::state::State;
+use crate::{debug, metrics};
 
 /// How long changes of the mesh configuration file are gathered (P7).
 const MESH_QUIET: Duration = Duration::from_millis(100);
-/// How often the findings of newly connected proxies reach the metrics (P17).
-const WARNINGS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Starts Pilot. It is ready once every collection was received and published.
+/// Log scopes of Pilot, named as in 1.1.
+pub const SCOPES: &[Scope] = &[
+    Scope {
+        name: "ads",
+        description: "Proxies and what they are sent",
+        targets: &["pilot_xds"],
+    },
+    Scope {
+        name: "mcp",
+        description: "The configuration protocol and its sources",
+        targets: &["mesh_mcp"],
+    },
+    Scope {
+        name: "model",
+        description: "Services and configuration",
+        targets: &["pilot_registry"],
+    },
+    Scope {
+        name: "server",
+        description: "Start and operation of the process",
+        targets: &["pilot"],
+    },
+];
+
+/// Where the servers listen; `None` for those that are switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Readiness and debugging.
+    pub http: Option<SocketAddr>,
+    /// xDS without TLS.
+    pub xds: Option<SocketAddr>,
+    /// Metrics, and the same as `http`.
+    pub monitoring: Option<SocketAddr>,
+}
+
+/// Starts Pilot; it runs until the runtime leaves. It is ready once every collection was received and published.
 ///
 /// # Errors
 ///
 /// When an address is taken or a flag makes no sense.
-pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<()> {
+pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Addresses> {
     let DiscoveryArgs {
         registries,
         mesh_config,
@@ -49,6 +83,9 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<()>
         secure_grpc_addr,
         debounce_after,
         debounce_max,
+        push_throttle,
+        push_burst,
+        grpc_max_streams,
         enable_fallthrough_route,
         pod_name,
         namespace,
@@ -71,17 +108,21 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<()>
         .find(|trust_domain| !trust_domain.is_empty())
         .unwrap_or_default();
 
-    let metrics = runtime.metrics();
+    let registry = runtime.metrics();
     let options = DiscoveryOptions {
         features: Features {
             fallthrough_route: enable_fallthrough_route,
         },
+        push_limit: push_throttle.map(|per_second| PushLimit {
+            per_second,
+            burst: push_burst,
+        }),
         identifier: format!("{pod_name}.{namespace}"),
         ..DiscoveryOptions::default()
     };
     let discovery = Discovery::new(
         options,
-        XdsMetrics::register(metrics)?,
+        XdsMetrics::register(registry)?,
         runtime.spawner().clone(),
         runtime.drain().clone(),
     );
@@ -102,28 +143,27 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<()>
         sources: sinks.into(),
     };
 
+    metrics::register(registry, runtime.build_info().version, state.clone())?;
     let synced = runtime.readiness().task("configuration of all sources");
-    let pilot_metrics = PilotMetrics::register(metrics, runtime.build_info().version)?;
     run_controller(runtime, task, discovery.clone(), publications, synced);
-    runtime
-        .spawner()
-        .spawn("metrics", observe(state.clone(), pilot_metrics));
     watch_mesh(runtime, controller, &mesh_config)?;
 
+    let mut addresses = Addresses::default();
     let router = debug::router(state).merge(runtime.admin_router());
-    if let Some((listener, _)) = bind_if_enabled("--httpAddr", &http_addr).await? {
+    if let Some((listener, local)) = bind_if_enabled("--httpAddr", &http_addr).await? {
         runtime.spawn_http("http", listener, router.clone());
+        addresses.http = Some(local);
     }
-    runtime.spawn_admin(&admin, router).await?;
-    if let Some((listener, _)) = bind_if_enabled("--grpcAddr", &grpc_addr).await? {
-        runtime.spawn_grpc(
-            "xds",
-            listener,
-            Routes::new(discovery.service()),
-            GrpcOptions::from(keepalive),
-        );
+    addresses.monitoring = runtime.spawn_admin(&admin, router).await?.monitoring;
+    if let Some((listener, local)) = bind_if_enabled("--grpcAddr", &grpc_addr).await? {
+        let options = GrpcOptions {
+            max_concurrent_streams: grpc_max_streams,
+            ..GrpcOptions::from(keepalive)
+        };
+        runtime.spawn_grpc("xds", listener, Routes::new(discovery.service()), options);
+        addresses.xds = Some(local);
     }
-    Ok(())
+    Ok(addresses)
 }
 
 fn run_controller(
@@ -226,21 +266,4 @@ fn watch_mesh(runtime: &Runtime, controller: Controller, path: &Path) -> anyhow:
         }
     });
     Ok(())
-}
-
-/// Keeps the metrics up with publications, and with the findings of proxies that connect between them.
-async fn observe(mut state: State, metrics: PilotMetrics) {
-    loop {
-        tokio::select! {
-            changed = state.publication.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                if let Some(publication) = state.publication() {
-                    metrics.observe(&publication, &state.discovery);
-                }
-            }
-            () = tokio::time::sleep(WARNINGS_INTERVAL) => metrics.observe_warnings(&state.discovery),
-        }
-    }
 }
