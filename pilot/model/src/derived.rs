@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Results of pure functions that are worth keeping as long as services, DestinationRules and mesh configuration stay
-/// the same, one value of each type.
+/// Results of pure functions that are worth keeping as long as what they were made from stays the same, one value of
+/// each type.
 ///
 /// It belongs to those who generate; nothing in here depends on what they keep.
 #[derive(Default)]

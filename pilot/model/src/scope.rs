@@ -29,6 +29,8 @@ pub struct ScopedView {
     /// Shared by all namespaces that see neither services nor VirtualServices of their own.
     serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
     derived: Arc<Derived>,
+    derived_from_services: Arc<Derived>,
+    has_own_virtual_services: bool,
 }
 
 /// Hosts that VirtualServices name although no service has them, by the port on which they are reachable, each with
@@ -65,10 +67,12 @@ impl ScopedView {
             differing_hosts: BTreeSet::new(),
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
             derived: Arc::clone(&snapshot.derived),
+            derived_from_services: Arc::clone(&snapshot.derived_from_services),
+            has_own_virtual_services: false,
         };
         view.differing_hosts = view.find_differing_hosts();
-        if view.has_own_virtual_services() || view.services.iter().any(|service| view.is_own_private(service))
-        {
+        view.has_own_virtual_services = view.find_own_virtual_services();
+        if !view.is_plain() {
             view.serviceless_hosts = Arc::default();
         }
         view
@@ -217,10 +221,20 @@ impl ScopedView {
         self.gateways.contains(name)
     }
 
-    /// Results that this view may share with others, see [`Derived`]. What they are about must not be among
-    /// [`Self::differing_hosts`].
+    /// Results made from everything that is published; shared by all views of one publication.
     pub fn derived(&self) -> &Derived {
         &self.derived
+    }
+
+    /// Results made from services, DestinationRules and mesh configuration; shared by all views, and all publications
+    /// in which they are the same. What a result is about must not be among [`Self::differing_hosts`].
+    pub fn derived_from_services(&self) -> &Derived {
+        &self.derived_from_services
+    }
+
+    /// Whether the namespace sees exactly what one without anything of its own sees.
+    pub fn is_plain(&self) -> bool {
+        self.differing_hosts.is_empty() && !self.has_own_virtual_services
     }
 
     /// Hosts that mean another service here, or follow other rules, than in a namespace that has nothing of its own.
@@ -230,13 +244,16 @@ impl ScopedView {
 
     /// Whether sidecars of the namespace see VirtualServices that others do not.
     pub fn has_own_virtual_services(&self) -> bool {
-        self.virtual_services
-            .by_gateway(MESH_GATEWAY)
-            .any(|object| object.export_to == Visibility::Private && object.key.namespace == self.namespace)
+        self.has_own_virtual_services
     }
 
     fn is_own_private(&self, service: &Service) -> bool {
         service.export_to == Visibility::Private && service.id.namespace == self.namespace
+    }
+
+    fn find_own_virtual_services(&self) -> bool {
+        let mut mesh = self.virtual_services.by_gateway(MESH_GATEWAY);
+        mesh.any(|object| object.export_to == Visibility::Private && object.key.namespace == self.namespace)
     }
 
     fn find_differing_hosts(&self) -> BTreeSet<Host> {

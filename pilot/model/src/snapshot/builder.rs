@@ -142,9 +142,9 @@ impl Builder {
                 && Arc::ptr_eq(&last.services, &services)
                 && Arc::ptr_eq(&last.destination_rules, &destination_rules)
         };
-        let derived = last
+        let derived_from_services = last
             .filter(same)
-            .map_or_else(Arc::default, |last| Arc::clone(&last.derived));
+            .map_or_else(Arc::default, |last| Arc::clone(&last.derived_from_services));
         Snapshot {
             mesh: self.mesh.clone(),
             domain: self.domain.clone(),
@@ -160,7 +160,8 @@ impl Builder {
             }),
             views: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
-            derived,
+            derived: Arc::default(),
+            derived_from_services,
         }
     }
 

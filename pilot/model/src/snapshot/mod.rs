@@ -55,8 +55,11 @@ pub struct Snapshot {
     views: Mutex<BTreeMap<Str, Arc<ScopedView>>>,
     /// The hosts without service of views that see only what everybody sees.
     pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
-    /// Shared with the snapshot before as long as services, DestinationRules and mesh configuration are the same.
+    /// What was made from this snapshot.
     pub(crate) derived: Arc<Derived>,
+    /// What was made from services, DestinationRules and mesh configuration; shared by snapshots in which they are the
+    /// same.
+    pub(crate) derived_from_services: Arc<Derived>,
 }
 
 // === impl Snapshot ===

@@ -12,7 +12,7 @@ use super::rules::{self, Place};
 use crate::gateway::{GatewayServer, merge_all};
 use crate::name;
 
-/// The virtual hosts of one route configuration: of all plain HTTP servers on the port that its name says.
+/// The virtual hosts of one route configuration, sorted by name: of all plain HTTP servers on the port that its name says.
 pub(super) fn plan(
     view: &ScopedView,
     gateways: &[Versioned<Gateway>],
@@ -50,7 +50,9 @@ pub(super) fn plan(
             routes: Routes::Rules(published.rules),
         })
     });
-    virtual_hosts.collect()
+    let mut virtual_hosts: Vec<VirtualHostKey> = virtual_hosts.collect();
+    virtual_hosts.sort_by(VirtualHostKey::by_name);
+    virtual_hosts
 }
 
 /// What is known of a host that some server publishes.

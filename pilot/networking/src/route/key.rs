@@ -1,5 +1,6 @@
 //! What virtual hosts and route configurations are made from.
 
+use std::cmp::Ordering;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -118,6 +119,10 @@ impl VirtualHostKey {
 
     pub(super) fn input(&self) -> &VirtualHostInput {
         &self.0
+    }
+
+    pub(super) fn by_name(a: &Self, b: &Self) -> Ordering {
+        a.input().name.cmp(&b.input().name)
     }
 }
 

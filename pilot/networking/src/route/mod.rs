@@ -73,7 +73,7 @@ pub fn plan(
 /// The plan depends on nothing but the scope and the name: the view is what the scope was made from.
 fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan {
     let mut warnings = Vec::new();
-    let (mut virtual_hosts, ignore_port_in_host_matching) = match &scope.role {
+    let (virtual_hosts, ignore_port_in_host_matching) = match &scope.role {
         Role::Sidecar {
             domain,
             source_selectors,
@@ -90,7 +90,6 @@ fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan
         ),
         Role::Router { gateways } => (gateway::plan(view, gateways, name, &mut warnings), true),
     };
-    virtual_hosts.sort_by(|a, b| a.input().name.cmp(&b.input().name));
     warnings.sort();
     warnings.dedup();
     let virtual_hosts: Arc<[VirtualHostKey]> = virtual_hosts.into();

@@ -1,95 +1,35 @@
-//! Which virtual hosts a sidecar gets (P13.2).
+//! The virtual hosts of one port, from a view.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::{ConfigKey, Host, Labels, Str, Timestamp};
 use pilot_model::{Rev, ScopedView, Service, Versioned, VirtualService, Warning, WarningKind};
 
-use super::domains::{self, Domains, HostDomains, canonical, short_forms};
-use super::hash_policy::HashPolicy;
-use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
-use super::rules::{self, CommonRules, Selected};
-use crate::name::PASSTHROUGH_CLUSTER;
-use crate::{Features, service};
+use super::PortPlan;
+use crate::route::domains::{self, Domains, HostDomains, canonical, short_forms};
+use crate::route::hash_policy::HashPolicy;
+use crate::route::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
+use crate::route::rules::{self, CommonRules, Selected};
+use crate::service;
 
-/// The route configuration of the listener that applications use as an HTTP proxy: it serves all ports.
-const HTTP_PROXY: &str = "http_proxy";
-/// The port that callers do not write.
-const HTTP_PORT: u16 = 80;
-
-/// The virtual hosts of one route configuration: of all HTTP services on the port that is its name.
-pub(super) fn plan(
-    view: &ScopedView,
-    domain: &str,
-    source_selectors: &[Labels],
-    features: Features,
-    name: &str,
-    warnings: &mut Vec<Warning>,
-) -> Vec<VirtualHostKey> {
-    let mut planner = Planner {
-        view,
-        domain,
-        source_selectors,
-        common: view.derived().get(),
-        selected: HashMap::new(),
-        warnings,
-    };
-    let mut virtual_hosts = Vec::new();
-    let mut has_any = false;
-    if name == HTTP_PROXY {
-        let mut ports: Vec<u16> = view
-            .http_ports()
-            .chain(view.serviceless_hosts().keys().copied())
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-        for port in ports {
-            has_any |= planner.port(port, port != HTTP_PORT, &mut virtual_hosts);
-        }
-    } else if let Ok(port @ 1..) = name.parse() {
-        has_any = planner.port(port, false, &mut virtual_hosts);
-    } else {
-        return virtual_hosts;
-    }
-    if features.fallthrough_route && !has_any {
-        virtual_hosts.push(fallthrough(view.mesh()));
-    }
-    virtual_hosts
-}
-
-/// What becomes of requests to unknown hosts on a known port (`R-OB-2`).
-fn fallthrough(mesh: &MeshConfig) -> VirtualHostKey {
-    let mode = mesh
-        .outbound_traffic_policy
-        .as_ref()
-        .map_or(Mode::AllowAny, |policy| policy.mode());
-    let (name, routes) = match mode {
-        Mode::AllowAny => ("allow_any", Routes::Cluster(PASSTHROUGH_CLUSTER.into())),
-        Mode::RegistryOnly => ("block_all", Routes::Status(502)),
-    };
-    VirtualHostKey::new(VirtualHostInput {
-        name: name.into(),
-        domains: Domains::Any,
-        require_tls: false,
-        routes,
-    })
-}
-
-struct Planner<'a> {
+/// Plans one port.
+pub(super) struct Planner<'a> {
     view: &'a ScopedView,
     /// DNS domain of the callers.
     domain: &'a str,
     source_selectors: &'a [Labels],
     common: Arc<CommonRules>,
     /// What VirtualServices say at a port: one with a wildcard host applies to many services.
-    selected: HashMap<(Rev, u16), Arc<Selected>>,
-    warnings: &'a mut Vec<Warning>,
+    selected: HashMap<Rev, Arc<Selected>>,
+    port: u16,
+    /// Whether names count only with the port.
+    port_only: bool,
+    warnings: Vec<Warning>,
 }
 
 /// A virtual host whose domains are not settled yet.
@@ -110,15 +50,36 @@ enum Owner<'a> {
 // === impl Planner ===
 
 impl<'a> Planner<'a> {
-    /// The virtual hosts of one port; whether one of them takes every name.
-    fn port(&mut self, port: u16, port_only: bool, virtual_hosts: &mut Vec<VirtualHostKey>) -> bool {
-        let mut drafts = self.services(port, port_only);
-        self.serviceless_hosts(port, port_only, &mut drafts);
+    /// A planner for callers that leave the labels of `domain` out and satisfy `source_selectors`.
+    pub(super) fn new(
+        view: &'a ScopedView,
+        domain: &'a str,
+        source_selectors: &'a [Labels],
+        port: u16,
+        port_only: bool,
+    ) -> Self {
+        Self {
+            view,
+            domain,
+            source_selectors,
+            common: view.derived_from_services().get(),
+            selected: HashMap::new(),
+            port,
+            port_only,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Plans the port.
+    pub(super) fn plan(mut self) -> PortPlan {
+        let mut drafts = self.services();
+        self.serviceless_hosts(&mut drafts);
         self.settle_domains(&mut drafts);
 
-        let has_any = drafts.iter().any(|draft| draft.host.as_str() == "*");
+        let port = self.port;
+        let takes_all = !self.port_only && drafts.iter().any(|draft| draft.host.as_str() == "*");
         let mut name = String::new();
-        virtual_hosts.extend(drafts.into_iter().map(|draft| {
+        let keys = drafts.into_iter().map(|draft| {
             name.clear();
             // Writing to a string cannot fail.
             let _ = write!(name, "{}:{port}", draft.host);
@@ -128,13 +89,19 @@ impl<'a> Planner<'a> {
                 require_tls: false,
                 routes: draft.routes,
             })
-        }));
-        has_any
+        });
+        let mut virtual_hosts: Vec<VirtualHostKey> = keys.collect();
+        virtual_hosts.sort_by(VirtualHostKey::by_name);
+        PortPlan {
+            virtual_hosts,
+            takes_all,
+            warnings: self.warnings,
+        }
     }
 
     /// One draft for each host that some service has on the port.
-    fn services(&mut self, port: u16, port_only: bool) -> Vec<Draft<'a>> {
-        let view = self.view;
+    fn services(&mut self) -> Vec<Draft<'a>> {
+        let (view, port) = (self.view, self.port);
         let mut drafts: Vec<Draft<'a>> = Vec::new();
         let mut services = view.http_services(port).peekable();
         while let Some(first) = services.next() {
@@ -162,14 +129,14 @@ impl<'a> Planner<'a> {
                 });
                 continue;
             }
-            let routes = self.rules_of(host, port).unwrap_or_else(|| Routes::Service {
+            let routes = self.rules_of(host).unwrap_or_else(|| Routes::Service {
                 cluster: format!("outbound|{port}||{host}").into(),
                 hash_policy: view
                     .rules(winner)
                     .and_then(|rules| HashPolicy::of(rules, "", port)),
             });
             addresses.dedup();
-            let domains = self.domains(host, port, port_only, addresses);
+            let domains = self.domains(host, addresses);
             drafts.push(Draft {
                 host,
                 owner: Owner::Service(winner),
@@ -181,11 +148,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Drafts for hosts that only VirtualServices know.
-    fn serviceless_hosts(&mut self, port: u16, port_only: bool, drafts: &mut Vec<Draft<'a>>) {
+    fn serviceless_hosts(&mut self, drafts: &mut Vec<Draft<'a>>) {
         let view = self.view;
-        for (host, objects) in view.serviceless_hosts().get(&port).into_iter().flatten() {
+        for (host, objects) in view.serviceless_hosts().get(&self.port).into_iter().flatten() {
             let objects: Vec<_> = objects.iter().collect();
-            let Some((object, rules)) = self.first_with_rules(host, port, &objects) else {
+            let Some((object, rules)) = self.first_with_rules(host, &objects) else {
                 continue;
             };
             if !domains::is_valid(host) {
@@ -200,7 +167,7 @@ impl<'a> Planner<'a> {
             // Only services have short forms.
             let domains = HostDomains {
                 shared_labels: 0,
-                ..self.domains(host, port, port_only, Vec::new())
+                ..self.domains(host, Vec::new())
             };
             let owner = Owner::VirtualService(object);
             drafts.push(Draft {
@@ -212,29 +179,23 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn domains(
-        &self,
-        host: &Host,
-        port: u16,
-        port_only: bool,
-        addresses: Vec<std::net::IpAddr>,
-    ) -> HostDomains {
+    fn domains(&self, host: &Host, addresses: Vec<IpAddr>) -> HostDomains {
         HostDomains {
             host: host.clone(),
-            port,
+            port: self.port,
             shared_labels: domains::shared_labels(host, self.domain),
             addresses,
-            port_only,
+            port_only: self.port_only,
             taken: Vec::new(),
         }
     }
 
-    fn rules_of(&mut self, host: &Host, port: u16) -> Option<Routes> {
+    fn rules_of(&mut self, host: &Host) -> Option<Routes> {
         let objects = self.view.mesh_http_rules(host);
         if objects.is_empty() {
             return None;
         }
-        self.first_with_rules(host, port, &objects)
+        self.first_with_rules(host, &objects)
             .map(|(_, rules)| Routes::Rules(vec![rules]))
     }
 
@@ -242,7 +203,6 @@ impl<'a> Planner<'a> {
     fn first_with_rules(
         &mut self,
         host: &Host,
-        port: u16,
         objects: &[&'a Versioned<VirtualService>],
     ) -> Option<(&'a VirtualService, Shared<RuleSet>)> {
         let mut found: Option<(&'a VirtualService, Shared<RuleSet>)> = None;
@@ -264,19 +224,19 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            if let Some(rules) = self.rule_set(object, port) {
+            if let Some(rules) = self.rule_set(object) {
                 found = Some((object, rules));
             }
         }
         found
     }
 
-    fn rule_set(&mut self, object: &Versioned<VirtualService>, port: u16) -> Option<Shared<RuleSet>> {
-        let selected = match self.selected.entry((object.rev(), port)) {
+    fn rule_set(&mut self, object: &Versioned<VirtualService>) -> Option<Shared<RuleSet>> {
+        let selected = match self.selected.entry(object.rev()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let selected =
-                    rules::select_for_mesh(self.view, &self.common, object, port, self.source_selectors);
+                    rules::select_for_mesh(self.view, &self.common, object, self.port, self.source_selectors);
                 self.warnings.extend(selected.warnings.iter().cloned());
                 entry.insert(selected)
             }
