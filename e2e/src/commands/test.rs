@@ -8,7 +8,7 @@ use mesh_testing::provision;
 
 use super::say;
 use crate::mesh::programs::workspace;
-use crate::provision::install_tools;
+use crate::provision::{install_envoy, install_tools};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,8 +25,8 @@ const CHECKS: [&[&str]; 2] = [
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     install_tools()?;
-    let envoy = provision::envoy()?;
-    let floor = provision::envoy_floor()?;
+    let envoy = install_envoy(provision::envoy)?;
+    let floor = install_envoy(provision::envoy_floor)?;
     let cargo = |words: &[OsString]| -> Result<bool> {
         say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

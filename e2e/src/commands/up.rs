@@ -17,7 +17,7 @@ use crate::mesh::layout::Layout;
 use crate::mesh::programs::{Programs, workspace};
 use crate::mesh::state::State;
 use crate::mesh::{Component, Mesh, MeshBuilder};
-use crate::provision::install_tools;
+use crate::provision::{install_envoy, install_tools};
 
 /// What runs when nothing is named.
 const DEFAULT_SAMPLE: &str = "e2e/samples/weather";
@@ -61,12 +61,13 @@ pub(super) fn run(args: &Args, name: Option<&str>, layout: &Layout) -> Result<Ex
     if args.detach && !args.daemon {
         return detach();
     }
+    // Before the user namespace, in which root is not the machine's.
+    install_tools()?;
     unprivileged::enter_if_needed()?;
     start_logging(args.daemon.then(|| layout.own_log()));
     if args.daemon {
         nix::unistd::setsid().context("cannot leave the terminal")?;
     }
-    install_tools()?;
     let builder = builder(args, name)?;
     runtime()?.block_on(serve(builder, args.daemon))
 }
@@ -112,9 +113,9 @@ fn builder(args: &Args, name: Option<&str>) -> Result<MeshBuilder> {
 /// Envoy by version or path.
 fn envoy(wanted: Option<&str>) -> Result<PathBuf> {
     match wanted {
-        None => provision::envoy(),
+        None => install_envoy(provision::envoy),
         Some(text) => match provision::release(text) {
-            Some(release) => provision::envoy_release(release),
+            Some(release) => install_envoy(|| provision::envoy_release(release)),
             None if Path::new(text).is_file() => Ok(Path::new(text).canonicalize()?),
             None => {
                 let known: Vec<_> = provision::ENVOY_RELEASES

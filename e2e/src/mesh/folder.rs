@@ -35,10 +35,24 @@ impl Folder {
         }
         for (path, text) in &wanted {
             if self.current.get(path) != Some(text) {
+                self.create_parents(path)?;
                 replace(&self.root.join(path), text.as_bytes())?;
             }
         }
         self.current = wanted;
+        Ok(())
+    }
+
+    /// Creates the folders of a file, but never the root: when that is gone, so is the mesh.
+    fn create_parents(&self, path: &Path) -> io::Result<()> {
+        let mut folder = self.root.clone();
+        for part in path.parent().into_iter().flat_map(Path::components) {
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
         Ok(())
     }
 }
@@ -46,7 +60,6 @@ impl Folder {
 /// Writes a file so that readers see the old or the new text, never a part.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.new"));
     fs::write(&temporary, bytes)?;
@@ -86,5 +99,14 @@ mod tests {
         assert_ne!(inode("new.yaml"), changed);
         assert!(!dir.path().join("old.yaml").exists());
         assert_eq!(fs::read_to_string(dir.path().join("new.yaml")).unwrap(), "4");
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("gone");
+        let mut folder = Folder::new(root.clone());
+        assert!(folder.sync(files(&[("a/b.yaml", "1")])).is_err());
+        assert!(!root.exists());
     }
 }

@@ -1,12 +1,15 @@
 //! Where a mesh keeps its files, and the lock that makes it the only one of its name.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// How often the removal of a folder is tried into which somebody still writes.
+const REMOVALS: usize = 100;
 
 /// The folders and files of one mesh. They all go away with it.
 #[derive(Clone, Debug)]
@@ -135,7 +138,7 @@ impl Layout {
     pub fn holder(&self) -> Result<Holder> {
         let mut file = match File::options().read(true).write(true).open(self.lock_file()) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holder::Nobody),
             Err(error) => return Err(error).context("cannot open the lock"),
         };
         match file.try_lock() {
@@ -159,12 +162,18 @@ impl Layout {
     /// # Errors
     /// When a file cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.root.display()))
+        for _ in 0..REMOVALS {
+            match fs::remove_dir_all(&self.root) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                // A process on its way out has written one more file.
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+                done => return done.with_context(|| format!("cannot remove {}", self.root.display())),
             }
-            _ => Ok(()),
         }
+        bail!(
+            "cannot remove {}: somebody goes on writing into it",
+            self.root.display()
+        )
     }
 
     /// Removes everything but the lock.

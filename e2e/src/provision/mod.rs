@@ -2,4 +2,4 @@
 
 mod tools;
 
-pub use self::tools::{install_tools, require_tools};
+pub use self::tools::{install_envoy, install_tools, require_tools};

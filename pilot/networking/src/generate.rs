@@ -93,12 +93,18 @@ impl fmt::Display for XdsType {
 
 impl<K> Default for Plan<K> {
     fn default() -> Self {
-        Self { keys: Vec::new(), warnings: Vec::new() }
+        Self {
+            keys: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 
 impl<M> From<M> for Built<M> {
     fn from(message: M) -> Self {
-        Self { message, warnings: Vec::new() }
+        Self {
+            message,
+            warnings: Vec::new(),
+        }
     }
 }

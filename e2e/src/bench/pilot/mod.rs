@@ -9,6 +9,7 @@
 
 mod ads;
 mod baseline;
+mod figures;
 mod results;
 mod scenario;
 mod server;

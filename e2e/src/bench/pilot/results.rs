@@ -102,19 +102,6 @@ pub(crate) struct Rounds {
     cost: Cost,
 }
 
-// === impl ChangeKind ===
-
-impl ChangeKind {
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::VirtualService => "VirtualService changed",
-            Self::Endpoint => "endpoint changed",
-            Self::Service => "service added",
-            Self::Nothing => "nothing changed",
-        }
-    }
-}
-
 // === impl Rounds ===
 
 impl Rounds {

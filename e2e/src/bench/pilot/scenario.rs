@@ -1,5 +1,6 @@
 //! What happens to a mesh, step by step, and what is measured meanwhile.
 
+use std::io::{Write as _, stderr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Args;
 use super::ads::{Fleet, Milestone, Protocol, Sent, XdsType};
+use super::figures::Step;
 use super::results::{Change, ChangeKind, Connect, Rounds, Run, Start, Storm};
 use super::server::Server;
 use super::source::MeshSource;
@@ -43,6 +45,7 @@ pub(crate) async fn run(args: &Args, program: &Path, services: u32, log: &Path) 
     let spawner = Spawner::default();
     let source = MeshSource::new(services);
     let address = source.serve(&spawner).await?;
+    progress(&format!("{services} services: starting"));
     let mut server = Server::start(program, address, log)?;
     let ready = server.ready(args.limit()).await?;
 
@@ -113,6 +116,7 @@ impl Scenario<'_> {
     }
 
     async fn connect(&mut self) -> Result<Connect> {
+        progress(&format!("connecting {} clients", self.args.clients));
         let (meter, before) = (self.server.meter()?, self.fleet.sent());
         let start = Instant::now();
         self.fleet.connect(&self.spawner);
@@ -129,6 +133,7 @@ impl Scenario<'_> {
     }
 
     async fn changes(&mut self, kind: ChangeKind) -> Result<Change> {
+        progress(Step::from(kind).title());
         let before = self.fleet.sent();
         let mut rounds = Rounds::default();
         for _ in 0..self.args.rounds {
@@ -142,7 +147,7 @@ impl Scenario<'_> {
     async fn change(&mut self, kind: ChangeKind) -> Result<(Vec<Duration>, Cost)> {
         let meter = self.server.meter()?;
         let (milestone, start) = self.make(kind);
-        let what = format!("change {} ({})", self.round, kind.title());
+        let what = format!("change {} ({})", self.round, Step::from(kind).title());
         let times = self.everyone(milestone, &what, start).await?;
         self.settle().await?;
         Ok((times, meter.cost()?))
@@ -188,6 +193,7 @@ impl Scenario<'_> {
 
     /// Sends everything from the source again and watches that nobody is told.
     async fn nothing(&mut self) -> Result<Change> {
+        progress(Step::Nothing.title());
         let (meter, before) = (self.server.meter()?, self.fleet.sent());
         self.make(ChangeKind::Nothing);
         tokio::time::sleep(SILENCE).await;
@@ -199,6 +205,7 @@ impl Scenario<'_> {
 
     /// One client gets its configuration and then reads nothing: what do the others notice?
     async fn stuck(&mut self) -> Result<Change> {
+        progress("one more client, which stops reading");
         let (service, endpoint) = Service::of_client(self.args.clients, self.source.services());
         let stuck = Fleet::stuck(
             self.server.xds(),
@@ -216,6 +223,7 @@ impl Scenario<'_> {
 
     /// Changes at a steady rate, whether or not anybody keeps up.
     async fn storm(&mut self, seconds: u32) -> Result<Storm> {
+        progress(&format!("{STORM} changes per second for {seconds} seconds"));
         let (meter, before) = (self.server.meter()?, self.fleet.sent());
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / STORM);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -261,6 +269,12 @@ impl Scenario<'_> {
         }
         Ok(())
     }
+}
+
+/// Says what happens now, to whoever waits for the figures.
+fn progress(step: &str) {
+    // Nobody may be looking.
+    let _ = writeln!(stderr(), "  {step}");
 }
 
 // === impl Args ===

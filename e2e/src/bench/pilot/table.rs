@@ -5,267 +5,142 @@ use std::time::Duration;
 
 use super::ads::{Sent, XdsType};
 use super::baseline;
-use super::results::{Change, ChangeKind, Connect, Run};
+use super::figures::{Figures, Step, Unit, number};
+use super::results::{Change, ChangeKind, Run};
+use crate::bench::process::Cost;
 
 /// Width of the names of rows.
 const NAME: usize = 44;
 /// Width of a figure.
-const FIGURE: usize = 12;
+const FIGURE: usize = 11;
+/// Width of the names of rows about what was sent.
+const EVENT: usize = 28;
 /// Width of what was sent of a type.
-const CELL: usize = 20;
+const SENT: usize = 20;
 /// Other work on the machine from which figures are not to be trusted, in cores.
 const NOISE: f64 = 0.3;
 
-/// A figure with its unit.
-#[derive(Clone, Copy, Debug)]
-enum Figure {
-    Seconds(f64),
-    Bytes(f64),
-}
-
+/// Puts lines together.
 #[derive(Debug, Default)]
-struct Table {
-    text: String,
-}
+struct Page(String);
 
 /// All figures of a run.
 pub(crate) fn render(run: &Run) -> String {
-    let mut table = Table::default();
-    table.head(run);
-    table.start(run);
-    table.connect(run);
-    for change in &run.changes {
-        table.change(run, change, change.kind.title());
-    }
-    if let Some(stuck) = &run.stuck {
-        table.change(run, stuck, "the same while one client reads nothing");
-    }
-    table.storm(run);
-    table.memory(run);
-    table.sent(run);
-    table.rules(run);
-    table.notes(run);
-    table.text
+    let mut page = Page::default();
+    page.figures(run);
+    page.line("");
+    page.sent(run);
+    page.line("");
+    page.rules(run);
+    page.line("");
+    page.notes(run);
+    page.0
 }
 
-// === impl Table ===
+// === impl Page ===
 
-impl Table {
+impl Page {
     fn line(&mut self, line: &str) {
-        self.text.push_str(line.trim_end());
-        self.text.push('\n');
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
     }
 
-    fn row(&mut self, name: &str, ours: Figure, theirs: Option<Figure>) {
-        let (theirs, ratio) = match theirs {
-            None => ("-".to_owned(), "-".to_owned()),
-            Some(theirs) => (theirs.show(), ratio(theirs.value() / ours.value())),
-        };
-        let ours = ours.show();
-        self.line(&format!(
-            "{name:<NAME$}{ours:>FIGURE$}{theirs:>FIGURE$}{ratio:>FIGURE$}"
-        ));
+    fn row(&mut self, name: &str, cells: &[&str], name_width: usize, width: usize) {
+        let mut row = format!("{name:<name_width$}");
+        for cell in cells {
+            // Writing to a String does not fail.
+            let _ = write!(row, "{cell:>width$}");
+        }
+        self.line(&row);
     }
 
-    fn head(&mut self, run: &Run) {
+    fn figures(&mut self, run: &Run) {
         let protocol = if run.delta { "delta" } else { "state of the world" };
         self.line(&format!(
             "Pilot, {} services, {} clients, {protocol}",
             run.services, run.clients
         ));
-        let (ours, theirs, ratio) = ("ours", "1.1.17", "ratio");
-        self.line(&format!(
-            "{:<NAME$}{ours:>FIGURE$}{theirs:>FIGURE$}{ratio:>FIGURE$}",
-            ""
-        ));
-    }
-
-    fn start(&mut self, run: &Run) {
-        let theirs = baseline::start(run.services);
-        let bytes = |bytes: u64| Figure::Bytes(number(bytes));
-        self.row(
-            "start: ready after",
-            run.start.ready.into(),
-            theirs.map(|theirs| Figure::Seconds(theirs.ready_s)),
-        );
-        self.row(
-            "  CPU until idle",
-            run.start.cpu_until_idle.into(),
-            theirs.map(|theirs| Figure::Seconds(theirs.cpu_until_idle_s)),
-        );
-        self.row(
-            "  memory when idle",
-            bytes(run.start.resident_idle),
-            theirs.map(|theirs| Figure::megabytes(theirs.resident_mb)),
-        );
-        self.row(
-            "configuration of one client",
-            Figure::Bytes(number(run.connect.sent.total_bytes()) / f64::from(run.clients.max(1))),
-            theirs.map(|theirs| bytes(theirs.bytes.iter().sum())),
-        );
-    }
-
-    fn connect(&mut self, run: &Run) {
-        let theirs = baseline::connect(run.services, run.clients);
-        let per_client = |connect: &Connect| (connect.cost.server / run.clients.max(1)).into();
-        for (name, connect) in [
-            ("all connect: last complete", &run.connect),
-            ("all connect again: last complete", &run.reconnect),
-        ] {
-            self.row(
-                name,
-                connect.last.into(),
-                theirs.map(|theirs| Figure::Seconds(theirs.last_s)),
-            );
-            self.row(
-                "  CPU per client",
-                per_client(connect),
-                theirs.map(|theirs| Figure::Seconds(theirs.cpu_per_client_ms / 1e3)),
-            );
-            self.row(
-                "  memory",
-                Figure::Bytes(number(connect.resident)),
-                theirs.map(|theirs| Figure::megabytes(theirs.resident_mb)),
-            );
+        self.row("", &["ours", "1.1.17", "less by", "goal"], NAME, FIGURE);
+        let ours = Figures::of(run);
+        let theirs = baseline::figures(run.services, run.clients);
+        let goals = baseline::goals(run.services, run.clients);
+        for (row, value) in ours.iter() {
+            let show =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| row.unit().show(value));
+            let ratio = theirs.get(row).map(|theirs| theirs / value);
+            let cells = [
+                show(Some(value)),
+                show(theirs.get(row)),
+                ratio.map_or_else(|| "-".to_owned(), times),
+                show(goals.get(row)),
+            ];
+            self.row(&row.title(), &cells.each_ref().map(String::as_str), NAME, FIGURE);
         }
     }
 
-    fn change(&mut self, run: &Run, change: &Change, title: &str) {
-        let theirs = baseline::change(run.services, run.clients, change.kind);
-        if change.kind != ChangeKind::Nothing {
-            let ms = |value: f64| Figure::Seconds(value / 1e3);
-            self.row(
-                &format!("{title}: p50"),
-                change.p50.into(),
-                theirs.map(|theirs| ms(theirs.p50_ms)),
-            );
-            self.row("  p99", change.p99.into(), theirs.map(|theirs| ms(theirs.p99_ms)));
-            self.row(
-                "  last client",
-                change.last.into(),
-                theirs.map(|theirs| ms(theirs.last_ms)),
-            );
-        } else {
-            self.line(&format!(
-                "{title}: {} responses",
-                change.sent.responses.iter().sum::<u64>()
-            ));
-        }
-        self.row(
-            "  CPU",
-            change.server_cpu().into(),
-            theirs.map(|theirs| Figure::Seconds(theirs.cpu_s)),
-        );
-    }
-
-    fn storm(&mut self, run: &Run) {
-        let Some(storm) = &run.storm else { return };
-        self.row(
-            &format!("storm of {} changes: settled after", storm.changes),
-            storm.settled.into(),
-            None,
-        );
-        self.row("  CPU", storm.cost.server.into(), None);
-        let responses = number(storm.sent.responses.iter().sum());
-        let per_client = responses / f64::from(run.clients.max(1));
-        self.line(&format!(
-            "{:<NAME$}{per_client:>FIGURE$.1}",
-            "  responses to each client"
-        ));
-        self.row("  peak memory", Figure::Bytes(number(storm.peak)), None);
-    }
-
-    fn memory(&mut self, run: &Run) {
-        let theirs = baseline::memory(run.services, run.clients);
-        self.row(
-            "memory after the changes",
-            Figure::Bytes(number(run.resident_end)),
-            theirs.map(|theirs| Figure::megabytes(theirs.end_mb)),
-        );
-        self.row(
-            "  peak",
-            Figure::Bytes(number(run.peak)),
-            theirs.map(|theirs| Figure::megabytes(theirs.peak_mb)),
-        );
-    }
-
+    /// What one client was sent on each event, by type: resources and bytes.
     fn sent(&mut self, run: &Run) {
-        self.line("");
-        let mut head = format!("{:<28}", "sent to each client");
-        for xds_type in XdsType::ALL {
-            let _ = write!(head, "{:>CELL$}", xds_type.short());
-        }
-        self.line(&head);
+        self.row(
+            "sent to each client",
+            &XdsType::ALL.map(XdsType::short),
+            EVENT,
+            SENT,
+        );
         self.sent_row("connect", &run.connect.sent, f64::from(run.clients));
-        if let Some(theirs) = baseline::start(run.services) {
-            let mut row = format!("{:<28}", "  1.1.17, also each change");
-            for bytes in theirs.bytes {
-                let _ = write!(row, "{:>CELL$}", Figure::Bytes(number(bytes)).show());
-            }
-            self.line(&row);
-        }
         for change in &run.changes {
             let events = f64::from(run.clients) * f64::from(change.rounds);
-            self.sent_row(change.kind.title(), &change.sent, events);
+            self.sent_row(Step::from(change.kind).title(), &change.sent, events);
+        }
+        if let Some(theirs) = baseline::sent(run.services) {
+            let cells = theirs.map(|bytes| Unit::Bytes.show(number(bytes)));
+            self.row(
+                "1.1.17, on each of them",
+                &cells.each_ref().map(String::as_str),
+                EVENT,
+                SENT,
+            );
         }
     }
 
     fn sent_row(&mut self, name: &str, sent: &Sent, events: f64) {
-        let mut row = format!("{name:<28}");
-        for xds_type in XdsType::ALL {
+        let cells = XdsType::ALL.map(|xds_type| {
             let index = xds_type as usize;
             let each = |counts: [u64; 4]| number(counts[index]) / events.max(1.0);
-            let cell = if sent.responses[index] == 0 {
+            if sent.responses[index] == 0 {
                 "-".to_owned()
             } else {
-                let bytes = Figure::Bytes(each(sent.bytes)).show();
-                format!("{:.0} in {bytes}", each(sent.resources))
-            };
-            let _ = write!(row, "{cell:>CELL$}");
-        }
-        self.line(&row);
+                format!(
+                    "{:.0} in {}",
+                    each(sent.resources),
+                    Unit::Bytes.show(each(sent.bytes))
+                )
+            }
+        });
+        self.row(name, &cells.each_ref().map(String::as_str), EVENT, SENT);
     }
 
     /// The rules that Pilot is built by, as they show in the figures.
     fn rules(&mut self, run: &Run) {
         let change = |kind| run.changes.iter().find(|change| change.kind == kind);
-        self.line("");
-        if let (Some(rules), Some(endpoint)) =
-            (change(ChangeKind::VirtualService), change(ChangeKind::Endpoint))
-        {
-            self.line(&format!(
-                "endpoints have a path of their own: {} of CPU for one, {} for a VirtualService",
-                show(endpoint.server_cpu()),
-                show(rules.server_cpu())
-            ));
-        }
-        let [cold, warm] = [&run.connect, &run.reconnect].map(|connect| connect.cost.server);
+        let cpu = |kind| show(change(kind).map_or(Duration::ZERO, Change::server_cpu));
         self.line(&format!(
-            "what clients share is made once: {} of CPU for all at first, {} when all come back",
-            show(cold),
-            show(warm)
+            "Endpoints have a path of their own: {} of CPU for one of them, {} for a VirtualService.",
+            cpu(ChangeKind::Endpoint),
+            cpu(ChangeKind::VirtualService)
         ));
-        let types: Vec<String> = run
-            .changes
-            .iter()
-            .map(|change| {
-                let sent = XdsType::ALL
-                    .into_iter()
-                    .filter(|xds_type| change.sent.responses[*xds_type as usize] > 0)
-                    .map(XdsType::short);
-                let sent: Vec<_> = sent.collect();
-                let sent = if sent.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    sent.join("+")
-                };
-                format!("{}: {sent}", change.kind.title())
-            })
-            .collect();
-        self.line(&format!("only what changed is sent: {}", types.join(", ")));
+        let [cold, warm] =
+            [&run.connect, &run.reconnect].map(|connect| show(connect.cost.server / run.clients.max(1)));
+        self.line(&format!(
+            "What clients share is made once: {cold} of CPU per client, {warm} when all is made."
+        ));
+        let types: Vec<String> = run.changes.iter().map(types).collect();
+        self.line(&format!(
+            "A type is sent when its bytes changed: {}.",
+            types.join(", ")
+        ));
         if let (Some(stuck), Some(without)) = (&run.stuck, change(ChangeKind::VirtualService)) {
             self.line(&format!(
-                "a slow stream lags alone: p99 of the others {} while one reads nothing, {} without it",
+                "A slow stream lags alone: p99 of the others {} with one that reads nothing, {} without.",
                 show(stuck.p99),
                 show(without.p99)
             ));
@@ -273,86 +148,71 @@ impl Table {
     }
 
     fn notes(&mut self, run: &Run) {
-        self.line("");
-        self.line("Times of changes include 100 ms for which both gather changes.");
+        self.line("Times of changes include the 100 ms for which both gather changes.");
         if let Some(seconds) = baseline::service_entries_s(run.services) {
             self.line(&format!(
                 "Of 1.1.17's CPU for a change, {} is paid by meshes of ServiceEntries only.",
-                Figure::Seconds(seconds).show()
+                Unit::Seconds.show(seconds)
             ));
         }
-        let steps: Vec<_> = [("connecting", run.connect.cost), ("connecting again", run.reconnect.cost)]
-            .into_iter()
-            .chain(run.changes.iter().map(|change| (change.kind.title(), change.cost)))
-            .collect();
-        let tool: Vec<_> = steps
-            .iter()
-            .map(|(name, cost)| format!("{name} {}", show(cost.client)))
-            .collect();
-        self.line(&format!("CPU of the load tool on the same cores: {}.", tool.join(", ")));
-        let noisy: Vec<_> = steps
+        let steps: Vec<(&str, Cost)> = [
+            ("connecting", run.connect.cost),
+            ("connecting again", run.reconnect.cost),
+        ]
+        .into_iter()
+        .chain(
+            run.changes
+                .iter()
+                .map(|change| (Step::from(change.kind).title(), change.cost)),
+        )
+        .collect();
+        let client = |(name, cost): &(&str, Cost)| format!("{name} {}", show(cost.client));
+        self.line(&format!(
+            "CPU of the load tool, on the same cores: {}.",
+            steps.iter().map(client).collect::<Vec<_>>().join(", ")
+        ));
+        let noise: Vec<String> = steps
             .iter()
             .filter(|(_, cost)| cost.other_cores() > NOISE)
             .map(|(name, cost)| format!("{name} {:.1}", cost.other_cores()))
             .collect();
-        if !noisy.is_empty() {
+        if !noise.is_empty() {
             self.line(&format!(
-                "Not to be trusted, as other work kept cores busy meanwhile: {}.",
-                noisy.join(", ")
+                "Times are too long, as other work kept cores busy: {}.",
+                noise.join(", ")
             ));
         }
-        let lost = run.connect.sent.lost_streams
-            + run.reconnect.sent.lost_streams
-            + run
-                .changes
-                .iter()
-                .map(|change| change.sent.lost_streams)
-                .sum::<u64>();
+        let sent = run.changes.iter().map(|change| &change.sent);
+        let lost: u64 = sent
+            .chain([&run.connect.sent, &run.reconnect.sent])
+            .map(|sent| sent.lost_streams)
+            .sum();
         if lost > 0 {
             self.line(&format!("Streams that were lost and opened again: {lost}."));
         }
     }
 }
 
-// === impl Figure ===
-
-impl Figure {
-    fn megabytes(value: f64) -> Self {
-        Self::Bytes(value * 1e6)
-    }
-
-    fn value(self) -> f64 {
-        match self {
-            Self::Seconds(value) | Self::Bytes(value) => value,
-        }
-    }
-
-    fn show(self) -> String {
-        match self {
-            Self::Seconds(s) if s >= 10.0 => format!("{s:.0} s"),
-            Self::Seconds(s) if s >= 1.0 => format!("{s:.2} s"),
-            Self::Seconds(s) if s >= 0.1 => format!("{:.0} ms", s * 1e3),
-            Self::Seconds(s) => format!("{:.1} ms", s * 1e3),
-            Self::Bytes(b) if b >= 1e9 => format!("{:.2} GB", b / 1e9),
-            Self::Bytes(b) if b >= 1e7 => format!("{:.0} MB", b / 1e6),
-            Self::Bytes(b) if b >= 1e6 => format!("{:.2} MB", b / 1e6),
-            Self::Bytes(b) if b >= 1e3 => format!("{:.1} kB", b / 1e3),
-            Self::Bytes(b) => format!("{b:.0} B"),
-        }
-    }
-}
-
-impl From<Duration> for Figure {
-    fn from(duration: Duration) -> Self {
-        Self::Seconds(duration.as_secs_f64())
-    }
+/// The types that a change sent.
+fn types(change: &Change) -> String {
+    let sent: Vec<&str> = XdsType::ALL
+        .into_iter()
+        .filter(|xds_type| change.sent.responses[*xds_type as usize] > 0)
+        .map(XdsType::short)
+        .collect();
+    let sent = if sent.is_empty() {
+        "no type".to_owned()
+    } else {
+        sent.join("+")
+    };
+    format!("{} {sent}", Step::from(change.kind).title())
 }
 
 fn show(duration: Duration) -> String {
-    Figure::from(duration).show()
+    Unit::Seconds.show(duration.as_secs_f64())
 }
 
-fn ratio(ratio: f64) -> String {
+fn times(ratio: f64) -> String {
     match ratio {
         ratio if !ratio.is_finite() => "-".to_owned(),
         ratio if ratio >= 10.0 => format!("{ratio:.0}x"),
@@ -360,7 +220,114 @@ fn ratio(ratio: f64) -> String {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a figure to look at")]
-fn number(count: u64) -> f64 {
-    count as f64
+#[cfg(test)]
+mod tests {
+    use super::super::results::{Connect, Start};
+    use super::*;
+
+    fn run(services: u32, clients: u32) -> Run {
+        let ms = Duration::from_millis;
+        let sent = |responses: [u64; 4]| Sent {
+            responses,
+            resources: responses,
+            bytes: responses.map(|count| count * 1000),
+            lost_streams: 0,
+        };
+        let change = |kind, types: [u64; 4]| Change {
+            kind,
+            rounds: 2,
+            p50: ms(150),
+            p99: ms(200),
+            last: ms(200),
+            cost: Cost {
+                server: ms(40),
+                ..Cost::default()
+            },
+            sent: sent(types.map(|responses| responses * u64::from(clients) * 2)),
+        };
+        let connect = Connect {
+            last: ms(570),
+            cost: Cost {
+                server: ms(u64::from(clients)),
+                ..Cost::default()
+            },
+            sent: sent([u64::from(clients); 4]),
+            resident: 50_000_000,
+        };
+        Run {
+            services,
+            clients,
+            delta: false,
+            start: Start {
+                ready: ms(270),
+                cpu_until_idle: ms(100),
+                resident_idle: 20_000_000,
+            },
+            connect,
+            changes: vec![
+                change(ChangeKind::VirtualService, [0, 0, 0, 1]),
+                change(ChangeKind::Endpoint, [0, 1, 0, 0]),
+                change(ChangeKind::Nothing, [0; 4]),
+            ],
+            reconnect: connect,
+            stuck: None,
+            storm: None,
+            resident_end: 60_000_000,
+            peak: 60_000_000,
+        }
+    }
+
+    fn cells<'a>(page: &'a str, row: &str) -> Vec<&'a str> {
+        let line = page.lines().find_map(|line| line.strip_prefix(row)).unwrap();
+        line.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn figures_stand_beside_those_of_the_baseline() {
+        let page = render(&run(1000, 100));
+        assert_eq!(
+            cells(&page, "all connect: last client complete"),
+            ["570 ms", "5.70 s", "10x", "-"]
+        );
+        assert_eq!(
+            cells(&page, "  CPU per client"),
+            ["1.0 ms", "108 ms", "108x", "3.0 ms"]
+        );
+        assert_eq!(
+            cells(&page, "endpoint changed: p50"),
+            ["150 ms", "3.24 s", "22x", "-"]
+        );
+        assert_eq!(cells(&page, "nothing changed: responses"), ["0", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn what_was_sent_is_told_by_client_and_event() {
+        let page = render(&run(1000, 100));
+        let row = |name: &str| {
+            page.lines()
+                .rev()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap()
+        };
+        assert_eq!(
+            row("endpoint changed")
+                .split_ascii_whitespace()
+                .collect::<Vec<_>>(),
+            ["-", "1", "in", "1.0", "kB", "-", "-"]
+        );
+        assert!(page.contains("VirtualService changed RDS, endpoint changed EDS, nothing changed no type."));
+    }
+
+    #[test]
+    fn a_mesh_that_was_never_measured_has_no_baseline() {
+        let page = render(&run(77, 3));
+        assert_eq!(
+            cells(&page, "all connect: last client complete"),
+            ["570 ms", "-", "-", "-"]
+        );
+        assert!(!page.contains("1.1.17, on each"));
+    }
 }

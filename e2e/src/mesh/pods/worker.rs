@@ -174,7 +174,9 @@ impl Worker {
 
     async fn create_sandbox(&self) -> Result<Holder> {
         let scratch = self.folder.join("scratch");
-        fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+        for folder in [&self.folder, &scratch] {
+            fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
         let mut binds = self.context.binds.clone();
         for (name, content) in &self.plan.volumes {
             let source = match content {

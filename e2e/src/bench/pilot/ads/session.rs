@@ -23,8 +23,6 @@ pub(crate) struct Session {
     /// A request with nothing but the node.
     node: Bytes,
     types: [Subscription; 4],
-    clusters: BTreeSet<Bytes>,
-    routes: BTreeSet<Bytes>,
     /// Load assignments received.
     endpoints: usize,
 }
@@ -35,8 +33,12 @@ struct Subscription {
     has_response: bool,
     version: String,
     nonce: String,
-    /// The names subscribed to, as they stand in a request.
+    /// The names subscribed to, sorted, as they stand in a request (state of the world).
     names: Bytes,
+    /// The names subscribed to (delta).
+    known: BTreeSet<Bytes>,
+    /// How many names are subscribed to.
+    wanted: usize,
 }
 
 // === impl Session ===
@@ -57,8 +59,6 @@ impl Session {
             protocol,
             node,
             types: Default::default(),
-            clusters: BTreeSet::new(),
-            routes: BTreeSet::new(),
             endpoints: 0,
         }
     }
@@ -84,17 +84,24 @@ impl Session {
         let mut requests = vec![self.acknowledge(xds_type)];
         match xds_type {
             XdsType::Cluster => {
-                let names = self.endpoint_names(response)?;
-                requests.extend(self.follow(XdsType::Endpoint, names, intern));
+                let mut names = Vec::with_capacity(response.resources.len());
+                for cluster in response.bodies() {
+                    names.extend(endpoint_name(&cluster?)?);
+                }
+                requests.extend(self.follow(XdsType::Endpoint, names, &response.removed, intern));
             }
             XdsType::Endpoint => self.endpoints += response.resources.len(),
             XdsType::Listener => {
-                let names = self.route_names(response)?;
-                requests.extend(self.follow(XdsType::Route, names, intern));
+                let mut names = Vec::new();
+                for listener in response.bodies() {
+                    names.extend(route_names(listener?)?.into_iter().map(Bytes::from));
+                }
+                requests.extend(self.follow(XdsType::Route, names, &[], intern));
             }
             XdsType::Route => {}
         }
-        let has_endpoints = self.types[XdsType::Endpoint as usize].has_response || self.clusters.is_empty();
+        let endpoints = &self.types[XdsType::Endpoint as usize];
+        let has_endpoints = endpoints.has_response || endpoints.wanted == 0;
         if has_endpoints && !self.types[XdsType::Listener as usize].is_open {
             requests.push(self.subscribe(XdsType::Listener, Bytes::new()));
         }
@@ -108,7 +115,9 @@ impl Session {
 
     /// How many EDS clusters are without load assignment.
     pub(crate) fn missing_endpoints(&self) -> usize {
-        self.clusters.len().saturating_sub(self.endpoints)
+        self.types[XdsType::Endpoint as usize]
+            .wanted
+            .saturating_sub(self.endpoints)
     }
 
     /// The types that had no response yet.
@@ -118,68 +127,36 @@ impl Session {
             .filter(|xds_type| !self.types[*xds_type as usize].has_response)
     }
 
-    /// The names of EDS clusters, when they changed.
-    fn endpoint_names(&mut self, response: &Response) -> Result<Option<BTreeSet<Bytes>>> {
-        let mut names = BTreeSet::new();
-        for cluster in response.bodies() {
-            // A copy, lest one name keeps the whole response.
-            names.extend(endpoint_name(&cluster?)?.map(|name| Bytes::copy_from_slice(&name)));
-        }
-        Ok(self.change(XdsType::Cluster, names, &response.removed))
-    }
-
-    /// The names of route configurations, when they changed.
-    fn route_names(&mut self, response: &Response) -> Result<Option<BTreeSet<Bytes>>> {
-        let mut names = BTreeSet::new();
-        for listener in response.bodies() {
-            names.extend(route_names(listener?)?.into_iter().map(Bytes::from));
-        }
-        Ok(self.change(XdsType::Listener, names, &[]))
-    }
-
-    /// Notes the names in a response; returns what to ask for, if that is new: all of it, in delta what is added.
-    fn change(
-        &mut self,
-        from: XdsType,
-        names: BTreeSet<Bytes>,
-        removed: &[Bytes],
-    ) -> Option<BTreeSet<Bytes>> {
-        let held = match from {
-            XdsType::Cluster => &mut self.clusters,
-            _ => &mut self.routes,
-        };
-        match self.protocol {
-            Protocol::Sotw if *held == names => None,
-            Protocol::Sotw => {
-                held.clone_from(&names);
-                Some(names)
-            }
-            Protocol::Delta => {
-                removed.iter().for_each(|name| {
-                    held.remove(name);
-                });
-                let added: BTreeSet<Bytes> = names.difference(held).cloned().collect();
-                held.extend(added.iter().cloned());
-                (!added.is_empty()).then_some(added)
-            }
-        }
-    }
-
+    /// Asks for the resources of these names, if that is news: in state of the world for all of them, in delta for
+    /// those that are added.
     fn follow(
         &mut self,
         xds_type: XdsType,
-        names: Option<BTreeSet<Bytes>>,
+        mut names: Vec<Bytes>,
+        removed: &[Bytes],
         intern: impl Fn(Bytes) -> Bytes,
     ) -> Option<Request> {
-        let names = names?;
-        if names.is_empty() && !self.types[xds_type as usize].is_open {
-            return None;
+        names.sort_unstable();
+        names.dedup();
+        let subscription = &mut self.types[xds_type as usize];
+        match self.protocol {
+            Protocol::Sotw => subscription.wanted = names.len(),
+            Protocol::Delta => {
+                for name in removed {
+                    subscription.known.remove(name);
+                }
+                names.retain(|name| !subscription.known.contains(name));
+                // A copy, lest one name keeps the whole response.
+                let added = names.iter().map(|name| Bytes::copy_from_slice(name));
+                subscription.known.extend(added);
+                subscription.wanted = subscription.known.len();
+            }
         }
         let mut encoded = BytesMut::new();
         for name in &names {
             encoding::bytes::encode(NAMES, name, &mut encoded);
         }
-        Some(self.subscribe(xds_type, intern(encoded.freeze())))
+        (encoded != subscription.names).then(|| self.subscribe(xds_type, intern(encoded.freeze())))
     }
 
     fn subscribe(&mut self, xds_type: XdsType, names: Bytes) -> Request {

@@ -325,7 +325,7 @@ mod tests {
             assert_eq!((&*response.version, &*response.nonce), ("3", "n"));
             assert_eq!(response.xds_type, Some(XdsType::Cluster));
             let bodies: Vec<_> = response.bodies().map(Result::unwrap).collect();
-            assert_eq!(bodies, [any.value.clone()]);
+            assert_eq!(bodies, std::slice::from_ref(&any.value));
             assert_eq!(response.removed.len(), removed);
         }
     }
