@@ -13,8 +13,11 @@ use nix::unistd::Uid;
 const TOOLS: [(&str, &str); 3] = [
     ("ip", "iproute2"),
     ("iptables-restore", "iptables"),
-    ("python3", "python3-pip"),
+    ("python3", PIP),
 ];
+
+/// Debian's package with pip, which brings Python along.
+const PIP: &str = "python3-pip";
 
 /// Where programs of the administrator are, which other users often do not have in their `PATH`.
 const MORE_PATHS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];

@@ -23,7 +23,7 @@ fn main() {
     divan::main();
 }
 
-/// Plans the only route configuration of a sidecar.
+/// Plans the only route configuration of a sidecar, after the first one of the publication.
 #[divan::bench(args = SIZES)]
 fn plan(bencher: Bencher<'_, '_>, services: usize) {
     let published = mesh_of(services).publish();

@@ -64,19 +64,19 @@ pub(super) fn plan(
         suffix: suffix.into(),
     };
     let common: Arc<CommonPorts> = view.derived().get();
-    common.get(key, view).complete(domain)
+    common.get(&key, view).complete(domain)
 }
 
 // === impl CommonPorts ===
 
 impl CommonPorts {
     /// The plan of a port, made by the first who asks; others wait for it.
-    fn get(&self, key: CommonKey, view: &ScopedView) -> Arc<CommonPort> {
+    fn get(&self, key: &CommonKey, view: &ScopedView) -> Arc<CommonPort> {
         let slot = {
             let mut by_port = self.by_port.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(by_port.entry(key.clone()).or_default())
         };
-        Arc::clone(slot.get_or_init(|| Arc::new(CommonPort::new(&key, view))))
+        Arc::clone(slot.get_or_init(|| Arc::new(CommonPort::new(key, view))))
     }
 }
 
