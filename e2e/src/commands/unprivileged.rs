@@ -33,8 +33,8 @@ pub(super) fn enter_if_needed() -> Result<()> {
         bail!(Missing {
             what: "root, or a user namespace with subordinate users,".to_owned(),
             remedy:
-                "run it with sudo, or: apt-get install -y uidmap, a line for your user in /etc/subuid and \
-                     /etc/subgid, and sysctl kernel.unprivileged_userns_clone=1"
+                "run with sudo, or install uidmap (apt-get install -y uidmap) and give your user a range in \
+                     /etc/subuid and /etc/subgid"
                     .to_owned(),
         });
     }

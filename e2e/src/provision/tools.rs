@@ -10,11 +10,7 @@ use mesh_testing::provision::Missing;
 use nix::unistd::Uid;
 
 /// Program, Debian package.
-const TOOLS: [(&str, &str); 3] = [
-    ("ip", "iproute2"),
-    ("iptables-restore", "iptables"),
-    ("python3", PIP),
-];
+const TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("iptables-restore", "iptables")];
 
 /// Debian's package with pip, which brings Python along.
 const PIP: &str = "python3-pip";

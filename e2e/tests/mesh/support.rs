@@ -50,11 +50,13 @@ impl TestMesh {
         Self::start_on(&envoy, samples).await
     }
 
-    /// The weather application, once the requests of a whole page reach their services.
+    /// The weather application, once every endpoint has reached every proxy: both versions of forecast answer, and no
+    /// part of the page fails.
     pub(crate) async fn weather() -> Self {
         let mesh = Self::start(&["weather"]).await;
         mesh.eventually("every endpoint has reached every proxy", async || {
-            for _ in 0..4 {
+            let mut pages = String::new();
+            for _ in 0..8 {
                 let page = mesh.get("/api/weather", &[]).await?;
                 ensure!(
                     page.status == 200 && !page.body.contains("\"error\""),
@@ -62,6 +64,10 @@ impl TestMesh {
                     page.status,
                     page.body
                 );
+                pages.push_str(&page.body);
+            }
+            for pod in ["forecast-v1-0", "forecast-v2-0"] {
+                ensure!(pages.contains(pod), "{pod} answers nobody: {pages}");
             }
             Ok(())
         })

@@ -23,18 +23,21 @@ pub(crate) struct Run {
     pub(crate) stuck: Option<Change>,
     pub(crate) storm: Option<Storm>,
     /// Resident memory of the server at the end of the changes, in bytes.
+    #[serde(rename = "resident_end_bytes")]
     pub(crate) resident_end: u64,
     /// The most resident memory of the server, in bytes.
+    #[serde(rename = "peak_bytes")]
     pub(crate) peak: u64,
 }
 
 /// The start of the server.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Start {
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "ready_ms", serialize_with = "milliseconds")]
     pub(crate) ready: Duration,
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "cpu_until_idle_ms", serialize_with = "milliseconds")]
     pub(crate) cpu_until_idle: Duration,
+    #[serde(rename = "resident_idle_bytes")]
     pub(crate) resident_idle: u64,
 }
 
@@ -42,10 +45,11 @@ pub(crate) struct Start {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Connect {
     /// When the last client had its configuration.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "last_ms", serialize_with = "milliseconds")]
     pub(crate) last: Duration,
     pub(crate) cost: Cost,
     pub(crate) sent: Sent,
+    #[serde(rename = "resident_bytes")]
     pub(crate) resident: u64,
 }
 
@@ -69,11 +73,11 @@ pub(crate) struct Change {
     pub(crate) kind: ChangeKind,
     pub(crate) rounds: u32,
     /// Medians over the rounds of the times to each client.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "p50_ms", serialize_with = "milliseconds")]
     pub(crate) p50: Duration,
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "p99_ms", serialize_with = "milliseconds")]
     pub(crate) p99: Duration,
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "last_ms", serialize_with = "milliseconds")]
     pub(crate) last: Duration,
     /// Of all rounds together.
     pub(crate) cost: Cost,
@@ -86,10 +90,11 @@ pub(crate) struct Change {
 pub(crate) struct Storm {
     pub(crate) changes: u32,
     /// From the last change until the last client had it.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(rename = "settled_ms", serialize_with = "milliseconds")]
     pub(crate) settled: Duration,
     pub(crate) cost: Cost,
     pub(crate) sent: Sent,
+    #[serde(rename = "peak_bytes")]
     pub(crate) peak: u64,
 }
 
