@@ -1,4 +1,4 @@
-//! The whole configuration of one proxy, in the shape of Envoy's own `/config_dump`.
+//! The whole configuration of one proxy: Envoy's own `/config_dump` as canonical proto JSON.
 
 use std::collections::HashMap;
 
@@ -50,23 +50,23 @@ fn section(client: &ClientStatus, xds_type: XdsType) -> Result<Value, JsonError>
         };
         let value = json::any_to_value(&any)?;
         entries.push(match xds_type {
-            XdsType::Cluster => json!({ "version_info": version, "cluster": value }),
-            XdsType::Endpoint => json!({ "version_info": version, "endpoint_config": value }),
+            XdsType::Cluster => json!({ "versionInfo": version, "cluster": value }),
+            XdsType::Endpoint => json!({ "versionInfo": version, "endpointConfig": value }),
             XdsType::Listener => {
-                json!({ "name": &*resource.name, "active_state": { "version_info": version, "listener": value } })
+                json!({ "name": &*resource.name, "activeState": { "versionInfo": version, "listener": value } })
             }
-            XdsType::Route => json!({ "version_info": version, "route_config": value }),
+            XdsType::Route => json!({ "versionInfo": version, "routeConfig": value }),
         });
     }
     let (dump, field) = match xds_type {
-        XdsType::Cluster => ("ClustersConfigDump", "dynamic_active_clusters"),
-        XdsType::Endpoint => ("EndpointsConfigDump", "dynamic_endpoint_configs"),
-        XdsType::Listener => ("ListenersConfigDump", "dynamic_listeners"),
-        XdsType::Route => ("RoutesConfigDump", "dynamic_route_configs"),
+        XdsType::Cluster => ("ClustersConfigDump", "dynamicActiveClusters"),
+        XdsType::Endpoint => ("EndpointsConfigDump", "dynamicEndpointConfigs"),
+        XdsType::Listener => ("ListenersConfigDump", "dynamicListeners"),
+        XdsType::Route => ("RoutesConfigDump", "dynamicRouteConfigs"),
     };
     Ok(json!({
         "@type": format!("type.googleapis.com/envoy.admin.v3.{dump}"),
-        "version_info": version,
+        "versionInfo": version,
         field: entries,
     }))
 }

@@ -1,0 +1,191 @@
+//! The pages under `/debug` (P17): `istioctl` depends on their form.
+
+use serde_json::{Value, json};
+
+use crate::galley::Galley;
+use crate::pilot::{FRONTEND, Pilot};
+
+fn keys(value: &Value) -> Vec<&str> {
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("not an object: {value}"));
+    object.keys().map(String::as_str).collect()
+}
+
+fn find<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
+    let mut entries = list.as_array().unwrap().iter();
+    let entry = entries.find(|entry| entry[key] == value);
+    entry.unwrap_or_else(|| panic!("no {key} {value} in {list}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_without_proxies_the_pages_are_empty() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    assert_eq!(pilot.json("/debug/syncz").await, json!([]));
+    assert_eq!(pilot.json("/debug/cdsz").await, json!([]));
+    assert_eq!(
+        pilot.json("/debug/adsz").await,
+        json!({ "totalClients": 0, "clients": [] })
+    );
+    assert_eq!(pilot.get("/debug/edsz").await.0, 404);
+    assert_eq!(pilot.get("/debug/config_dump").await.0, 400);
+    assert_eq!(pilot.get("/debug/config_dump?proxyID=").await.0, 400);
+    let (status, body) = pilot.get("/debug/config_dump?proxyID=nobody.nowhere").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("nobody.nowhere"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_proxies_and_how_far_they_have_followed() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let _envoy = pilot.settled(FRONTEND).await;
+
+    let status = pilot.synced("frontend-v1-0.weather").await;
+    assert_eq!(
+        keys(&status),
+        [
+            "cluster_acked",
+            "cluster_sent",
+            "endpoint_acked",
+            "endpoint_percent",
+            "endpoint_sent",
+            "errors",
+            "listener_acked",
+            "listener_sent",
+            "proxy",
+            "proxy_version",
+            "route_acked",
+            "route_sent"
+        ]
+    );
+    assert_eq!(status["endpoint_percent"], 100);
+    assert_eq!(status["errors"], json!({}));
+    assert_ne!(status["cluster_sent"], "");
+
+    let all = pilot.json("/debug/adsz").await;
+    assert_eq!(all["totalClients"], 1);
+    let client = &all["clients"][0];
+    assert_eq!(client["node"], FRONTEND);
+    assert!(client["connectionId"].as_str().unwrap().starts_with(FRONTEND));
+    assert!(client["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(keys(&client["types"]), ["cds", "eds", "lds", "rds"]);
+    assert_eq!(client["types"]["cds"]["summary"], "SYNCED");
+
+    let clusters = pilot.json("/debug/cdsz").await;
+    let clusters = clusters[0]["clusters"].as_array().unwrap();
+    assert!(clusters.contains(&json!("outbound|3002||forecast.weather.svc.cluster.local")));
+
+    let endpoints = pilot.json("/debug/edsz").await;
+    let forecast = find(
+        &endpoints,
+        "clusterName",
+        "outbound|3002||forecast.weather.svc.cluster.local",
+    );
+    assert_eq!(
+        forecast["endpoints"][0]["lbEndpoints"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_the_configuration_of_one_proxy_looks_like_its_own_dump() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let envoy = pilot.settled(FRONTEND).await;
+    let by_name = pilot
+        .json("/debug/config_dump?proxyID=frontend-v1-0.weather")
+        .await;
+    assert_eq!(
+        by_name,
+        pilot
+            .json(&format!("/debug/config_dump?proxyID={FRONTEND}"))
+            .await
+    );
+
+    let configs = by_name["configs"].as_array().unwrap();
+    let sections = [
+        ("ClustersConfigDump", "dynamicActiveClusters", "cds"),
+        ("EndpointsConfigDump", "dynamicEndpointConfigs", "eds"),
+        ("ListenersConfigDump", "dynamicListeners", "lds"),
+        ("RoutesConfigDump", "dynamicRouteConfigs", "rds"),
+    ];
+    assert_eq!(configs.len(), sections.len());
+    for (config, (name, field, xds_type)) in configs.iter().zip(sections) {
+        assert_eq!(
+            config["@type"],
+            format!("type.googleapis.com/envoy.admin.v3.{name}")
+        );
+        let held = envoy
+            .everything()
+            .into_keys()
+            .filter(|(short, _)| *short == xds_type)
+            .count();
+        assert_eq!(config[field].as_array().unwrap().len(), held, "{name}");
+    }
+    let cluster = &configs[0]["dynamicActiveClusters"][0]["cluster"];
+    assert_eq!(
+        cluster["@type"],
+        "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    );
+    assert!(cluster["name"].is_string());
+    let listener = &configs[2]["dynamicListeners"][0];
+    assert!(
+        listener["activeState"]["listener"]["filterChains"].is_array(),
+        "{listener}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_what_pilot_was_told() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+
+    let objects = pilot.json("/debug/configz").await;
+    let kinds: Vec<&str> = objects
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|object| object["kind"].as_str().unwrap())
+        .collect();
+    for kind in [
+        "Service",
+        "Pod",
+        "Endpoints",
+        "VirtualService",
+        "DestinationRule",
+        "Gateway",
+    ] {
+        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+    }
+
+    let services = pilot.json("/debug/registryz").await;
+    let forecast = find(&services, "hostname", "forecast.weather.svc.cluster.local");
+    assert_eq!(forecast["address"], "10.0.1.1");
+    assert_eq!(forecast["ports"][0]["port"], 3002);
+    assert_eq!(pilot.metric("pilot_services").await, 3.0);
+    assert_eq!(pilot.metric("pilot_virt_services").await, 2.0);
+
+    let endpoints = pilot.json("/debug/endpointz").await;
+    let forecast = find(&endpoints, "svc", "forecast.weather.svc.cluster.local");
+    assert_eq!(forecast["ep"][0]["address"], "10.1.0.1:3002");
+    assert_eq!(forecast["ep"][0]["labels"]["version"], "v1");
+    let brief = pilot.json("/debug/endpointz?brief=1").await;
+    let forecast = find(&brief, "svc", "forecast.weather.svc.cluster.local");
+    assert_eq!(forecast["ep"], json!(["10.1.0.1:3002", "10.1.0.2:3002"]));
+    let shards = pilot.json("/debug/endpointShardz").await;
+    assert!(shards["forecast.weather.svc.cluster.local"]["Kubernetes"].is_array());
+
+    let workloads = pilot.json("/debug/workloadz").await;
+    assert_eq!(workloads["10.1.0.3"]["name"], "frontend-v1-0");
+    assert_eq!(
+        workloads["10.1.0.3"]["instances"],
+        json!(["frontend.weather.svc.cluster.local:3000->3000"])
+    );
+
+    let status = pilot.json("/debug/push_status").await;
+    assert_eq!(keys(&status), ["cached", "generation", "rejected", "warnings"]);
+    let sources = pilot.json("/debug/sourcez").await;
+    assert_eq!(sources[0]["connected"], true, "{sources}");
+}

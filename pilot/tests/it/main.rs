@@ -1,0 +1,20 @@
+//! A whole Pilot in this process, between a configuration source and proxies that speak xDS.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod changes;
+mod clients;
+mod debug;
+mod envoy;
+mod galley;
+mod operation;
+mod pilot;
+mod protocols;
+mod rejection;
+mod sources;
+mod warnings;
+
+use std::time::Duration;
+
+/// Longer than anything here takes, also on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
