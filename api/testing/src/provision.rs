@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(super::release(release.version), Some(*release));
             assert_eq!(release.sha256.len(), 64);
         }
-        assert_eq!(super::release("1.2.3"), None);
+        assert_eq!(release("1.2.3"), None);
     }
 
     #[test]
