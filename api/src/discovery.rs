@@ -24,6 +24,16 @@ pub struct Framed {
     len: usize,
 }
 
+/// Bodies of this length and more are shared rather than copied: below it, a chunk costs more than its bytes.
+const SHARED: usize = 4096;
+
+/// Writes records.
+#[derive(Debug, Default)]
+struct Framer {
+    framed: Framed,
+    buffer: BytesMut,
+}
+
 /// `envoy.service.discovery.v3.DiscoveryResponse`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DiscoveryResponse {
@@ -68,6 +78,43 @@ impl Framed {
         Self::from_records(buffer.freeze())
     }
 
+    /// Frames resources for a state-of-the-world response: each an `Any` of its type.
+    ///
+    /// Large bodies become chunks of their own and are shared with their resource.
+    pub fn of_anys<'a>(type_url: &str, bodies: impl IntoIterator<Item = &'a Bytes>) -> Self {
+        let mut framer = Framer::default();
+        for body in bodies {
+            let any = any_len(type_url, body);
+            encoding::encode_key(RESOURCES, WireType::LengthDelimited, &mut framer.buffer);
+            encoding::encode_varint(any as u64, &mut framer.buffer);
+            framer.any(type_url, body);
+        }
+        framer.finish()
+    }
+
+    /// Frames resources for a delta response: name, version and body of each.
+    ///
+    /// Large bodies become chunks of their own and are shared with their resource.
+    pub fn of_resources<'a>(
+        type_url: &str,
+        resources: impl IntoIterator<Item = (&'a str, &'a str, &'a Bytes)>,
+    ) -> Self {
+        let mut framer = Framer::default();
+        for (name, version, body) in resources {
+            let any = any_len(type_url, body);
+            let len = bytes_len(version.as_bytes()) + record_len(any) + bytes_len(name.as_bytes());
+            encoding::encode_key(RESOURCES, WireType::LengthDelimited, &mut framer.buffer);
+            encoding::encode_varint(len as u64, &mut framer.buffer);
+            // Of `envoy.service.discovery.v3.Resource`, in the order of their numbers.
+            put_bytes(1, version.as_bytes(), &mut framer.buffer);
+            encoding::encode_key(2, WireType::LengthDelimited, &mut framer.buffer);
+            encoding::encode_varint(any as u64, &mut framer.buffer);
+            framer.any(type_url, body);
+            put_bytes(3, name.as_bytes(), &mut framer.buffer);
+        }
+        framer.finish()
+    }
+
     /// Takes records that were framed before.
     pub fn from_records(records: Bytes) -> Self {
         let mut framed = Self::default();
@@ -96,21 +143,27 @@ impl Framed {
         self.len == 0
     }
 
+    /// The records in chunks. A record may go from one chunk to the next.
+    pub fn chunks(&self) -> &[Bytes] {
+        &self.chunks
+    }
+
     /// The message bodies, in order.
     ///
     /// # Errors
     ///
     /// When the records are malformed, which decoding has ruled out for responses that came from a peer.
     pub fn bodies(&self) -> Result<Vec<Bytes>, DecodeError> {
+        let mut records = match &self.chunks[..] {
+            [only] => only.clone(),
+            chunks => chunks.concat().into(),
+        };
         let mut bodies = Vec::new();
-        for chunk in &self.chunks {
-            let mut chunk = chunk.clone();
-            while chunk.has_remaining() {
-                let (_, wire_type) = encoding::decode_key(&mut chunk)?;
-                let mut body = Bytes::new();
-                encoding::bytes::merge(wire_type, &mut body, &mut chunk, DecodeContext::default())?;
-                bodies.push(body);
-            }
+        while records.has_remaining() {
+            let (_, wire_type) = encoding::decode_key(&mut records)?;
+            let mut body = Bytes::new();
+            encoding::bytes::merge(wire_type, &mut body, &mut records, DecodeContext::default())?;
+            bodies.push(body);
         }
         Ok(bodies)
     }
@@ -143,15 +196,94 @@ impl Framed {
     }
 }
 
+// === impl Framer ===
+
+impl Framer {
+    fn any(&mut self, type_url: &str, body: &Bytes) {
+        put_bytes(1, type_url.as_bytes(), &mut self.buffer);
+        if body.is_empty() {
+            return;
+        }
+        encoding::encode_key(2, WireType::LengthDelimited, &mut self.buffer);
+        encoding::encode_varint(body.len() as u64, &mut self.buffer);
+        if body.len() < SHARED {
+            self.buffer.put_slice(body);
+        } else {
+            self.flush();
+            self.framed.push(body.clone());
+        }
+    }
+
+    fn flush(&mut self) {
+        let records = self.buffer.split().freeze();
+        self.framed.push(records);
+    }
+
+    fn finish(mut self) -> Framed {
+        // The buffer has room to grow, and lives as long as the chunks of it.
+        let rest = Bytes::copy_from_slice(&self.buffer);
+        self.framed.push(rest);
+        self.framed
+    }
+}
+
+fn any_len(type_url: &str, body: &Bytes) -> usize {
+    bytes_len(type_url.as_bytes()) + bytes_len(body)
+}
+
+/// The length of a field with a one-byte key; nothing when it is empty.
+fn bytes_len(bytes: &[u8]) -> usize {
+    if bytes.is_empty() {
+        0
+    } else {
+        record_len(bytes.len())
+    }
+}
+
+fn record_len(len: usize) -> usize {
+    1 + encoding::encoded_len_varint(len as u64) + len
+}
+
+fn put_bytes(tag: u32, bytes: &[u8], buffer: &mut BytesMut) {
+    if !bytes.is_empty() {
+        encoding::encode_key(tag, WireType::LengthDelimited, buffer);
+        encoding::encode_varint(bytes.len() as u64, buffer);
+        buffer.put_slice(bytes);
+    }
+}
+
+/// What stands before and behind the resources of a response, and these between.
+fn chunks(head: BytesMut, resources: Framed, tail: BytesMut) -> Vec<Bytes> {
+    let mut chunks = vec![head.freeze()];
+    chunks.extend(resources.chunks);
+    chunks.push(tail.freeze());
+    chunks.retain(|chunk| !chunk.is_empty());
+    chunks
+}
+
 // === impl DiscoveryResponse ===
+
+impl DiscoveryResponse {
+    /// The encoded message in chunks. Those of the resources are shared, not copied.
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        let (mut head, mut tail) = (BytesMut::new(), BytesMut::new());
+        encode_string(1, &self.version_info, &mut head);
+        self.encode_tail(&mut tail);
+        chunks(head, self.resources, tail)
+    }
+
+    fn encode_tail(&self, buf: &mut impl BufMut) {
+        encode_string(4, &self.type_url, buf);
+        encode_string(5, &self.nonce, buf);
+        encode_message(6, self.control_plane.as_ref(), buf);
+    }
+}
 
 impl Message for DiscoveryResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         encode_string(1, &self.version_info, buf);
         self.resources.encode(buf);
-        encode_string(4, &self.type_url, buf);
-        encode_string(5, &self.nonce, buf);
-        encode_message(6, self.control_plane.as_ref(), buf);
+        self.encode_tail(buf);
     }
 
     fn merge_field(
@@ -191,14 +323,28 @@ impl Name for DiscoveryResponse {
 
 // === impl DeltaDiscoveryResponse ===
 
-impl Message for DeltaDiscoveryResponse {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        encode_string(1, &self.system_version_info, buf);
-        self.resources.encode(buf);
+impl DeltaDiscoveryResponse {
+    /// The encoded message in chunks. Those of the resources are shared, not copied.
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        let (mut head, mut tail) = (BytesMut::new(), BytesMut::new());
+        encode_string(1, &self.system_version_info, &mut head);
+        self.encode_tail(&mut tail);
+        chunks(head, self.resources, tail)
+    }
+
+    fn encode_tail(&self, buf: &mut impl BufMut) {
         encode_string(4, &self.type_url, buf);
         encode_string(5, &self.nonce, buf);
         encoding::string::encode_repeated(6, &self.removed_resources, buf);
         encode_message(7, self.control_plane.as_ref(), buf);
+    }
+}
+
+impl Message for DeltaDiscoveryResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        encode_string(1, &self.system_version_info, buf);
+        self.resources.encode(buf);
+        self.encode_tail(buf);
     }
 
     fn merge_field(
@@ -343,6 +489,57 @@ mod tests {
         let decoded = DeltaDiscoveryResponse::decode(&encoded[..]).expect("decodes");
         assert_eq!(decoded.removed_resources, ["gone", "too"]);
         assert_eq!(decoded.encode_to_vec(), encoded);
+    }
+
+    #[test]
+    fn resources_are_framed_like_messages_and_large_ones_are_shared() {
+        let small = Bytes::from_static(b"small");
+        let large = Bytes::from(vec![b'x'; SHARED]);
+        let bodies = [&small, &large, &Bytes::new(), &small];
+        let any = |value: &Bytes| Any {
+            type_url: type_url::CLUSTER.to_owned(),
+            value: value.clone(),
+        };
+
+        let framed = Framed::of_anys(type_url::CLUSTER, bodies);
+        assert_eq!(framed.chunks().len(), 3);
+        assert_eq!(framed.chunks()[1].as_ptr(), large.as_ptr());
+        let expected: Vec<Bytes> = bodies
+            .iter()
+            .map(|body| any(body).encode_to_vec().into())
+            .collect();
+        assert_eq!(framed.bodies().expect("bodies"), expected);
+
+        let framed = Framed::of_resources(type_url::CLUSTER, bodies.map(|body| ("name", "1", body)));
+        let expected = bodies.map(|body| Resource {
+            name: "name".into(),
+            version: "1".into(),
+            resource: Some(any(body)),
+            ..Resource::default()
+        });
+        let expected: Vec<Bytes> = expected
+            .iter()
+            .map(|resource| resource.encode_to_vec().into())
+            .collect();
+        assert_eq!(framed.bodies().expect("bodies"), expected);
+
+        let response = DeltaDiscoveryResponse {
+            system_version_info: "v1".into(),
+            resources: framed.clone(),
+            type_url: type_url::CLUSTER.into(),
+            nonce: "n".into(),
+            removed_resources: vec!["gone".into()],
+            control_plane: None,
+        };
+        assert_eq!(response.clone().into_chunks().concat(), response.encode_to_vec());
+        let response = DiscoveryResponse {
+            version_info: "v1".into(),
+            resources: framed,
+            type_url: type_url::CLUSTER.into(),
+            nonce: "n".into(),
+            control_plane: Some(ControlPlane::default()),
+        };
+        assert_eq!(response.clone().into_chunks().concat(), response.encode_to_vec());
     }
 
     #[test]

@@ -145,6 +145,23 @@ impl EndpointIndex {
         self.hosts.iter()
     }
 
+    /// The hosts whose endpoints are not those of an older index: changed, new and withdrawn ones, by name.
+    pub fn changed_since(&self, older: &Self) -> Vec<Host> {
+        let mut changed = Vec::new();
+        let mut older = older.hosts.iter().peekable();
+        for (host, endpoints) in &self.hosts {
+            while let Some((gone, _)) = older.next_if(|(gone, _)| *gone < host) {
+                changed.push(gone.clone());
+            }
+            match older.next_if(|(known, _)| *known == host) {
+                Some((_, known)) if known == endpoints => {}
+                _ => changed.push(host.clone()),
+            }
+        }
+        changed.extend(older.map(|(gone, _)| gone.clone()));
+        changed
+    }
+
     /// Whether this is what a registry knows of a host already. `endpoints` are sorted and unique.
     pub(crate) fn holds(&self, host: &Host, registry: &Str, endpoints: Option<&[Endpoint]>) -> bool {
         let known = self.hosts.get(host).and_then(|known| known.shards.get(registry));

@@ -1,11 +1,11 @@
 //! One stream with its I/O: reads requests, watches publications, sends what the state says.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use mesh_api::envoy::config::core::v3::{ControlPlane, Node};
-use mesh_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use mesh_api::{DeltaDiscoveryResponse, DiscoveryResponse};
 use pilot_model::{Proxy, ProxyType, Published};
 use pilot_networking::XdsType;
 use tokio::sync::{mpsc, watch};
@@ -13,39 +13,20 @@ use tonic::{Status, Streaming};
 
 use crate::discovery::{Current, Shared};
 use crate::generator::ProxyContext;
+use crate::names::Names;
 use crate::status::ClientStatus;
-use crate::stream::{Outgoing, Protocol, Request, Step, StreamState};
-
-/// One form of the protocol on the wire.
-pub(crate) trait Wire: Send + 'static {
-    /// What clients send.
-    type Request: Send + 'static;
-    /// What they get.
-    type Response: Send + 'static;
-    /// The form.
-    const PROTOCOL: Protocol;
-
-    /// Takes a request apart: who asks (on the first request), for which type, and what.
-    fn request(request: Self::Request) -> (Option<Node>, String, Request);
-
-    /// Puts a response together.
-    fn response(outgoing: Outgoing, control_plane: ControlPlane) -> Self::Response;
-}
-
-/// State of the world.
-#[derive(Debug)]
-pub(crate) struct SotwWire;
-
-/// Incremental.
-#[derive(Debug)]
-pub(crate) struct DeltaWire;
+use crate::stream::{Impact, Outgoing, Protocol, Step, StreamState};
+use crate::transport::Chunks;
+use crate::wire::{Incoming, Wire};
 
 /// One stream of one proxy.
 pub(crate) struct Connection<W: Wire> {
     id: u64,
     peer: String,
     shared: Arc<Shared>,
-    sender: mpsc::Sender<Result<W::Response, Status>>,
+    sender: mpsc::Sender<Result<Chunks, Status>>,
+    /// What the proxy asked for last, of each type.
+    asked: [Asked; 4],
     /// `None` only while generating.
     state: Option<StreamState>,
     proxy: Option<Arc<Proxy>>,
@@ -60,6 +41,15 @@ pub(crate) struct Connection<W: Wire> {
     opened: Instant,
     /// When the publication was made that the proxy has not fully acknowledged.
     converging_since: Option<Instant>,
+    wire: PhantomData<fn() -> W>,
+}
+
+/// The names of a request, in its order: a proxy repeats thousands of them in every answer.
+#[derive(Debug, Default)]
+struct Asked {
+    names: Names,
+    /// Positions in `names`.
+    order: Box<[u32]>,
 }
 
 /// Why a stream ends.
@@ -77,13 +67,15 @@ impl<W: Wire> Connection<W> {
         id: u64,
         peer: String,
         shared: Arc<Shared>,
-        sender: mpsc::Sender<Result<W::Response, Status>>,
+        sender: mpsc::Sender<Result<Chunks, Status>>,
     ) -> Self {
         Self {
             id,
             peer,
             shared,
             sender,
+            asked: Default::default(),
+            wire: PhantomData,
             state: Some(StreamState::new(W::PROTOCOL)),
             proxy: None,
             context: None,
@@ -176,7 +168,12 @@ impl<W: Wire> Connection<W> {
     }
 
     fn on_request(&mut self, request: W::Request) -> Result<(), End> {
-        let (node, type_url, request) = W::request(request);
+        let Incoming {
+            node,
+            type_url,
+            names,
+            mut request,
+        } = W::incoming(request);
         if self.proxy.is_none() {
             self.identify(&node.unwrap_or_default())?;
         }
@@ -191,6 +188,14 @@ impl<W: Wire> Connection<W> {
         let (Some(state), Some(proxy)) = (&mut self.state, &self.proxy) else {
             return Ok(());
         };
+        let asked = &mut self.asked[xds_type as usize];
+        // What delta asks for again is to be sent again.
+        if W::PROTOCOL == Protocol::StateOfTheWorld && asked.is(&names) {
+            request.repeats = true;
+        } else {
+            request.subscribe = names.iter().map(text).collect();
+        }
+        let is_repeated = request.repeats;
         match state.on_request(xds_type, &request) {
             Step::Respond => tracing::debug!(proxy = %proxy.node_id, %xds_type, "request"),
             Step::Ack => tracing::debug!(proxy = %proxy.node_id, %xds_type, "ack"),
@@ -202,6 +207,10 @@ impl<W: Wire> Connection<W> {
                 tracing::debug!(proxy = %proxy.node_id, %xds_type, nonce = request.nonce, "stale nonce");
                 self.shared.metrics.expired_nonce.inc();
             }
+        }
+        if !is_repeated {
+            state.share_names(xds_type, |names| self.shared.generator.intern(names));
+            *asked = Asked::new(state, xds_type, &names);
         }
         self.shared.clients.update(self.id, state);
         if state.is_settled()
@@ -257,9 +266,11 @@ impl<W: Wire> Connection<W> {
             tracing::warn!(proxy = %context.proxy.node_id, "gateway has lost its service instances and keeps what it has");
             return Ok(());
         }
+        let former = self.context.as_ref();
+        let impact = former.map_or(Impact::Everything, |former| context.impact_since(former));
         self.context = Some(context);
         if let Some(state) = &mut self.state {
-            state.on_publish();
+            state.on_publish(impact);
         }
         self.converging_since.get_or_insert(current.at.max(self.opened));
         Ok(())
@@ -287,7 +298,7 @@ impl<W: Wire> Connection<W> {
         let Some(context) = self.context.clone() else {
             return Ok(());
         };
-        while let Some(outgoing) = self.next(&context).await? {
+        for outgoing in self.pending(&context).await? {
             let xds_type = outgoing.xds_type;
             let (resources, nonce) = (outgoing.resources.len(), outgoing.nonce.clone());
             let control_plane = ControlPlane {
@@ -328,24 +339,22 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
-    /// Generates the next response away from the reactor, so that others are answered meanwhile.
-    async fn next(&mut self, context: &ProxyContext) -> Result<Option<Outgoing>, End> {
+    /// Generates what is to be sent now, away from the reactor, so that others are answered meanwhile.
+    async fn pending(&mut self, context: &ProxyContext) -> Result<Vec<Outgoing>, End> {
         if self.state.as_ref().is_none_or(StreamState::is_idle) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let Some(mut state) = self.state.take() else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let shared = Arc::clone(&self.shared);
         let context = context.clone();
         let _permit = self.shared.permits.acquire().await.map_err(|_| End::Closed)?;
         let generated = tokio::task::spawn_blocking(move || {
             let version = context.published.generation.to_string();
-            let outgoing = state.advance(&version, &mut |xds_type, names| {
-                shared
-                    .generator
-                    .generate(&context, xds_type, &shared.generator.names(names))
-            });
+            let generate =
+                &mut |xds_type, names: &Names| shared.generator.generate(&context, xds_type, names);
+            let outgoing = std::iter::from_fn(|| state.advance(&version, generate)).collect();
             (state, outgoing)
         });
         match generated.await {
@@ -364,68 +373,47 @@ impl<W: Wire> Connection<W> {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// What a client asked for; nothing when its names cannot be told from their order.
+    fn new(state: &StreamState, xds_type: XdsType, names: &[Bytes]) -> Self {
+        let Some(subscription) = state.subscription(xds_type) else {
+            return Self::default();
+        };
+        let known = subscription.names();
+        let position = |name: &Bytes| {
+            let position = known.position(std::str::from_utf8(name).ok()?)?;
+            u32::try_from(position).ok()
+        };
+        match names.iter().map(position).collect() {
+            Some(order) => Self {
+                names: known.clone(),
+                order,
+            },
+            None => Self::default(),
+        }
+    }
+
+    /// Whether these are the same names in the same order. No names at all are never the same as before.
+    fn is(&self, names: &[Bytes]) -> bool {
+        let is_known = |(&position, name): (&u32, &Bytes)| {
+            let known = self.names.get(position as usize);
+            known.is_some_and(|known| known.as_bytes() == &**name)
+        };
+        !names.is_empty() && names.len() == self.order.len() && self.order.iter().zip(names).all(is_known)
+    }
+}
+
+/// Names are text; what is none names nothing.
+fn text(name: &Bytes) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
 /// Waits for a moment; for ever when there is none.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-// === impl Wire ===
-
-impl Wire for SotwWire {
-    type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
-
-    const PROTOCOL: Protocol = Protocol::StateOfTheWorld;
-
-    fn request(request: DiscoveryRequest) -> (Option<Node>, String, Request) {
-        let parts = Request {
-            nonce: request.response_nonce,
-            error: request.error_detail.map(|status| (status.code, status.message)),
-            subscribe: request.resource_names,
-            ..Request::default()
-        };
-        (request.node, request.type_url, parts)
-    }
-
-    fn response(outgoing: Outgoing, control_plane: ControlPlane) -> DiscoveryResponse {
-        DiscoveryResponse {
-            version_info: outgoing.version,
-            resources: outgoing.resources,
-            type_url: outgoing.xds_type.type_url().to_owned(),
-            nonce: outgoing.nonce,
-            control_plane: Some(control_plane),
-        }
-    }
-}
-
-impl Wire for DeltaWire {
-    type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
-
-    const PROTOCOL: Protocol = Protocol::Delta;
-
-    fn request(request: DeltaDiscoveryRequest) -> (Option<Node>, String, Request) {
-        let parts = Request {
-            nonce: request.response_nonce,
-            error: request.error_detail.map(|status| (status.code, status.message)),
-            subscribe: request.resource_names_subscribe,
-            unsubscribe: request.resource_names_unsubscribe,
-            initial_versions: request.initial_resource_versions.into_iter().collect(),
-        };
-        (request.node, request.type_url, parts)
-    }
-
-    fn response(outgoing: Outgoing, control_plane: ControlPlane) -> DeltaDiscoveryResponse {
-        DeltaDiscoveryResponse {
-            system_version_info: outgoing.version,
-            resources: outgoing.resources,
-            type_url: outgoing.xds_type.type_url().to_owned(),
-            nonce: outgoing.nonce,
-            removed_resources: outgoing.removed,
-            control_plane: Some(control_plane),
-        }
     }
 }

@@ -1,30 +1,25 @@
 //! The ADS server: what is shared by all streams.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::Stream;
-use mesh_api::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use mesh_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use mesh_api::{DeltaDiscoveryResponse, DiscoveryResponse};
 use mesh_runtime::{Drain, Spawner};
 use pilot_model::{Published, Warning};
 use pilot_networking::{Features, XdsType};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::server::TcpConnectInfo;
 
-use crate::connection::{Connection, DeltaWire, SotwWire, Wire};
+use crate::connection::Connection;
 use crate::generator::{Generator, ProxyContext};
 use crate::metrics::XdsMetrics;
+use crate::names::Names;
 use crate::resource::ResourceSet;
 use crate::status::{ClientStatus, Clients};
 use crate::throttle::{PushLimit, Throttle};
+use crate::transport::{self, AdsService, ResponseBody};
+use crate::wire::Wire;
 
 /// How proxies are served.
 #[derive(Clone, Debug)]
@@ -66,9 +61,6 @@ pub(crate) struct Shared {
     spawner: Spawner,
     connections: AtomicU64,
 }
-
-/// The responses of a stream.
-type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// A publication as streams see it.
 #[derive(Clone, Debug)]
@@ -150,8 +142,8 @@ impl Discovery {
     }
 
     /// The gRPC service.
-    pub fn service(&self) -> AggregatedDiscoveryServiceServer<Self> {
-        AggregatedDiscoveryServiceServer::new(self.clone())
+    pub fn service(&self) -> AdsService {
+        AdsService::new(self.clone())
     }
 
     /// What is served; `None` before the first publication.
@@ -183,11 +175,11 @@ impl Discovery {
             .get(&xds_type)
             .into_iter()
             .flat_map(|status| status.resources());
-        let names: BTreeSet<_> = names.map(|resource| resource.name.clone()).collect();
+        let names = Names::new(names.map(|resource| resource.name.clone()).collect());
         let context = ProxyContext::new(Arc::clone(&client.proxy), published);
         self.shared
             .generator
-            .generate(&context, xds_type, &self.shared.generator.names(&names))
+            .generate(&context, xds_type, &self.shared.generator.intern(&names))
     }
 
     /// The findings about everything that the connected proxies were sent.
@@ -200,39 +192,19 @@ impl Discovery {
         &self.shared.generator
     }
 
-    fn open<W: Wire>(&self, request: Request<Streaming<W::Request>>) -> Response<Responses<W::Response>> {
-        let peer = request
-            .remote_addr()
-            .map(|peer| peer.to_string())
-            .unwrap_or_default();
+    pub(crate) fn open<W: Wire>(&self, request: http::Request<tonic::body::Body>) -> ResponseBody {
+        let peer = request.extensions().get::<TcpConnectInfo>();
+        let peer = peer.and_then(TcpConnectInfo::remote_addr);
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         // One response under way, one being made: a client that does not read holds nothing else up.
         let (sender, receiver) = mpsc::channel(1);
         let connection = Connection::<W>::new(id, peer, Arc::clone(&self.shared), sender);
         let current = self.shared.current.subscribe();
+        let requests = transport::messages(request.into_body());
         self.shared
             .spawner
-            .spawn("ads stream", connection.run(request.into_inner(), current));
-        Response::new(Box::pin(ReceiverStream::new(receiver)))
-    }
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(self.open::<SotwWire>(request))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(self.open::<DeltaWire>(request))
+            .spawn("ads stream", connection.run(requests, current));
+        ResponseBody::new(receiver)
     }
 }

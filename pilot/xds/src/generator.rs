@@ -1,12 +1,12 @@
 //! From what is published and who asks to the resources that are sent.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use mesh_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use mesh_config::Str;
+use mesh_config::{Host, Str};
 use pilot_model::{EndpointIndex, Proxy, ProxyType, Published, ScopedView, Workload};
 use pilot_networking::{Features, Generate, Plan, XdsType, cluster, endpoint, listener, route};
 use prost::Message;
@@ -14,7 +14,9 @@ use prost::Message;
 use crate::cache::Cache;
 use crate::memo::Memo;
 use crate::metrics::XdsMetrics;
+use crate::names::{NameTable, Names};
 use crate::resource::{Encoded, ResourceSet};
+use crate::stream::Impact;
 
 /// A proxy together with what is published about and for it.
 #[derive(Clone, Debug)]
@@ -28,10 +30,6 @@ pub struct ProxyContext {
     /// What is published.
     pub published: Published,
 }
-
-/// Resource names that a client subscribed to: sorted, unique, and shared by all clients with the same names.
-#[derive(Clone, Debug)]
-pub struct Names(Arc<[Str]>);
 
 /// Makes the resources of all proxies, each once.
 ///
@@ -47,17 +45,28 @@ pub struct Generator {
     routes: Cache<route::RouteKey>,
     outbound_clusters: Memo<cluster::OutboundScope, Arc<ResourceSet>>,
     outbound_listeners: Memo<listener::OutboundScope, Arc<ResourceSet>>,
-    endpoint_sets: Memo<EndpointScope, Arc<ResourceSet>>,
+    endpoint_sets: Memo<(EndpointScope, Identity<EndpointIndex>), Arc<ResourceSet>>,
+    /// The newest set of each scope, from which the next one is made.
+    last_endpoints: Mutex<HashMap<EndpointScope, LastEndpoints>>,
+    /// Hosts whose endpoints are different in two publications.
+    changed_hosts: Memo<[Identity<EndpointIndex>; 2], Arc<[Host]>>,
     route_sets: Memo<(route::RouteScope, Names), Arc<ResourceSet>>,
-    names: Mutex<HashSet<Arc<[Str]>>>,
+    names: NameTable,
 }
 
-/// What a set of load assignments depends on.
+/// What a set of load assignments depends on besides the endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndpointScope {
     names: Names,
     clusters: cluster::OutboundScope,
+}
+
+/// A set of load assignments and the endpoints that it was made from.
+#[derive(Clone, Debug)]
+struct LastEndpoints {
     endpoints: Identity<EndpointIndex>,
+    set: Arc<ResourceSet>,
+    generation: u64,
 }
 
 /// A shared value that is compared by identity.
@@ -92,6 +101,19 @@ impl ProxyContext {
         }
     }
 
+    /// What may be different for the proxy from what it was served before.
+    ///
+    /// Clusters, listeners and routes are made from the snapshot, the proxy and its own workload.
+    pub fn impact_since(&self, former: &Self) -> Impact {
+        let is_same = Arc::ptr_eq(&self.published.snapshot, &former.published.snapshot)
+            && self.workload == former.workload;
+        if is_same {
+            Impact::Endpoints
+        } else {
+            Impact::Everything
+        }
+    }
+
     fn generation(&self) -> u64 {
         self.published.generation
     }
@@ -113,20 +135,16 @@ impl Generator {
             outbound_clusters: Memo::new(),
             outbound_listeners: Memo::new(),
             endpoint_sets: Memo::new(),
+            last_endpoints: Mutex::default(),
+            changed_hosts: Memo::new(),
             route_sets: Memo::new(),
-            names: Mutex::default(),
+            names: NameTable::default(),
         }
     }
 
-    /// Interns subscribed names, so that clients with the same names share what is made for them.
-    pub fn names(&self, names: &BTreeSet<Str>) -> Names {
-        let names: Arc<[Str]> = names.iter().cloned().collect();
-        let mut interned = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = interned.get(&names) {
-            return Names(Arc::clone(known));
-        }
-        interned.insert(Arc::clone(&names));
-        Names(names)
+    /// The list that everybody with these names shares, and with it what is made for them.
+    pub fn intern(&self, names: &Names) -> Names {
+        self.names.intern(names)
     }
 
     /// All resources of one type for a proxy: sets that it shares with others first, then its own.
@@ -151,17 +169,19 @@ impl Generator {
         let is_live = |set: &Arc<ResourceSet>| Arc::strong_count(set) > 1;
         self.outbound_clusters.sweep(generation, is_live);
         self.outbound_listeners.sweep(generation, is_live);
-        self.endpoint_sets.sweep(generation, is_live);
+        // Held by both of these whether or not anybody uses it.
+        let is_sent = |set: &Arc<ResourceSet>| Arc::strong_count(set) > 2;
+        self.lock_last_endpoints()
+            .retain(|_, last| last.generation + 2 > generation || is_sent(&last.set));
+        self.endpoint_sets.sweep(generation, is_sent);
+        self.changed_hosts.sweep(generation, |_| false);
         self.route_sets.sweep(generation, is_live);
         self.clusters.sweep(generation);
         self.endpoints.sweep(generation);
         self.listeners.sweep(generation);
         self.routes.sweep(generation);
         self.virtual_hosts.sweep(generation);
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|names| Arc::strong_count(names) > 1);
+        self.names.sweep();
     }
 
     /// How many resources each cache holds.
@@ -215,22 +235,79 @@ impl Generator {
     }
 
     fn endpoint_set(&self, context: &ProxyContext, names: &Names) -> Arc<ResourceSet> {
-        let generation = context.generation();
         let scope = EndpointScope {
             names: names.clone(),
             clusters: cluster::OutboundScope::new(&context.view, context.proxy.proxy_type),
-            endpoints: Identity(Arc::clone(&context.published.endpoints)),
         };
-        self.endpoint_sets.get_or_compute(&scope, generation, || {
-            let keys = names
-                .iter()
-                .map(|name| endpoint::key(&context.view, &context.published.endpoints, name));
+        let endpoints = Identity(Arc::clone(&context.published.endpoints));
+        let key = (scope, endpoints);
+        self.endpoint_sets.get_or_compute(&key, context.generation(), || {
+            self.new_endpoint_set(context, &key)
+        })
+    }
+
+    /// Makes a set from the one before it as far as the endpoints are the same: the cost of a change follows the change.
+    fn new_endpoint_set(
+        &self,
+        context: &ProxyContext,
+        (scope, endpoints): &(EndpointScope, Identity<EndpointIndex>),
+    ) -> Arc<ResourceSet> {
+        let generation = context.generation();
+        let last = self.lock_last_endpoints().get(scope).cloned();
+        let incremental = last
+            .filter(|last| last.set.failed().is_empty())
+            .and_then(|last| self.changed_endpoints(context, scope, &last));
+        let set = incremental.unwrap_or_else(|| {
             let plan = Plan {
-                keys: keys.collect(),
+                keys: scope
+                    .names
+                    .iter()
+                    .map(|name| endpoint_key(context, name))
+                    .collect(),
                 warnings: Vec::new(),
             };
             self.set::<endpoint::Endpoints>(&self.endpoints, plan, generation)
-        })
+        });
+        let newest = LastEndpoints {
+            endpoints: endpoints.clone(),
+            set: Arc::clone(&set),
+            generation,
+        };
+        let mut all = self.lock_last_endpoints();
+        // A stream that lags behind must not take the others back.
+        if all.get(scope).is_none_or(|last| last.generation <= generation) {
+            all.insert(scope.clone(), newest);
+        }
+        set
+    }
+
+    /// A set with the changed load assignments; `None` when one of them cannot be built.
+    fn changed_endpoints(
+        &self,
+        context: &ProxyContext,
+        scope: &EndpointScope,
+        last: &LastEndpoints,
+    ) -> Option<Arc<ResourceSet>> {
+        let generation = context.generation();
+        let now = Identity(Arc::clone(&context.published.endpoints));
+        let hosts = self
+            .changed_hosts
+            .get_or_compute(&[last.endpoints.clone(), now], generation, || {
+                context
+                    .published
+                    .endpoints
+                    .changed_since(&last.endpoints.0)
+                    .into()
+            });
+        let names = hosts.iter().flat_map(|host| scope.names.of_host(host.as_str()));
+        let changed = names.map(|name| {
+            self.resource::<endpoint::Endpoints>(&self.endpoints, &endpoint_key(context, name), generation)
+        });
+        Some(ResourceSet::replacing(&last.set, changed.collect::<Option<_>>()?))
+    }
+
+    fn lock_last_endpoints(&self) -> MutexGuard<'_, HashMap<EndpointScope, LastEndpoints>> {
+        self.last_endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn route_set(&self, context: &ProxyContext, names: &Names) -> Arc<ResourceSet> {
@@ -269,10 +346,7 @@ impl Generator {
                 .collect::<Option<_>>()?;
             let bodies: Vec<Bytes> = parts.iter().map(|part| part.body.clone()).collect();
             let body = route::assemble(key, &bodies);
-            Some(Encoded {
-                parts,
-                ..Encoded::new(key.name.clone(), body, false, Vec::new())
-            })
+            Some(Encoded::new(key.name.clone(), body, false, Vec::new()).with_parts(parts))
         };
         self.routes.get(key, generation, assemble, || {
             self.on_panic(XdsType::Route, &key.name);
@@ -324,6 +398,10 @@ impl Generator {
     }
 }
 
+fn endpoint_key(context: &ProxyContext, name: &Str) -> endpoint::EndpointKey {
+    endpoint::key(&context.view, &context.published.endpoints, name)
+}
+
 /// What the generator must know about a kind of resource besides how it is built.
 trait Kind: Generate {
     const TYPE: XdsType;
@@ -352,39 +430,6 @@ impl Kind for listener::Listeners {
 
 impl Kind for route::VirtualHosts {
     const TYPE: XdsType = XdsType::Route;
-}
-
-// === impl Names ===
-
-impl Names {
-    /// The names in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Str> {
-        self.0.iter()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl PartialEq for Names {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Names {}
-
-impl Hash for Names {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
 }
 
 // === impl Identity ===

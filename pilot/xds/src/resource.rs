@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use mesh_api::envoy::service::discovery::v3::Resource;
-use mesh_api::{Any, Framed};
+use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_model::Warning;
 use pilot_networking::XdsType;
-use prost::Message;
 
 /// One resource in the form in which it is sent.
 #[derive(Debug)]
@@ -18,17 +16,14 @@ pub struct Encoded {
     pub name: Str,
     /// The encoded message.
     pub body: Bytes,
-    /// The version for delta xDS.
-    ///
-    /// It depends on the content alone, so it survives a restart of Pilot and is the same on every replica. 64 bits of
-    /// it suffice, as it is only ever compared with another version of the same name.
-    pub version: Str,
     /// Whether Envoy holds traffic back from it until its endpoints arrive: an EDS cluster.
     pub awaits_endpoints: bool,
     /// What went wrong while making it.
     pub warnings: Vec<Warning>,
     /// The resources that it was put together from: as long as it is used, so are they.
     pub parts: Vec<Arc<Encoded>>,
+    /// See [`Self::version`].
+    version: OnceLock<Str>,
 }
 
 /// Resources of one type, immutable, shared by all proxies whose plans are equal.
@@ -67,28 +62,35 @@ pub struct Difference {
 impl Encoded {
     /// A resource.
     pub fn new(name: Str, body: Bytes, awaits_endpoints: bool, warnings: Vec<Warning>) -> Self {
-        let version = format!("{:016x}", fnv1a(&body)).into();
         Self {
             name,
             body,
-            version,
             awaits_endpoints,
             warnings,
             parts: Vec::new(),
+            version: OnceLock::new(),
         }
+    }
+
+    /// The resource with those that it was put together from.
+    #[must_use]
+    pub fn with_parts(self, parts: Vec<Arc<Encoded>>) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// The version for delta xDS.
+    ///
+    /// It depends on the content alone, so it survives a restart of Pilot and is the same on every replica. 64 bits of
+    /// it suffice, as it is only ever compared with another version of the same name.
+    pub fn version(&self) -> &Str {
+        self.version
+            .get_or_init(|| format!("{:016x}", digest(&self.body)).into())
     }
 
     /// All findings of the resource and its parts.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         let parts = self.parts.iter().flat_map(|part| &part.warnings);
         self.warnings.iter().chain(parts)
-    }
-
-    fn any(&self, xds_type: XdsType) -> Any {
-        Any {
-            type_url: xds_type.type_url().to_owned(),
-            value: self.body.clone(),
-        }
     }
 }
 
@@ -140,10 +142,7 @@ impl ResourceSet {
 
     /// The resource of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<Encoded>> {
-        self.items
-            .binary_search_by(|item| (*item.name).cmp(name))
-            .ok()
-            .map(|position| &self.items[position])
+        self.position(name).ok().map(|position| &self.items[position])
     }
 
     /// All findings of plan and builds.
@@ -171,8 +170,35 @@ impl ResourceSet {
                 && self.items.iter().zip(&other.items).all(|(a, b)| same(a, b)))
     }
 
+    /// The set with other contents of some of its resources; the set itself when none has other bytes.
+    ///
+    /// How it differs is known from the start, whoever asks.
+    pub(crate) fn replacing(old: &Arc<Self>, mut changed: Vec<Arc<Encoded>>) -> Arc<Self> {
+        changed.retain(|item| old.get(&item.name).is_some_and(|known| !same(known, item)));
+        if changed.is_empty() {
+            return Arc::clone(old);
+        }
+        changed.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut items = old.items.clone();
+        for item in &changed {
+            if let Ok(position) = old.position(&item.name) {
+                items[position] = Arc::clone(item);
+            }
+        }
+        let set = old.with_items(items);
+        let difference = Difference {
+            changed,
+            ..Difference::default()
+        };
+        set.remember(old, Arc::new(difference));
+        Arc::new(set)
+    }
+
     /// How this set differs from an older one. Remembers the last answer: streams mostly ask the same question.
     pub fn difference_from(&self, old: &Arc<Self>) -> Arc<Difference> {
+        if std::ptr::eq(self, &**old) {
+            return Arc::default();
+        }
         let lock = || self.difference.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, difference)) = &*lock()
             && Arc::ptr_eq(known, old)
@@ -180,10 +206,18 @@ impl ResourceSet {
             return Arc::clone(difference);
         }
         let difference = Arc::new(Difference::new(&old.items, &self.items));
+        self.remember(old, Arc::clone(&difference));
+        difference
+    }
+
+    fn remember(&self, old: &Arc<Self>, difference: Arc<Difference>) {
         // The old set's own memory would otherwise chain every set that ever was.
         *old.difference.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *lock() = Some((Arc::clone(old), Arc::clone(&difference)));
-        difference
+        *self.difference.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(old), difference));
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.items.binary_search_by(|item| (*item.name).cmp(name))
     }
 }
 
@@ -229,11 +263,7 @@ impl Difference {
 
 /// Frames resources for state-of-the-world responses.
 pub(crate) fn frame<'a>(xds_type: XdsType, items: impl IntoIterator<Item = &'a Arc<Encoded>>) -> Framed {
-    let bodies: Vec<Bytes> = items
-        .into_iter()
-        .map(|item| item.any(xds_type).encode_to_vec().into())
-        .collect();
-    Framed::new(&bodies)
+    Framed::of_anys(xds_type.type_url(), items.into_iter().map(|item| &item.body))
 }
 
 /// Frames resources for delta responses.
@@ -241,26 +271,25 @@ pub(crate) fn frame_delta<'a>(
     xds_type: XdsType,
     items: impl IntoIterator<Item = &'a Arc<Encoded>>,
 ) -> Framed {
-    let bodies: Vec<Bytes> = items
+    let resources = items
         .into_iter()
-        .map(|item| {
-            let resource = Resource {
-                name: item.name.to_string(),
-                version: item.version.to_string(),
-                resource: Some(item.any(xds_type)),
-                ..Resource::default()
-            };
-            resource.encode_to_vec().into()
-        })
-        .collect();
-    Framed::new(&bodies)
+        .map(|item| (&*item.name, &**item.version(), &item.body));
+    Framed::of_resources(xds_type.type_url(), resources)
 }
 
-/// The FNV-1a hash of 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// A digest that never changes, made of whole words: FNV-1a reads bytes, and routes are megabytes.
+fn digest(bytes: &[u8]) -> u64 {
+    const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |digest: u64, word: u64| {
+        let mixed = (digest ^ word).wrapping_mul(PRIME);
+        mixed ^ (mixed >> 32)
+    };
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let seed = mix(0, bytes.len() as u64);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    mix(words.fold(seed, mix), PRIME)
 }
 
 fn same(a: &Arc<Encoded>, b: &Arc<Encoded>) -> bool {
@@ -319,12 +348,12 @@ mod tests {
     #[test]
     fn the_version_of_a_resource_depends_on_its_content_alone() {
         assert_eq!(
-            set(&[("a", "1")]).items()[0].version,
-            set(&[("b", "1")]).items()[0].version
+            set(&[("a", "1")]).items()[0].version(),
+            set(&[("b", "1")]).items()[0].version()
         );
         assert_ne!(
-            set(&[("a", "1")]).items()[0].version,
-            set(&[("a", "2")]).items()[0].version
+            set(&[("a", "1")]).items()[0].version(),
+            set(&[("a", "2")]).items()[0].version()
         );
     }
 }

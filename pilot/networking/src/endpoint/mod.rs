@@ -57,6 +57,11 @@ pub fn key(view: &ScopedView, endpoints: &EndpointIndex, cluster: &Str) -> Endpo
     }
 }
 
+/// The host whose endpoints a load assignment of this name holds; `None` for names that no service has.
+pub fn host(cluster: &str) -> Option<&str> {
+    name::parse_outbound(cluster).map(|(_, _, host)| host)
+}
+
 fn selection(view: &ScopedView, endpoints: &EndpointIndex, cluster: &str) -> Option<Selection> {
     let (port, subset, host) = name::parse_outbound(cluster)?;
     let service = view.service(host)?;

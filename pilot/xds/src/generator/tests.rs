@@ -149,8 +149,8 @@ fn generate(
     xds_type: XdsType,
     names: &[&str],
 ) -> Vec<Arc<ResourceSet>> {
-    let names = names.iter().map(|name| Str::from(*name)).collect();
-    generator.generate(context, xds_type, &generator.names(&names))
+    let names = Names::new(names.iter().map(|name| Str::from(*name)).collect());
+    generator.generate(context, xds_type, &generator.intern(&names))
 }
 
 fn names(sets: &[Arc<ResourceSet>]) -> Vec<String> {
@@ -303,4 +303,84 @@ fn a_proxy_that_no_registry_knows_is_what_it_says() {
     let generator = generator();
     let inbound = &generate(&generator, &context, XdsType::Cluster, &[])[1];
     assert!(inbound.items().is_empty());
+}
+
+#[test]
+fn p9_4_an_endpoint_change_builds_the_assignments_of_its_host_alone() {
+    let mut builder = mesh();
+    let generator = generator();
+    let eds = [
+        "outbound|80||a.default.svc.cluster.local",
+        "outbound|80||b.default.svc.cluster.local",
+    ];
+    let assignments = |generator: &Generator, published: &Published| {
+        generate(
+            generator,
+            &context(published, "default", 1),
+            XdsType::Endpoint,
+            &eds,
+        )
+    };
+    let first = assignments(&generator, &builder.publish());
+    let built = generator.cache_sizes()["endpoints"];
+
+    builder.apply(endpoints("b", &[2, 3]));
+    let published = builder.publish();
+    let second = assignments(&generator, &published);
+    assert_eq!(generator.cache_sizes()["endpoints"], built + 1);
+    assert!(Arc::ptr_eq(&first[0].items()[0], &second[0].items()[0]));
+    let difference = second[0].difference_from(&first[0]);
+    assert_eq!(difference.changed.len(), 1);
+    assert_eq!(&*difference.changed[0].name, eds[1]);
+    assert!(difference.removed.is_empty());
+
+    // What the proxy does not ask for is no change at all.
+    builder.apply(endpoints("c", &[7]));
+    let third = assignments(&generator, &builder.publish());
+    assert!(Arc::ptr_eq(&second[0], &third[0]));
+
+    // A stream that is two publications behind.
+    let late = assignments(&generator, &published);
+    assert!(late[0].is_same(&second[0]));
+}
+
+#[test]
+fn what_is_made_from_the_former_set_is_what_would_have_been_made_anew() {
+    let mut builder = mesh();
+    let (incremental, eds) = (
+        generator(),
+        [
+            "outbound|80||a.default.svc.cluster.local",
+            "outbound|80||b.default.svc.cluster.local",
+            "outbound|80||c.default.svc.cluster.local",
+        ],
+    );
+    let changes = [
+        vec![endpoints("a", &[])],
+        vec![service("c"), endpoints("c", &[4])],
+        vec![endpoints("c", &[4, 5])],
+        vec![Change::ServiceGone(ServiceId {
+            namespace: "default".into(),
+            name: "b".into(),
+            host: host("b"),
+            index: 0,
+        })],
+        vec![Change::Endpoints {
+            registry: "Kubernetes".into(),
+            host: host("a"),
+            endpoints: None,
+        }],
+        vec![private_rule()],
+        vec![endpoints("a", &[1]), endpoints("b", &[2])],
+        vec![service("b"), endpoints("c", &[6])],
+    ];
+    for changes in changes {
+        changes.into_iter().for_each(|change| builder.apply(change));
+        let published = builder.publish();
+        let context = context(&published, "default", 1);
+        let anew = generate(&generator(), &context, XdsType::Endpoint, &eds);
+        let set = generate(&incremental, &context, XdsType::Endpoint, &eds);
+        assert!(set[0].is_same(&anew[0]), "{:?}", published.changes);
+        incremental.sweep(published.generation);
+    }
 }

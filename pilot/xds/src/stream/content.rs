@@ -8,6 +8,7 @@ use mesh_config::Str;
 use pilot_networking::XdsType;
 
 use super::{Protocol, Subscription};
+use crate::names::Names;
 use crate::resource::{Difference, Encoded, ResourceSet, frame, frame_delta};
 
 /// What is to be sent of one type.
@@ -50,7 +51,7 @@ pub(super) fn differences(new: &[Arc<ResourceSet>], old: &[Arc<ResourceSet>]) ->
 }
 
 /// The named resources of all sets.
-pub(super) fn only(xds_type: XdsType, sets: &[Arc<ResourceSet>], names: &BTreeSet<Str>) -> Arc<ResourceSet> {
+pub(super) fn only(xds_type: XdsType, sets: &[Arc<ResourceSet>], names: &Names) -> Arc<ResourceSet> {
     let items = names.iter().filter_map(|name| find(sets, name)).cloned();
     let failed = names.iter().filter(|name| is_failed(sets, name)).cloned();
     let set = ResourceSet::new(xds_type, items.collect(), Vec::new());
@@ -204,7 +205,7 @@ impl Transition<'_> {
         let mut items: Vec<&Arc<Encoded>> = if subscription.is_whole() {
             let versions = subscription.initial_versions();
             let all = self.sets.iter().flat_map(|set| set.items());
-            all.filter(|item| versions.get(&item.name) != Some(&item.version))
+            all.filter(|item| versions.get(&item.name) != Some(item.version()))
                 .collect()
         } else {
             let changed = self.differences.iter().flat_map(|difference| &difference.changed);

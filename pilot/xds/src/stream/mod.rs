@@ -6,5 +6,5 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use state::{Outgoing, Plan, StreamState};
+pub use state::{Impact, Outgoing, Plan, StreamState};
 pub use subscription::{Protocol, Report, Request, Step, Subscription};

@@ -9,10 +9,20 @@ use pilot_networking::XdsType;
 
 use super::content::{Transition, differences, find, is_failed, keep_last_good, only};
 use super::{Protocol, Request, Step, Subscription};
+use crate::names::Names;
 use crate::resource::{Difference, Encoded, ResourceSet};
 
 /// Gives the resources of a type for the names subscribed to, in sets that always come in the same order.
-pub type Plan<'a> = dyn FnMut(XdsType, &BTreeSet<Str>) -> Vec<Arc<ResourceSet>> + 'a;
+pub type Plan<'a> = dyn FnMut(XdsType, &Names) -> Vec<Arc<ResourceSet>> + 'a;
+
+/// What a publication may have changed for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Impact {
+    /// Endpoints alone (P9.4).
+    Endpoints,
+    /// Anything.
+    Everything,
+}
 
 /// A response to send.
 #[derive(Debug)]
@@ -95,10 +105,20 @@ impl StreamState {
         step
     }
 
-    /// Notes that everything may have changed.
-    pub fn on_publish(&mut self) {
-        self.pending = [true; 4];
+    /// Notes that there is something new.
+    pub fn on_publish(&mut self, impact: Impact) {
+        match impact {
+            Impact::Endpoints => self.pending[XdsType::Endpoint as usize] = true,
+            Impact::Everything => self.pending = [true; 4],
+        }
         self.impatient = false;
+    }
+
+    /// Puts equal names in the place of those that the client asked for: a list that other streams share.
+    pub fn share_names(&mut self, xds_type: XdsType, intern: impl FnOnce(&Names) -> Names) {
+        if let Some(subscription) = &mut self.subscriptions[xds_type as usize] {
+            subscription.share_names(intern);
+        }
     }
 
     /// Makes the next responses whole, whether or not anything changed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mesh_config::Str;
 
+use crate::names::Names;
 use crate::resource::{Encoded, ResourceSet};
 
 /// The two forms of the protocol.
@@ -25,6 +26,8 @@ pub struct Request {
     pub error: Option<(i32, String)>,
     /// Names asked for: all of them in state of the world, those to add in delta.
     pub subscribe: Vec<String>,
+    /// Whether the names are those of the request before and are not given again (state of the world).
+    pub repeats: bool,
     /// Names no longer asked for (delta).
     pub unsubscribe: Vec<String>,
     /// What the client holds from an earlier stream: versions by name (delta).
@@ -52,7 +55,7 @@ pub struct Subscription {
     /// Whether the client wants all resources rather than named ones.
     wildcard: bool,
     /// Names that the client asked for.
-    names: BTreeSet<Str>,
+    names: Names,
     /// What the client holds if it accepts all that it was sent. Sets are at the same positions as in the plan.
     sent: Vec<Arc<ResourceSet>>,
     /// Resources that left the plan, but that the client still needs until its routes no longer name them; without
@@ -106,7 +109,7 @@ impl Subscription {
         let mut subscription = Self {
             protocol,
             wildcard,
-            names: BTreeSet::new(),
+            names: Names::default(),
             sent: Vec::new(),
             held: BTreeMap::new(),
             forced: BTreeSet::new(),
@@ -204,11 +207,15 @@ impl Subscription {
         let asked = request.subscribe.iter().map(|name| Str::from(name.as_str()));
         let asks = match self.protocol {
             Protocol::StateOfTheWorld => {
-                if self.wildcard {
+                if self.wildcard || request.repeats {
                     return false;
                 }
-                let names: BTreeSet<Str> = asked.collect();
-                let new: Vec<Str> = names.difference(&self.names).cloned().collect();
+                let names = Names::new(asked.collect());
+                if names == self.names {
+                    return false;
+                }
+                let new = names.iter().filter(|name| !self.names.contains(name));
+                let new: Vec<Str> = new.cloned().collect();
                 self.names = names;
                 let asks = !new.is_empty();
                 // The client may have had them before, and dropped them.
@@ -216,22 +223,27 @@ impl Subscription {
                 asks
             }
             Protocol::Delta => {
+                if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
+                    return false;
+                }
+                let mut names: BTreeSet<Str> = self.names.iter().cloned().collect();
                 for name in &request.unsubscribe {
                     if name == "*" {
                         self.wildcard = false;
                     }
-                    self.names.remove(name.as_str());
+                    names.remove(name.as_str());
                 }
                 for name in asked {
                     if &*name != "*" {
                         // Asking again for what it holds is how a client asks for it to be sent again.
-                        self.names.insert(name.clone());
+                        names.insert(name.clone());
                         self.forced.insert(name);
                     } else if !self.wildcard {
                         self.wildcard = true;
                         self.restart();
                     }
                 }
+                self.names = Names::from(&names);
                 !request.subscribe.is_empty()
             }
         };
@@ -255,8 +267,12 @@ impl Subscription {
 
     /// Forgets names that the client no longer asks for.
     fn drop_unwanted_suspects(&mut self) {
-        if !self.wildcard && !self.suspect.is_subset(&self.names) {
-            self.suspect.retain(|name| self.names.contains(name));
+        if self.wildcard {
+            return;
+        }
+        let suspects = self.suspect.len();
+        self.suspect.retain(|name| self.names.contains(name));
+        if self.suspect.len() < suspects {
             self.retry_suspects();
         }
     }
@@ -274,8 +290,13 @@ impl Subscription {
     }
 
     /// The names asked for.
-    pub fn names(&self) -> &BTreeSet<Str> {
+    pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Puts an equal list in the place of the names, one that others share.
+    pub(super) fn share_names(&mut self, intern: impl FnOnce(&Names) -> Names) {
+        self.names = intern(&self.names);
     }
 
     /// The exchange so far.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mesh_config::Str;
 use pilot_networking::XdsType;
 
+use crate::names::Names;
 use crate::resource::{Encoded, ResourceSet};
 
 /// What is published. Names lead to the rest of the text of a resource.
@@ -96,7 +96,7 @@ impl Mesh {
     }
 
     /// What [`crate::Generator`] does for the real thing.
-    pub(super) fn plan(&self, xds_type: XdsType, names: &BTreeSet<Str>) -> Vec<Arc<ResourceSet>> {
+    pub(super) fn plan(&self, xds_type: XdsType, names: &Names) -> Vec<Arc<ResourceSet>> {
         match xds_type {
             XdsType::Cluster => self.shared_and_own(xds_type, self.clusters.keys()),
             XdsType::Listener => self.shared_and_own(xds_type, self.listeners.keys()),

@@ -114,7 +114,7 @@ impl Stream {
     fn play(&mut self, event: &Event) {
         match event {
             Event::Publish(changes) => {
-                let mut mesh = std::mem::take(&mut self.server.mesh);
+                let mut mesh = self.server.mesh.clone();
                 for change in changes {
                     mesh = self.change(mesh, change);
                 }

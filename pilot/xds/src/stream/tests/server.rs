@@ -8,7 +8,7 @@ use pilot_networking::XdsType;
 use prost::Message;
 
 use super::mesh::Mesh;
-use crate::stream::{Outgoing, Protocol, Request, Step, StreamState};
+use crate::stream::{Impact, Outgoing, Protocol, Request, Step, StreamState};
 
 /// A stream and what is published.
 pub(super) struct Server {
@@ -120,9 +120,18 @@ impl Server {
     }
 
     pub(super) fn publish(&mut self, change: impl FnOnce(Mesh) -> Mesh) {
-        self.mesh = change(std::mem::take(&mut self.mesh));
+        let former = std::mem::take(&mut self.mesh);
+        self.mesh = change(former.clone());
         self.generation += 1;
-        self.state.on_publish();
+        let is_incremental = Mesh {
+            endpoints: former.endpoints.clone(),
+            ..self.mesh.clone()
+        } == former;
+        self.state.on_publish(if is_incremental {
+            Impact::Endpoints
+        } else {
+            Impact::Everything
+        });
     }
 
     /// The next response.
