@@ -54,6 +54,11 @@ const WARNINGS: &[(WarningKind, &str, &str)] = &[
         "Duplicate subsets across destination rules for same host.",
     ),
     (
+        WarningKind::DuplicateSidecar,
+        "pilot_duplicate_sidecars",
+        "Sidecars for a whole namespace that has an older one.",
+    ),
+    (
         WarningKind::DuplicateCluster,
         "pilot_duplicate_envoy_clusters",
         "Duplicate envoy clusters caused by service entries with same hostname.",

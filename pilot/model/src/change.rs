@@ -44,6 +44,8 @@ pub enum ConfigSpec {
     DestinationRule(Box<v1alpha3::DestinationRule>),
     /// What edge proxies listen to.
     Gateway(Box<v1alpha3::Gateway>),
+    /// What proxies need to know.
+    Sidecar(Box<v1alpha3::Sidecar>),
 }
 
 /// What changed between two publications.
@@ -70,6 +72,7 @@ impl ConfigSpec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
         }
     }
 }

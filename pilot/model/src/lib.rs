@@ -12,6 +12,7 @@ mod endpoint;
 mod proxy;
 mod scope;
 mod service;
+mod sidecar;
 mod snapshot;
 mod versioned;
 mod warning;
@@ -21,11 +22,12 @@ pub use change::{Change, ChangeSet, ConfigSpec};
 pub use derived::Derived;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
 pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
-pub use scope::{ScopedView, ServicelessHosts, ViewRevs};
+pub use scope::{Egress, ScopedView, ServicelessHosts, ViewRevs, Viewer};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
+pub use sidecar::{Bind, EgressListener, ImportedHosts, IngressListener, LocalEndpoint, Sidecar};
 pub use snapshot::{
     Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain,
-    ServiceTable, Snapshot, VirtualService, VirtualServiceTable,
+    ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 pub use versioned::{Rev, Versioned};
 pub use warning::{Warning, WarningKind};

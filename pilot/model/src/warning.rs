@@ -40,6 +40,8 @@ pub enum WarningKind {
     TcpOverTcp,
     /// Two instances of a workload claim the same inbound listener (`pilot_conflict_inbound_listener`).
     InboundListener,
+    /// Two Sidecars are about a whole namespace.
+    DuplicateSidecar,
     /// A server of a Gateway cannot be merged with those on the same port (`pilot_total_rejected_configs`).
     GatewayServer,
     /// The object is valid, but a part of it is not supported and was left out.

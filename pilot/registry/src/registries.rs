@@ -128,6 +128,10 @@ impl Registries {
                 let spec = config.decode::<v1alpha3::Gateway>().map_err(failed)?;
                 vec![Change::Config(meta(), ConfigSpec::Gateway(Box::new(spec)))]
             }
+            Kind::Sidecar => {
+                let spec = config.decode::<v1alpha3::Sidecar>().map_err(failed)?;
+                vec![Change::Config(meta(), ConfigSpec::Sidecar(Box::new(spec)))]
+            }
             Kind::ServiceEntry => {
                 let entry = config.decode::<v1alpha3::ServiceEntry>().map_err(failed)?;
                 self.service_entries.apply(&config.meta, &entry)
@@ -138,7 +142,7 @@ impl Registries {
 
     fn gone(&mut self, meta: &Meta) -> Vec<Change> {
         match meta.key.kind {
-            Kind::VirtualService | Kind::DestinationRule | Kind::Gateway => {
+            Kind::VirtualService | Kind::DestinationRule | Kind::Gateway | Kind::Sidecar => {
                 vec![Change::ConfigGone(meta.key.clone())]
             }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),

@@ -25,7 +25,7 @@ pub struct ProxyContext {
     pub proxy: Arc<Proxy>,
     /// The workload that it stands in front of.
     pub workload: Arc<Workload>,
-    /// What its namespace sees.
+    /// What its namespace sees, or what its Sidecar leaves of that.
     pub view: Arc<ScopedView>,
     /// What is published.
     pub published: Published,
@@ -92,7 +92,7 @@ impl ProxyContext {
                 ..Workload::default()
             })
         });
-        let view = published.snapshot.view(&proxy.namespace);
+        let view = published.snapshot.view_of(&proxy, &workload);
         Self {
             proxy,
             workload,

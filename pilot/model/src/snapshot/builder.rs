@@ -7,12 +7,12 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Kind, Meta, Str};
 
 use super::{
-    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, Snapshot,
-    VirtualService, VirtualServiceTable,
+    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, SidecarTable,
+    Snapshot, VirtualService, VirtualServiceTable,
 };
 use crate::{
-    Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, Rev, Service, ServiceId, Versioned, Visibility,
-    WorkloadTable,
+    Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, Rev, Service, ServiceId, Sidecar, Versioned,
+    Visibility, WorkloadTable,
 };
 
 /// Applies changes to the state and publishes it.
@@ -29,6 +29,7 @@ pub struct Builder {
     virtual_services: BTreeMap<ConfigKey, Versioned<VirtualService>>,
     destination_rules: BTreeMap<ConfigKey, Versioned<DestinationRule>>,
     gateways: BTreeMap<ConfigKey, Versioned<Gateway>>,
+    sidecars: BTreeMap<ConfigKey, Versioned<Sidecar>>,
     endpoints: Arc<EndpointIndex>,
     workloads: Arc<WorkloadTable>,
     changes: ChangeSet,
@@ -48,6 +49,7 @@ impl Builder {
             virtual_services: BTreeMap::new(),
             destination_rules: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            sidecars: BTreeMap::new(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
             changes: ChangeSet {
@@ -130,7 +132,7 @@ impl Builder {
         let services = table(
             last.map(|last| &last.services),
             !changes.services.is_empty(),
-            || ServiceTable::new(self.rev, &self.services),
+            || ServiceTable::new(self.rev, self.services.values()),
         );
         let destination_rules = table(
             last.map(|last| &last.destination_rules),
@@ -152,11 +154,14 @@ impl Builder {
             virtual_services: table(
                 last.map(|last| &last.virtual_services),
                 changed(Kind::VirtualService),
-                || VirtualServiceTable::new(self.rev, &self.virtual_services),
+                || VirtualServiceTable::new(self.rev, self.virtual_services.values()),
             ),
             destination_rules,
             gateways: table(last.map(|last| &last.gateways), changed(Kind::Gateway), || {
                 GatewayTable::new(self.rev, &self.gateways)
+            }),
+            sidecars: table(last.map(|last| &last.sidecars), changed(Kind::Sidecar), || {
+                SidecarTable::new(self.rev, &self.sidecars)
             }),
             views: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
@@ -224,6 +229,12 @@ impl Builder {
                 Gateway::new(meta, *spec),
                 &mut self.rev,
             ),
+            ConfigSpec::Sidecar(spec) => replace(
+                &mut self.sidecars,
+                key.clone(),
+                Sidecar::new(meta, *spec),
+                &mut self.rev,
+            ),
         };
         if changed {
             self.changes.configs.insert(key);
@@ -236,6 +247,7 @@ impl Builder {
             Kind::VirtualService => remove(&mut self.virtual_services, &key, rev),
             Kind::DestinationRule => remove(&mut self.destination_rules, &key, rev),
             Kind::Gateway => remove(&mut self.gateways, &key, rev),
+            Kind::Sidecar => remove(&mut self.sidecars, &key, rev),
             _ => false,
         };
         if removed {

@@ -4,12 +4,13 @@ mod builder;
 mod destination_rules;
 mod gateways;
 mod services;
+mod sidecars;
 #[cfg(test)]
 mod tests;
 mod virtual_services;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Str;
@@ -18,8 +19,12 @@ pub use self::builder::Builder;
 pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleChain};
 pub use self::gateways::{Gateway, GatewayTable};
 pub use self::services::ServiceTable;
+pub use self::sidecars::SidecarTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
-use crate::{ChangeSet, Derived, EndpointIndex, ScopedView, ServicelessHosts, Versioned, WorkloadTable};
+use crate::{
+    ChangeSet, Derived, EndpointIndex, Proxy, ProxyType, Rev, ScopedView, ServicelessHosts, Versioned,
+    Workload, WorkloadTable,
+};
 
 /// What one publication holds.
 #[derive(Clone, Debug)]
@@ -51,8 +56,10 @@ pub struct Snapshot {
     pub destination_rules: Arc<DestinationRuleTable>,
     /// Gateways.
     pub gateways: Arc<GatewayTable>,
-    /// The views computed so far, by namespace.
-    views: Mutex<BTreeMap<Str, Arc<ScopedView>>>,
+    /// Sidecars.
+    pub sidecars: Arc<SidecarTable>,
+    /// The views computed so far.
+    views: Mutex<Views>,
     /// The hosts without service of views that see only what everybody sees.
     pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
     /// What was made from this snapshot.
@@ -62,20 +69,50 @@ pub struct Snapshot {
     pub(crate) derived_from_services: Arc<Derived>,
 }
 
+/// The views computed so far.
+#[derive(Debug, Default)]
+struct Views {
+    by_namespace: BTreeMap<Str, Arc<ScopedView>>,
+    /// By namespace and Sidecar.
+    by_sidecar: BTreeMap<(Str, Rev), Arc<ScopedView>>,
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// What proxies of a namespace may see; computed once for all of them.
+    /// What a proxy may see: what its namespace does, or the part of it that its Sidecar imports.
+    pub fn view_of(&self, proxy: &Proxy, workload: &Workload) -> Arc<ScopedView> {
+        let namespace = &proxy.namespace;
+        let sidecar = match proxy.proxy_type {
+            ProxyType::Sidecar => {
+                self.sidecars
+                    .select(namespace, &workload.labels, &self.mesh.root_namespace)
+            }
+            ProxyType::Router => None,
+        };
+        let Some(sidecar) = sidecar else {
+            return self.view(namespace);
+        };
+        let key = (namespace.clone(), sidecar.rev());
+        if let Some(view) = self.lock_views().by_sidecar.get(&key) {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(ScopedView::with_sidecar(&self.view(namespace), sidecar));
+        Arc::clone(self.lock_views().by_sidecar.entry(key).or_insert(view))
+    }
+
+    /// What proxies of a namespace may see that no Sidecar limits; computed once for all of them.
     pub fn view(&self, namespace: &str) -> Arc<ScopedView> {
-        if let Some(view) = self.lock_views().get(namespace) {
+        if let Some(view) = self.lock_views().by_namespace.get(namespace) {
             return Arc::clone(view);
         }
         // Computed without the lock: two callers may do the same work, none waits for another namespace.
         let view = Arc::new(ScopedView::new(self, namespace));
-        Arc::clone(self.lock_views().entry(namespace.into()).or_insert(view))
+        let mut views = self.lock_views();
+        Arc::clone(views.by_namespace.entry(namespace.into()).or_insert(view))
     }
 
-    fn lock_views(&self) -> std::sync::MutexGuard<'_, BTreeMap<Str, Arc<ScopedView>>> {
+    fn lock_views(&self) -> MutexGuard<'_, Views> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mesh_config::Host;
+use mesh_config::{Host, Str};
 
-use crate::{Rev, Service, ServiceId, Versioned};
+use crate::{Rev, Service, Versioned};
 
 /// All services, oldest first.
 #[derive(Debug, Default)]
@@ -15,17 +15,26 @@ pub struct ServiceTable {
     by_host: BTreeMap<Host, Vec<usize>>,
     /// Positions in `services` of those that speak HTTP on a port, by host, then oldest first.
     by_http_port: BTreeMap<u16, Vec<usize>>,
+    /// Positions in `services`, oldest first.
+    by_namespace: BTreeMap<Str, Vec<usize>>,
 }
 
 // === impl ServiceTable ===
 
 impl ServiceTable {
-    pub(super) fn new(rev: Rev, services: &BTreeMap<ServiceId, Versioned<Service>>) -> Self {
-        let mut services: Vec<_> = services.values().cloned().collect();
+    pub(crate) fn new<'a>(rev: Rev, services: impl IntoIterator<Item = &'a Versioned<Service>>) -> Self {
+        let mut services: Vec<_> = services.into_iter().cloned().collect();
         services.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         let mut by_host: BTreeMap<Host, Vec<usize>> = BTreeMap::new();
         for (position, service) in services.iter().enumerate() {
             by_host.entry(service.id.host.clone()).or_default().push(position);
+        }
+        let mut by_namespace: BTreeMap<Str, Vec<usize>> = BTreeMap::new();
+        for (position, service) in services.iter().enumerate() {
+            by_namespace
+                .entry(service.id.namespace.clone())
+                .or_default()
+                .push(position);
         }
         let mut by_http_port: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for &position in by_host.values().flatten() {
@@ -45,6 +54,7 @@ impl ServiceTable {
             services,
             by_host,
             by_http_port,
+            by_namespace,
         }
     }
 
@@ -62,6 +72,15 @@ impl ServiceTable {
     pub fn by_host(&self, host: &str) -> impl Iterator<Item = &Versioned<Service>> {
         self.by_host
             .get(host)
+            .into_iter()
+            .flatten()
+            .map(|&position| &self.services[position])
+    }
+
+    /// The services of a namespace, oldest first.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Versioned<Service>> {
+        self.by_namespace
+            .get(namespace)
             .into_iter()
             .flatten()
             .map(|&position| &self.services[position])

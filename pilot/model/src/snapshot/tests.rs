@@ -3,4 +3,5 @@
 mod builder;
 mod mesh;
 mod order;
+mod sidecars;
 mod views;

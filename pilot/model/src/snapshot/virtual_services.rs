@@ -109,8 +109,11 @@ fn resolve_gateway(name: &str, namespace: &str) -> Str {
 // === impl VirtualServiceTable ===
 
 impl VirtualServiceTable {
-    pub(super) fn new(rev: Rev, objects: &BTreeMap<ConfigKey, Versioned<VirtualService>>) -> Self {
-        let mut all: Vec<_> = objects.values().cloned().collect();
+    pub(crate) fn new<'a>(
+        rev: Rev,
+        objects: impl IntoIterator<Item = &'a Versioned<VirtualService>>,
+    ) -> Self {
+        let mut all: Vec<_> = objects.into_iter().cloned().collect();
         all.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
         let mut by_gateway: BTreeMap<Str, Vec<usize>> = BTreeMap::new();
         for (position, object) in all.iter().enumerate() {

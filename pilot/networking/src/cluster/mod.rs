@@ -9,7 +9,7 @@ mod tests;
 use mesh_api::envoy::config::cluster::v3::Cluster;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Protocol, Str};
-use pilot_model::{ProxyType, Rev, RuleChain, ScopedView, Service, Versioned};
+use pilot_model::{ProxyType, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
 
 pub use self::plan::{inbound, outbound};
 use crate::destination::SubsetIndex;
@@ -26,8 +26,8 @@ pub struct OutboundScope {
     services: Rev,
     destination_rules: Rev,
     proxy_type: ProxyType,
-    /// The namespace, when it sees other services or rules than everybody else.
-    namespace: Option<Str>,
+    /// Who sees them, when not everybody sees these services under these rules.
+    viewer: Option<Viewer>,
 }
 
 /// Everything that one cluster depends on.
@@ -72,7 +72,7 @@ impl OutboundScope {
             services: revs.services,
             destination_rules: revs.destination_rules,
             proxy_type,
-            namespace: (!view.differing_hosts().is_empty()).then(|| view.namespace().clone()),
+            viewer: view.service_viewer(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{Plan, destination, instance, name, service};
 pub fn outbound(view: &ScopedView, proxy_type: ProxyType) -> Plan<ClusterKey> {
     let mesh = view.mesh();
     let mut keys = Vec::new();
-    let mut warnings = Vec::new();
+    let mut warnings = view.sidecar_warnings();
 
     for service in view.services() {
         let rules = view.rules(service);
@@ -75,6 +75,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
     let Some(&ip) = proxy.ips.first() else {
         return Plan::default();
     };
+    let view = view.whole();
     let mut keys: Vec<ClusterKey> = instance::served(view, workload)
         .instances
         .into_iter()

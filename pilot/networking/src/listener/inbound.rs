@@ -22,6 +22,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     if proxy.interception == InterceptionMode::None {
         return Plan::default();
     }
+    let view = view.whole();
     let mesh = view.mesh();
     let served = instance::served(view, workload);
     let ports: Vec<InboundPort> = served

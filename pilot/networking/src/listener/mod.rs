@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use mesh_api::envoy::config::listener::v3::Listener;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Host, Protocol, Str};
-use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned};
+use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned, Viewer};
 
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
@@ -31,7 +31,8 @@ pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
     interception: InterceptionMode,
-    namespace: Option<Str>,
+    /// Who gets them, when not everybody sees these services.
+    viewer: Option<Viewer>,
 }
 
 /// Everything that one listener depends on.
@@ -118,7 +119,7 @@ impl OutboundScope {
             mesh: revs.mesh,
             services: revs.services,
             interception,
-            namespace: (!view.differing_hosts().is_empty()).then(|| view.namespace().clone()),
+            viewer: view.service_viewer(),
         }
     }
 }

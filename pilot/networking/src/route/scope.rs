@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mesh_config::{Labels, Str};
-use pilot_model::{Gateway, Proxy, ProxyType, Rev, ScopedView, Versioned, ViewRevs, Workload};
+use pilot_model::{Gateway, Proxy, ProxyType, Rev, ScopedView, Versioned, ViewRevs, Viewer, Workload};
 
 use crate::Features;
 
@@ -13,7 +13,7 @@ use crate::Features;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteScope {
     revs: ViewRevs,
-    namespace: Str,
+    viewer: Viewer,
     pub(super) features: Features,
     pub(super) role: Role,
 }
@@ -59,7 +59,7 @@ impl RouteScope {
         };
         Self {
             revs,
-            namespace: view.namespace().clone(),
+            viewer: view.viewer(),
             features: *features,
             role,
         }

@@ -38,7 +38,7 @@ impl Generated {
         workload: &Workload,
         features: Features,
     ) -> Result<Self, String> {
-        let view = published.snapshot.view(&proxy.namespace);
+        let view = published.snapshot.view_of(proxy, workload);
         let mut warnings = BTreeSet::new();
 
         let mut clusters = Vec::new();

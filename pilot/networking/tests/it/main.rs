@@ -16,6 +16,7 @@ mod arbitrary;
 mod calls;
 mod generated;
 mod properties;
+mod scoping;
 mod world;
 
 use std::process::ExitCode;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
     trials.push(Trial::test(
         "order-of-arrival-changes-nothing",
         properties::order_changes_nothing,
+    ));
+    trials.push(Trial::test(
+        "r-sc-5-what-is-not-imported-changes-no-byte",
+        scoping::what_is_not_imported_changes_no_byte,
     ));
     for envoy in mesh_testing::envoys() {
         let name = format!("envoy-{}-accepts-all-cases", envoy.version);

@@ -2,15 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use mesh_api::envoy::config::core::v3::Node;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3::{
-    self, DestinationRule, Gateway, HttpRoute, Subset, VirtualService,
+    self, DestinationRule, Gateway, HttpRoute, IstioEgressListener, Subset, VirtualService,
 };
 use mesh_config::{ConfigKey, Host, Kind, Labels, Meta, Port, Protocol, Timestamp};
 
 use crate::{
-    Builder, Change, ConfigSpec, Endpoint, EndpointAddress, Locality, Resolution, Service, ServiceAddress,
-    ServiceId, Visibility, Workload,
+    Builder, Change, ConfigSpec, Endpoint, EndpointAddress, Locality, Proxy, Resolution, Service,
+    ServiceAddress, ServiceId, Visibility, Workload,
 };
 
 pub(super) fn builder() -> Builder {
@@ -161,6 +162,54 @@ pub(super) fn gateway(namespace: &str, name: &str, selector: &[(&str, &str)]) ->
         name,
         ConfigSpec::Gateway(Box::new(spec)),
     )
+}
+
+/// A Sidecar with one egress listener for each list of hosts, the first without port, the others on ports from 9000.
+/// No labels mean the whole namespace, no listener that everything is visible.
+pub(super) fn sidecar(namespace: &str, name: &str, labels: &[(&str, &str)], hosts: &[&[&str]]) -> Change {
+    let selector = (!labels.is_empty()).then(|| v1alpha3::WorkloadSelector {
+        labels: labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    });
+    let egress = (9000..).zip(hosts).map(|(number, hosts)| IstioEgressListener {
+        port: (number > 9000).then(|| v1alpha3::Port {
+            number,
+            protocol: "HTTP".to_owned(),
+            name: "http".to_owned(),
+        }),
+        hosts: strings(hosts),
+        ..IstioEgressListener::default()
+    });
+    let spec = v1alpha3::Sidecar {
+        workload_selector: selector,
+        egress: egress.collect(),
+        ..v1alpha3::Sidecar::default()
+    };
+    config(
+        Kind::Sidecar,
+        namespace,
+        name,
+        ConfigSpec::Sidecar(Box::new(spec)),
+    )
+}
+
+/// A sidecar of a namespace.
+pub(super) fn proxy(namespace: &str) -> Proxy {
+    let node = Node {
+        id: format!("sidecar~10.0.0.1~pod.{namespace}~{namespace}.svc.cluster.local"),
+        ..Node::default()
+    };
+    Proxy::from_node(&node).expect("valid")
+}
+
+/// A workload with labels.
+pub(super) fn labelled(labels: &[(&str, &str)]) -> Workload {
+    Workload {
+        labels: labels.iter().copied().collect(),
+        ..Workload::default()
+    }
 }
 
 /// The same object, created at another time.

@@ -14,7 +14,7 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// One fact about one of a few objects, which may be said again differently or taken back.
 fn fact() -> impl Strategy<Value = Change> {
     let object = (0..NAMESPACES.len(), 0..NAMES.len(), 0..3i64);
-    (object, 0..12usize).prop_map(|((namespace, name, age), kind)| {
+    (object, 0..14usize).prop_map(|((namespace, name, age), kind)| {
         let (namespace, name) = (NAMESPACES[namespace], NAMES[name]);
         let host = format!("{name}.{namespace}.svc.cluster.local");
         let ip = format!("10.0.0.{}", name.len());
@@ -42,7 +42,13 @@ fn fact() -> impl Strategy<Value = Change> {
             7 => gone(Kind::DestinationRule, namespace, name),
             8 => created(age, gateway(namespace, name, &[("app", name)])),
             9 => gone(Kind::Gateway, namespace, name),
-            10 => endpoints(
+            10 => {
+                let hosts: [&[&[&str]]; 3] = [&[], &[&["./*"]], &[&["b/*"], &["*/one.a.svc.cluster.local"]]];
+                let labels: &[(&str, &str)] = if name == "one" { &[("app", "web")] } else { &[] };
+                created(age, sidecar(namespace, name, labels, hosts[age as usize]))
+            }
+            11 => gone(Kind::Sidecar, namespace, name),
+            12 => endpoints(
                 namespace,
                 &host,
                 [None, Some(&[][..]), Some(&["10.0.0.1"][..])][age as usize],
@@ -85,8 +91,14 @@ fn content(published: &Published) -> Vec<String> {
     for entry in published.workloads.iter() {
         lines.push(format!("{entry:?}"));
     }
-    for namespace in NAMESPACES {
-        let view = snapshot.view(namespace);
+    for (namespace, labels) in NAMESPACES
+        .into_iter()
+        .flat_map(|namespace| [(namespace, &[][..]), (namespace, &[("app", "web")])])
+    {
+        let view = snapshot.view_of(&proxy(namespace), &labelled(labels));
+        let sidecar = view.sidecar().map(|sidecar| &sidecar.key);
+        let warnings = view.sidecar_warnings();
+        lines.push(format!("{namespace} {labels:?} has {sidecar:?} {warnings:?}"));
         lines.push(format!("{namespace} differs in {:?}", view.differing_hosts()));
         for service in view.services() {
             let rules = view.rules(service).into_iter().flat_map(|chain| chain.iter());
@@ -104,7 +116,7 @@ fn content(published: &Published) -> Vec<String> {
 }
 
 /// The content of each table by its revision.
-fn tables(published: &Published) -> [(Rev, String); 4] {
+fn tables(published: &Published) -> [(Rev, String); 5] {
     let snapshot = &published.snapshot;
     [
         (snapshot.services.rev(), format!("{:?}", snapshot.services)),
@@ -117,6 +129,7 @@ fn tables(published: &Published) -> [(Rev, String); 4] {
             format!("{:?}", snapshot.destination_rules),
         ),
         (snapshot.gateways.rev(), format!("{:?}", snapshot.gateways)),
+        (snapshot.sidecars.rev(), format!("{:?}", snapshot.sidecars)),
     ]
 }
 

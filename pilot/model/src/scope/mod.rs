@@ -1,22 +1,27 @@
 //! What proxies of one namespace may see.
 
+mod trim;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Host, Labels, Str};
 
+use crate::sidecar::Imports;
 use crate::snapshot::{
-    DestinationRuleTable, Gateway, GatewayTable, RuleChain, ServiceTable, Snapshot, VirtualService,
-    VirtualServiceTable,
+    DestinationRuleTable, Gateway, GatewayTable, RuleChain, ServiceTable, SidecarTable, Snapshot,
+    VirtualService, VirtualServiceTable,
 };
-use crate::{Derived, MESH_GATEWAY, Rev, Service, Versioned, Visibility};
+use crate::{Derived, EgressListener, MESH_GATEWAY, Rev, Service, Sidecar, Versioned, Visibility};
 
-/// What proxies of one namespace may see. `exportTo` is decided here, once; generators never see anything else.
+/// What proxies of one namespace may see, or the part of it that one Sidecar imports. `exportTo` and Sidecars are
+/// followed here, once; generators never see anything else.
 ///
 /// Most namespaces see the same services under the same rules. [`Self::differing_hosts`] names the hosts for which
-/// this one does not, so that what is generated for everybody can be shared.
-#[derive(Debug)]
+/// this one does not, so that what is generated for everybody can be shared. What a Sidecar leaves over is shared by
+/// its proxies only ([`Self::viewer`]).
+#[derive(Clone, Debug)]
 pub struct ScopedView {
     namespace: Str,
     domain: Str,
@@ -25,12 +30,44 @@ pub struct ScopedView {
     virtual_services: Arc<VirtualServiceTable>,
     destination_rules: Arc<DestinationRuleTable>,
     gateways: Arc<GatewayTable>,
-    differing_hosts: BTreeSet<Host>,
+    sidecars: Arc<SidecarTable>,
+    differing_hosts: Arc<BTreeSet<Host>>,
     /// Shared by all namespaces that see neither services nor VirtualServices of their own.
     serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
     derived: Arc<Derived>,
     derived_from_services: Arc<Derived>,
     has_own_virtual_services: bool,
+    /// The Sidecar of the proxies.
+    sidecar: Option<Versioned<Sidecar>>,
+    /// Set when the Sidecar leaves anything out.
+    trimmed: Option<Trimmed>,
+}
+
+/// What there is only where a Sidecar leaves something out.
+#[derive(Clone, Debug)]
+struct Trimmed {
+    /// What the namespace sees without the Sidecar.
+    whole: Arc<ScopedView>,
+    imports: Arc<Imports>,
+    egress: Arc<[Egress]>,
+}
+
+/// One egress listener of a Sidecar and what is found there.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    /// The listener.
+    pub listener: EgressListener,
+    /// What it imports.
+    pub view: Arc<ScopedView>,
+}
+
+/// Whose view it is. Two views of one publication and one viewer are the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Viewer {
+    /// The namespace of the proxies.
+    pub namespace: Str,
+    /// The Sidecar that leaves something out.
+    pub sidecar: Option<Rev>,
 }
 
 /// Hosts that VirtualServices name although no service has them, by the port on which they are reachable, each with
@@ -64,13 +101,16 @@ impl ScopedView {
             virtual_services: Arc::clone(&snapshot.virtual_services),
             destination_rules: Arc::clone(&snapshot.destination_rules),
             gateways: Arc::clone(&snapshot.gateways),
-            differing_hosts: BTreeSet::new(),
+            sidecars: Arc::clone(&snapshot.sidecars),
+            differing_hosts: Arc::default(),
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
             derived: Arc::clone(&snapshot.derived),
             derived_from_services: Arc::clone(&snapshot.derived_from_services),
             has_own_virtual_services: false,
+            sidecar: None,
+            trimmed: None,
         };
-        view.differing_hosts = view.find_differing_hosts();
+        view.differing_hosts = Arc::new(view.find_differing_hosts());
         view.has_own_virtual_services = view.find_own_virtual_services();
         if !view.is_plain() {
             view.serviceless_hosts = Arc::default();
@@ -81,6 +121,35 @@ impl ScopedView {
     /// The namespace.
     pub fn namespace(&self) -> &Str {
         &self.namespace
+    }
+
+    /// Whose view it is.
+    pub fn viewer(&self) -> Viewer {
+        let sidecar = self.trimmed.as_ref().and(self.sidecar.as_ref());
+        Viewer {
+            namespace: self.namespace.clone(),
+            sidecar: sidecar.map(Versioned::rev),
+        }
+    }
+
+    /// Whose services these are; `None` when they are those of everybody, under the rules of everybody.
+    pub fn service_viewer(&self) -> Option<Viewer> {
+        (self.trimmed.is_some() || !self.differing_hosts.is_empty()).then(|| self.viewer())
+    }
+
+    /// The Sidecar that the proxies have.
+    pub fn sidecar(&self) -> Option<&Versioned<Sidecar>> {
+        self.sidecar.as_ref()
+    }
+
+    /// The egress listeners of a Sidecar that leaves something out; `None` when all services are found on their ports.
+    pub fn egress(&self) -> Option<&[Egress]> {
+        self.trimmed.as_ref().map(|trimmed| &*trimmed.egress)
+    }
+
+    /// What the namespace sees without the Sidecar. What workloads receive does not depend on what they may send.
+    pub fn whole(&self) -> &Self {
+        self.trimmed.as_ref().map_or(self, |trimmed| &trimmed.whole)
     }
 
     /// DNS suffix of services, such as `cluster.local`.
@@ -221,23 +290,25 @@ impl ScopedView {
         self.gateways.contains(name)
     }
 
-    /// Results made from everything that is published; shared by all views of one publication.
+    /// Results made from everything that is published; shared by all views of one publication that no Sidecar trims.
     pub fn derived(&self) -> &Derived {
         &self.derived
     }
 
-    /// Results made from services, DestinationRules and mesh configuration; shared by all views, and all publications
-    /// in which they are the same. What a result is about must not be among [`Self::differing_hosts`].
+    /// Results made from services, DestinationRules and mesh configuration; shared by all views that no Sidecar trims,
+    /// and all publications in which they are the same. What a result is about must not be among
+    /// [`Self::differing_hosts`].
     pub fn derived_from_services(&self) -> &Derived {
         &self.derived_from_services
     }
 
-    /// Whether the namespace sees exactly what one without anything of its own sees.
+    /// Whether the proxies see exactly what those of a namespace see that has nothing of its own.
     pub fn is_plain(&self) -> bool {
-        self.differing_hosts.is_empty() && !self.has_own_virtual_services
+        self.trimmed.is_none() && self.differing_hosts.is_empty() && !self.has_own_virtual_services
     }
 
     /// Hosts that mean another service here, or follow other rules, than in a namespace that has nothing of its own.
+    /// Where a Sidecar leaves something out there are none: nothing is shared with others.
     pub fn differing_hosts(&self) -> &BTreeSet<Host> {
         &self.differing_hosts
     }
@@ -330,7 +401,11 @@ impl ScopedView {
             if ports.is_empty() {
                 ports.insert(DEFAULT_HTTP_PORT);
             }
-            for host in serviceless {
+            let is_imported = |host: &&Host| {
+                let trimmed = self.trimmed.as_ref();
+                trimmed.is_none_or(|trimmed| trimmed.imports.contains(&object.key.namespace, host))
+            };
+            for host in serviceless.into_iter().filter(is_imported) {
                 for &port in &ports {
                     let objects = found.entry(port).or_default().entry(host.clone()).or_default();
                     if !objects.contains(object) {
