@@ -18,6 +18,7 @@ mod fixture;
 mod gateway;
 mod generate;
 mod instance;
+mod l4;
 pub mod listener;
 pub mod name;
 mod ports;
@@ -25,6 +26,7 @@ pub mod route;
 mod service;
 #[cfg(feature = "simulate")]
 pub mod simulate;
+mod target;
 #[cfg(test)]
 mod tests;
 

@@ -267,6 +267,22 @@ impl ScopedView {
         objects
     }
 
+    /// The VirtualServices whose TLS and TCP rules sidecars follow for a host, in the order of
+    /// [`Self::mesh_virtual_services`]; for a host with wildcard also those for hosts under it.
+    pub fn mesh_l4_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
+        let mut objects = self.virtual_services.mesh_l4_rules(host);
+        objects.retain(|object| object.is_visible_in(&self.namespace));
+        objects.sort_by_key(|object| object.export_to == Visibility::Public);
+        objects
+    }
+
+    /// The visible VirtualServices with TLS or TCP rules for sidecars, oldest first.
+    pub fn mesh_l4_virtual_services(&self) -> impl Iterator<Item = &Versioned<VirtualService>> {
+        self.virtual_services
+            .mesh_l4()
+            .filter(|object| object.is_visible_in(&self.namespace))
+    }
+
     /// Hosts that visible VirtualServices name although no visible service has them (§5.16).
     ///
     /// They are reachable on the HTTP ports of the services that the same VirtualService names, else on port 80.
@@ -278,6 +294,11 @@ impl ScopedView {
     /// The distinct `sourceLabels` that HTTP matches of VirtualServices ask for, visible or not, sorted.
     pub fn source_selectors(&self) -> &[Labels] {
         self.virtual_services.source_selectors()
+    }
+
+    /// The distinct `sourceLabels` that TLS and TCP matches of VirtualServices ask for, visible or not, sorted.
+    pub fn l4_source_selectors(&self) -> &[Labels] {
+        self.virtual_services.l4_source_selectors()
     }
 
     /// The Gateways that a proxy with these labels executes, oldest first.

@@ -31,12 +31,25 @@ pub struct VirtualServiceTable {
     all: Vec<Versioned<VirtualService>>,
     /// Positions in `all`, oldest first, by resolved gateway name.
     by_gateway: BTreeMap<Str, Vec<usize>>,
-    /// Positions in `all` of those with HTTP rules for the mesh, oldest first, by host without wildcard.
-    mesh_http_hosts: BTreeMap<Host, Vec<usize>>,
-    /// The same for hosts with wildcard.
-    mesh_http_wildcards: Vec<(Host, usize)>,
+    /// Those with HTTP rules for the mesh.
+    mesh_http: HostIndex,
+    /// Those with TLS or TCP rules for the mesh.
+    mesh_l4: HostIndex,
     /// The distinct `sourceLabels` that HTTP matches ask for, sorted.
     source_selectors: Vec<Labels>,
+    /// The distinct `sourceLabels` that TLS and TCP matches ask for, sorted.
+    l4_source_selectors: Vec<Labels>,
+}
+
+/// VirtualServices by host.
+#[derive(Debug, Default)]
+struct HostIndex {
+    /// Positions in the table, oldest first.
+    all: Vec<usize>,
+    /// Positions in the table, oldest first, by host without wildcard.
+    exact: BTreeMap<Host, Vec<usize>>,
+    /// The same for hosts with wildcard.
+    wildcards: Vec<(Host, usize)>,
 }
 
 // === impl VirtualService ===
@@ -82,6 +95,11 @@ impl VirtualService {
         Host::resolve(host, &self.key.namespace, domain)
     }
 
+    /// Whether it has TLS or TCP rules.
+    pub fn has_l4_rules(&self) -> bool {
+        !self.spec.tls.is_empty() || !self.spec.tcp.is_empty()
+    }
+
     /// Whether proxies of `namespace` may see it.
     pub fn is_visible_in(&self, namespace: &str) -> bool {
         self.export_to == Visibility::Public || &*self.key.namespace == namespace
@@ -125,37 +143,34 @@ impl VirtualServiceTable {
             }
         }
 
-        let mut mesh_http_hosts: BTreeMap<Host, Vec<usize>> = BTreeMap::new();
-        let mut mesh_http_wildcards = Vec::new();
-        for &position in by_gateway.get(MESH_GATEWAY).into_iter().flatten() {
-            let object: &VirtualService = &all[position];
-            if object.spec.http.is_empty() {
-                continue;
-            }
-            for host in &object.hosts {
-                if host.is_wildcard() {
-                    mesh_http_wildcards.push((host.clone(), position));
-                } else {
-                    mesh_http_hosts.entry(host.clone()).or_default().push(position);
-                }
-            }
-        }
-        let matches = all
-            .iter()
-            .flat_map(|object| &object.spec.http)
-            .flat_map(|route| &route.r#match);
-        let source_selectors: BTreeSet<Labels> = matches
-            .filter(|condition| !condition.source_labels.is_empty())
-            .map(|condition| Labels::from(&condition.source_labels))
-            .collect();
+        let for_mesh = by_gateway
+            .get(MESH_GATEWAY)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mesh_http = HostIndex::new(&all, for_mesh, |object| !object.spec.http.is_empty());
+        let mesh_l4 = HostIndex::new(&all, for_mesh, VirtualService::has_l4_rules);
+        let specs = || all.iter().map(|object| &object.spec);
+        let http = specs()
+            .flat_map(|spec| &spec.http)
+            .flat_map(|route| &route.r#match)
+            .map(|condition| &condition.source_labels);
+        let tls = specs()
+            .flat_map(|spec| &spec.tls)
+            .flat_map(|route| &route.r#match)
+            .map(|condition| &condition.source_labels);
+        let tcp = specs()
+            .flat_map(|spec| &spec.tcp)
+            .flat_map(|route| &route.r#match)
+            .map(|condition| &condition.source_labels);
 
         Self {
             rev,
-            all,
+            source_selectors: selectors(http),
+            l4_source_selectors: selectors(tls.chain(tcp)),
+            mesh_http,
+            mesh_l4,
             by_gateway,
-            mesh_http_hosts,
-            mesh_http_wildcards,
-            source_selectors: source_selectors.into_iter().collect(),
+            all,
         }
     }
 
@@ -192,24 +207,105 @@ impl VirtualServiceTable {
     ///
     /// Takes a look-up and one comparison for each wildcard, so that it can be asked for every service.
     pub fn mesh_http_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
-        let exact = self.mesh_http_hosts.get(host).into_iter().flatten().copied();
-        let wildcards = self
-            .mesh_http_wildcards
-            .iter()
-            .filter(|(pattern, _)| host.is_subset_of(pattern));
-        let mut positions: Vec<usize> = exact.chain(wildcards.map(|&(_, position)| position)).collect();
-        positions.sort_unstable();
-        positions.dedup();
-        positions
-            .into_iter()
-            .map(|position| &self.all[position])
-            .collect()
+        self.at(self.mesh_http.covering(host))
+    }
+
+    /// Those with TLS or TCP rules for the mesh that name a host or a wildcard over it, oldest first; for a host with
+    /// wildcard also those that name hosts under it.
+    pub fn mesh_l4_rules(&self, host: &Host) -> Vec<&Versioned<VirtualService>> {
+        self.at(self.mesh_l4.overlapping(host))
+    }
+
+    /// All with TLS or TCP rules for the mesh, oldest first.
+    pub fn mesh_l4(&self) -> impl Iterator<Item = &Versioned<VirtualService>> {
+        self.mesh_l4.all.iter().map(|&position| &self.all[position])
     }
 
     /// The distinct `sourceLabels` that HTTP matches ask for, sorted.
     pub fn source_selectors(&self) -> &[Labels] {
         &self.source_selectors
     }
+
+    /// The distinct `sourceLabels` that TLS and TCP matches ask for, sorted.
+    pub fn l4_source_selectors(&self) -> &[Labels] {
+        &self.l4_source_selectors
+    }
+
+    fn at(&self, positions: Vec<usize>) -> Vec<&Versioned<VirtualService>> {
+        positions
+            .into_iter()
+            .map(|position| &self.all[position])
+            .collect()
+    }
+}
+
+fn selectors<'a>(labels: impl Iterator<Item = &'a BTreeMap<String, String>>) -> Vec<Labels> {
+    let distinct: BTreeSet<Labels> = labels
+        .filter(|labels| !labels.is_empty())
+        .map(Labels::from)
+        .collect();
+    distinct.into_iter().collect()
+}
+
+// === impl HostIndex ===
+
+impl HostIndex {
+    /// An index of those among `positions` in `table` that `belongs` holds for.
+    fn new(
+        table: &[Versioned<VirtualService>],
+        positions: &[usize],
+        belongs: impl Fn(&VirtualService) -> bool,
+    ) -> Self {
+        let mut index = Self::default();
+        for &position in positions {
+            let object: &VirtualService = &table[position];
+            if !belongs(object) {
+                continue;
+            }
+            index.all.push(position);
+            for host in &object.hosts {
+                if host.is_wildcard() {
+                    index.wildcards.push((host.clone(), position));
+                } else {
+                    index.exact.entry(host.clone()).or_default().push(position);
+                }
+            }
+        }
+        index
+    }
+
+    /// The positions of those that name hosts which overlap with one, oldest first.
+    fn overlapping(&self, host: &Host) -> Vec<usize> {
+        if !host.is_wildcard() {
+            return self.covering(host);
+        }
+        let exact = self
+            .exact
+            .iter()
+            .filter(|(name, _)| name.is_subset_of(host))
+            .flat_map(|(_, positions)| positions)
+            .copied();
+        let wildcards = self.wildcards.iter().filter(|(pattern, _)| pattern.matches(host));
+        sorted(exact.chain(wildcards.map(|&(_, position)| position)))
+    }
+
+    /// The positions of those that name a host or a wildcard over it, oldest first.
+    fn covering(&self, host: &Host) -> Vec<usize> {
+        let exact = self.exact.get(host).into_iter().flatten().copied();
+        let wildcards = self
+            .wildcards
+            .iter()
+            .filter(|(pattern, _)| host.is_subset_of(pattern));
+        sorted(exact.chain(wildcards.map(|&(_, position)| position)))
+    }
+}
+
+/// Positions in order, each once.
+fn sorted(positions: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut positions: Vec<usize> = positions.collect();
+    positions.sort_unstable();
+    positions.dedup();
+    positions
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use pilot_model::{Gateway, ScopedView, Versioned, VirtualService, Warning};
 
 use super::domains::{self, Domains, HostDomains, canonical};
 use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
-use super::rules::{self, Place};
+use super::rules;
 use crate::gateway::{GatewayServer, merge_all};
 use crate::name;
+use crate::target::Place;
 
 /// The virtual hosts of one route configuration, sorted by name: of all plain HTTP servers on the port that its name says.
 pub(super) fn plan(

@@ -3,26 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use mesh_api::istio::networking::v1alpha3::port_selector::Port;
-use mesh_api::istio::networking::v1alpha3::{Destination, HttpMatchRequest, HttpRoute};
-use mesh_config::{Host, Labels, Protocol, Str};
+use mesh_api::istio::networking::v1alpha3::{HttpMatchRequest, HttpRoute};
+use mesh_config::{Host, Labels};
 use pilot_model::{MESH_GATEWAY, Rev, ScopedView, Versioned, VirtualService, Warning, WarningKind};
 
 use super::hash_policy::HashPolicy;
 use super::key::{Action, Rule, RuleSet, Shared, Target};
 use super::{matching, value};
-use crate::destination;
-use crate::name::BLACK_HOLE_CLUSTER;
-
-/// Where requests arrive.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    /// [`MESH_GATEWAY`], or the resolved name of a Gateway.
-    pub(super) gateway: &'a str,
-    pub(super) port: u16,
-    /// The `sourceLabels` in use that the callers satisfy, sorted.
-    pub(super) source_selectors: &'a [Labels],
-}
+use crate::target::{Place, Resolver, Share};
 
 /// What a VirtualService says at a place.
 #[derive(Debug)]
@@ -76,16 +64,11 @@ pub(super) fn select_for_mesh(
 /// What a VirtualService says at a place.
 pub(super) fn select(view: &ScopedView, object: &Versioned<VirtualService>, place: Place<'_>) -> Selected {
     let mut selection = Selection {
-        view,
         object,
         place,
         has_faults: false,
-        selected: Selected {
-            rules: None,
-            warnings: Vec::new(),
-            destinations: Vec::new(),
-            depends_on_caller: false,
-        },
+        depends_on_caller: false,
+        resolver: Resolver::new(view, object, place.port, "requests get 503"),
     };
     let mut rules = Vec::with_capacity(object.spec.http.len());
     for (position, route) in object.spec.http.iter().enumerate() {
@@ -104,24 +87,28 @@ pub(super) fn select(view: &ScopedView, object: &Versioned<VirtualService>, plac
             break;
         }
     }
-    let mut selected = selection.selected;
-    if !rules.is_empty() || selection.has_faults {
-        selected.rules = Some(Shared::new(RuleSet {
-            object: object.clone(),
-            port: place.port,
-            rules,
-        }));
+    Selected {
+        rules: (!rules.is_empty() || selection.has_faults).then(|| {
+            Shared::new(RuleSet {
+                object: object.clone(),
+                port: place.port,
+                rules,
+            })
+        }),
+        warnings: selection.resolver.warnings,
+        destinations: selection.resolver.hosts,
+        depends_on_caller: selection.depends_on_caller,
     }
-    selected
 }
 
 struct Selection<'a> {
-    view: &'a ScopedView,
     object: &'a Versioned<VirtualService>,
     place: Place<'a>,
     /// Whether conditions were left out that could have held.
     has_faults: bool,
-    selected: Selected,
+    /// Whether other callers may be told something else.
+    depends_on_caller: bool,
+    resolver: Resolver<'a>,
 }
 
 // === impl Selected ===
@@ -164,7 +151,7 @@ impl Selection<'_> {
             .r#match
             .iter()
             .any(|condition| !condition.source_labels.is_empty());
-        self.selected.depends_on_caller |= labels;
+        self.depends_on_caller |= labels;
         let mut matches = Vec::with_capacity(route.r#match.len());
         for (index, condition) in route.r#match.iter().enumerate() {
             if !self.can_hold(condition) {
@@ -173,7 +160,7 @@ impl Selection<'_> {
             if let Err(reason) = matching::check(condition) {
                 // Without the faulty part the condition would hold for more requests than asked for.
                 let field = format!("http[{position}].match[{index}].{reason}, this match is left out");
-                self.warn(WarningKind::Unsupported, field);
+                self.resolver.warn(WarningKind::Unsupported, field);
                 self.has_faults = true;
                 continue;
             }
@@ -203,11 +190,7 @@ impl Selection<'_> {
         }
         condition.source_labels.is_empty()
             || (self.place.gateway == MESH_GATEWAY
-                && self
-                    .place
-                    .source_selectors
-                    .binary_search(&Labels::from(&condition.source_labels))
-                    .is_ok())
+                && self.place.satisfies(&Labels::from(&condition.source_labels)))
     }
 
     fn action(&mut self, position: usize, route: &HttpRoute) -> Action {
@@ -216,148 +199,54 @@ impl Selection<'_> {
                 return Action::Redirect;
             }
             let reason = format!("http[{position}].redirect: not fit for a header, requests get 503");
-            self.warn(WarningKind::Unsupported, reason);
+            self.resolver.warn(WarningKind::Unsupported, reason);
             return Action::Forward {
-                targets: vec![black_hole()],
+                targets: vec![target(&Share::black_hole())],
                 mirror: None,
                 hash_policies: Vec::new(),
             };
         }
 
-        // A weight of 0 takes a destination out, unless it is the only one (`R-VS-12`).
-        let is_only = route.route.len() == 1;
-        let mut targets = Vec::with_capacity(route.route.len());
+        let shares = self.resolver.shares(
+            &format!("http[{position}]"),
+            route
+                .route
+                .iter()
+                .map(|share| (share.destination.as_ref(), share.weight)),
+        );
         let mut hash_policies = Vec::new();
-        for (index, share) in route.route.iter().enumerate() {
-            let weight = if is_only {
-                100
-            } else {
-                share.weight.clamp(0, MAX_WEIGHT).unsigned_abs()
-            };
-            if weight == 0 {
-                continue;
-            }
-            let Some(destination) = &share.destination else {
-                let reason =
-                    format!("http[{position}].route[{index}].destination: missing, requests get 503");
-                self.warn(WarningKind::Unsupported, reason);
-                targets.push(Target {
-                    weight,
-                    ..black_hole()
-                });
-                continue;
-            };
-            let field = || format!("http[{position}].route[{index}].destination");
-            let (cluster, hash_policy) = self.cluster(destination, "requests get 503", field);
+        for share in &shares {
+            let subset = share
+                .position
+                .and_then(|position| route.route.get(position)?.destination.as_ref())
+                .map_or("", |destination| &destination.subset);
+            let hash_policy = share
+                .target
+                .port
+                .zip(share.target.rules)
+                .and_then(|(port, rules)| HashPolicy::of(rules, subset, port));
             if let Some(hash_policy) = hash_policy
                 && !hash_policies.contains(&hash_policy)
             {
                 hash_policies.push(hash_policy);
             }
-            targets.push(Target {
-                position: Some(index),
-                cluster,
-                weight,
-            });
-        }
-        if targets.is_empty() {
-            let reason = format!("http[{position}].route: no destination has a weight, requests get 503");
-            self.warn(WarningKind::Unsupported, reason);
-            targets.push(black_hole());
         }
         let mirror = route.mirror.as_ref().map(|mirror| {
-            let (cluster, _) = self.cluster(mirror, "copies are lost", || format!("http[{position}].mirror"));
-            cluster
+            let field = || format!("http[{position}].mirror");
+            self.resolver.target(mirror, "copies are lost", field).cluster
         });
         Action::Forward {
-            targets,
+            targets: shares.iter().map(target).collect(),
             mirror,
             hash_policies,
         }
     }
-
-    /// The cluster of a destination, and the session affinity that its DestinationRule asks for.
-    ///
-    /// A destination that does not exist keeps its name, so that requests fail and the reason can be seen (`R-VS-14`).
-    fn cluster(
-        &mut self,
-        destination: &Destination,
-        consequence: &str,
-        field: impl Fn() -> String,
-    ) -> (Str, Option<HashPolicy>) {
-        let host = self.object.destination(&destination.host, self.view.domain());
-        self.selected.destinations.push(host.clone());
-        let subset = &destination.subset;
-        let mut services = self.view.services_of(host.as_str()).peekable();
-        let service = services.peek().copied();
-        // A service has no port that carries only datagrams as far as a proxy is concerned.
-        let mut ports: Vec<u16> = services
-            .flat_map(|service| &service.ports)
-            .filter(|port| port.protocol != Protocol::Udp)
-            .map(|port| port.number)
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-
-        let port = match destination.port.as_ref().and_then(|port| port.port.as_ref()) {
-            Some(Port::Number(number)) => *number,
-            Some(Port::Name(name)) => {
-                let reason = format!(
-                    "{}.port.name: {name:?}, only numbers are supported, {consequence}",
-                    field()
-                );
-                self.warn(WarningKind::UnknownPort, reason);
-                return (BLACK_HOLE_CLUSTER.into(), None);
-            }
-            // The only port, else the one on which the request arrived (`R-VS-13`).
-            None => match ports[..] {
-                [only] => only.into(),
-                _ => self.place.port.into(),
-            },
-        };
-
-        let rules = service.and_then(|service| self.view.rules(service));
-        if service.is_none() {
-            let reason = format!(
-                "{}.host: no visible service has the host {host}, {consequence}",
-                field()
-            );
-            self.warn(WarningKind::UnknownHost, reason);
-        } else if !ports.iter().any(|&known| u32::from(known) == port) {
-            let reason = format!("{}.port: {host} has no port {port}, {consequence}", field());
-            self.warn(WarningKind::UnknownPort, reason);
-        } else if !subset.is_empty()
-            && rules.is_none_or(|rules| destination::find_subset(rules, subset).is_none())
-        {
-            let reason = format!(
-                "{}.subset: no DestinationRule of {host} has {subset:?}, {consequence}",
-                field()
-            );
-            self.warn(WarningKind::UnknownSubset, reason);
-        }
-        let hash_policy = u16::try_from(port)
-            .ok()
-            .zip(rules)
-            .and_then(|(port, rules)| HashPolicy::of(rules, subset, port));
-        (format!("outbound|{port}|{subset}|{host}").into(), hash_policy)
-    }
-
-    fn warn(&mut self, kind: WarningKind, reason: String) {
-        self.selected.warnings.push(Warning {
-            object: self.object.key.clone(),
-            kind,
-            reason,
-        });
-    }
 }
 
-/// Keeps the sum of any number of weights that fit into a message within 32 bits.
-const MAX_WEIGHT: i32 = 10_000;
-
-fn black_hole() -> Target {
+fn target(share: &Share<'_>) -> Target {
     Target {
-        position: None,
-        cluster: BLACK_HOLE_CLUSTER.into(),
-        weight: 1,
+        position: share.position,
+        cluster: share.target.cluster.clone(),
+        weight: share.weight,
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use mesh_api::istio::networking::v1alpha3::{L4MatchAttributes, TcpRoute};
 use mesh_config::{Kind, Labels};
 
 use super::mesh::*;
-use crate::{Builder, Change, ScopedView, Service};
+use crate::{Builder, Change, ConfigSpec, ScopedView, Service};
 
 fn published(changes: Vec<Change>) -> Builder {
     let mut builder = builder();
@@ -341,4 +342,49 @@ fn a_view_is_computed_once_and_only_for_its_snapshot() {
     assert_ne!(view.revs(), second.view("a").revs());
     assert_eq!(service_names(&view), ["a/one"]);
     assert_eq!(service_names(&second.view("a")), ["a/one", "a/two"]);
+}
+
+#[test]
+fn tls_and_tcp_rules_are_found_by_the_hosts_that_they_overlap_with() {
+    let with_tcp = |name: &str, hosts: &[&str], gateways: &[&str], export_to: &str| {
+        let change = virtual_service("a", name, hosts, gateways, export_to);
+        let Change::Config(meta, ConfigSpec::VirtualService(mut spec)) = change else {
+            unreachable!("it is one")
+        };
+        spec.http.clear();
+        spec.tcp.push(TcpRoute {
+            r#match: vec![L4MatchAttributes {
+                source_labels: [("app".to_owned(), name.to_owned())].into(),
+                ..L4MatchAttributes::default()
+            }],
+            ..TcpRoute::default()
+        });
+        Change::Config(meta, ConfigSpec::VirtualService(spec))
+    };
+    let mut builder = published(vec![
+        with_tcp("exact", &["www.example.com"], &[], ""),
+        with_tcp("wild", &["*.example.com"], &["mesh", "edge"], ""),
+        with_tcp("private", &["*.com"], &[], "."),
+        with_tcp("elsewhere", &["www.example.com"], &["edge"], ""),
+        virtual_service("a", "http", &["www.example.com"], &[], ""),
+    ]);
+    let snapshot = builder.publish().snapshot;
+    let found = |namespace: &str, host: &str| {
+        let view = snapshot.view(namespace);
+        let objects = view.mesh_l4_rules(&host.into());
+        objects
+            .iter()
+            .map(|object| object.key.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("a", "www.example.com"), ["private", "exact", "wild"]);
+    assert_eq!(found("b", "www.example.com"), ["exact", "wild"]);
+    assert_eq!(found("b", "*.example.com"), ["exact", "wild"]);
+    assert_eq!(found("b", "api.example.com"), ["wild"]);
+    assert!(found("b", "example.org").is_empty());
+
+    let view = snapshot.view("b");
+    assert_eq!(view.mesh_l4_virtual_services().count(), 2);
+    assert_eq!(view.l4_source_selectors().len(), 4);
+    assert!(view.source_selectors().is_empty());
 }
