@@ -188,6 +188,21 @@ impl Mesh {
             .await?)
     }
 
+    /// A connection from inside a pod to an address, captured by the pod's rules as those of its application are.
+    ///
+    /// # Errors
+    /// When the pod does not run, or nobody accepts.
+    pub async fn connect_from(&self, pod: &str, address: SocketAddrV4) -> Result<TcpStream> {
+        let state = self.state();
+        let inside = state
+            .pod(pod)
+            .with_context(|| format!("pod {pod} does not exist"))?
+            .pid
+            .with_context(|| format!("pod {pod} does not run"))?;
+        let sockets = &self.context.sockets;
+        Ok(sockets.connect(inside, address, Duration::from_secs(5)).await?)
+    }
+
     /// Adds or replaces the objects in a YAML text, as `kubectl apply` does.
     ///
     /// # Errors
@@ -221,6 +236,14 @@ impl Mesh {
             reply,
         })
         .await
+    }
+
+    /// Forgets everything that was applied and deleted: what the files say counts again.
+    ///
+    /// # Errors
+    /// When the mesh has ended.
+    pub async fn forget_applied(&self) -> Result<String> {
+        self.ask(|reply| Request::ForgetApplied { reply }).await
     }
 
     /// Changes labels of a running pod, as `kubectl label --overwrite` does; `None` removes one.

@@ -27,6 +27,8 @@ pub(crate) enum Request {
         name: String,
         reply: Reply,
     },
+    /// Go back to what the files say.
+    ForgetApplied { reply: Reply },
     /// Change labels of a running pod; `None` removes.
     Label {
         pod: String,
@@ -57,6 +59,7 @@ impl Engine {
                 name,
                 reply,
             } => (reply, self.delete(&kind, &namespace, &name)),
+            Request::ForgetApplied { reply } => (reply, Ok(self.forget_applied())),
             Request::Label { pod, labels, reply } => (reply, self.label(&pod, labels)),
             Request::Switch { component, on, reply } => (reply, Ok(self.switch(component, on))),
         };
@@ -99,6 +102,12 @@ impl Engine {
         self.overrides.insert(key, None);
         self.reload();
         Ok(done)
+    }
+
+    fn forget_applied(&mut self) -> String {
+        self.overrides.clear();
+        self.reload();
+        "everything applied is forgotten".to_owned()
     }
 
     fn label(&mut self, pod: &str, labels: BTreeMap<String, Option<String>>) -> Result<String, String> {

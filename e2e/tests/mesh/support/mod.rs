@@ -1,17 +1,37 @@
 //! A mesh for one test, and what tests ask it.
+//!
+//! | want | use |
+//! |---|---|
+//! | a mesh that other tests use too | [`fixture`]: `DOUBLES.run(async \|mesh\| …)` |
+//! | a mesh of one's own | [`TestMesh::start`] |
+//! | rules, in force everywhere before the next request | [`TestMesh::enforce`], texts from [`rule`] |
+//! | requests from a pod | [`TestMesh::from`] |
+//! | requests through the ingress gateway | [`TestMesh::get`] |
+
+mod caller;
+mod doubles;
+pub(crate) mod fixture;
+pub(crate) mod rule;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::load::{Answer, HttpClient, Load};
+use e2e::mesh::state::PodState;
 use e2e::mesh::{Component, Mesh};
+use hyper::Method;
 use mesh_testing::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
+
+pub(crate) use self::caller::{pod, status, version};
+use self::doubles::Touched;
+use self::fixture::InUse;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +51,11 @@ pub(crate) struct TestMesh {
     _load: Option<MutexGuard<'static, ()>>,
     client: HttpClient,
     ingress: String,
+    /// How often [`Self::settle`] was called.
+    marks: AtomicU64,
+    touched: Touched,
+    /// Nothing for a mesh that tests share: it ends when nobody uses any.
+    _in_use: Option<InUse>,
 }
 
 /// The text of a file of the samples.
@@ -111,6 +136,16 @@ impl TestMesh {
 
     /// As [`Self::start`], on a given Envoy.
     pub(crate) async fn start_on(envoy: &Path, names: &[&str]) -> Self {
+        let in_use = InUse::begin();
+        let mesh = Self::boot(envoy, names).await;
+        Self {
+            _in_use: Some(in_use),
+            ..mesh
+        }
+    }
+
+    /// Starts a mesh and waits until it is ready.
+    async fn boot(envoy: &Path, names: &[&str]) -> Self {
         let mut builder = Mesh::builder().unique_name().no_build().envoy(envoy);
         for name in names {
             builder = builder.file(samples().join(name));
@@ -123,6 +158,9 @@ impl TestMesh {
             _load: None,
             client: HttpClient::new(),
             ingress: ingress.trim_end_matches('/').to_owned(),
+            marks: AtomicU64::new(0),
+            touched: Touched::default(),
+            _in_use: None,
         }
     }
 
@@ -163,6 +201,51 @@ impl TestMesh {
         self.mesh.apply(yaml).await.expect("applied");
     }
 
+    /// Applies YAML text and waits until every proxy follows it.
+    pub(crate) async fn enforce(&self, yaml: &str) {
+        self.apply(yaml).await;
+        self.settle().await;
+    }
+
+    /// Removes an object and waits until every proxy follows that.
+    pub(crate) async fn withdraw(&self, kind: &str, namespace: &str, name: &str) {
+        self.mesh.delete(kind, namespace, name).await.expect("it existed");
+        self.settle().await;
+    }
+
+    /// Waits until everything that was applied or deleted so far is in force in every proxy.
+    ///
+    /// A rule that is applied last, and that every proxy answers by itself, says so: what comes later in the
+    /// configuration of Galley comes later in that of a proxy.
+    pub(crate) async fn settle(&self) {
+        let mark = self.marks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.apply(&rule::mark(mark)).await;
+        let state = self.mesh.state();
+        for pod in state.pods.iter().filter(|pod| pod.admin.is_some() && pod.ready) {
+            self.eventually(&format!("{} follows the newest rules", pod.name), async || {
+                let seen = self.mark_of(pod).await?;
+                ensure!(seen == rule::marked(mark), "it is at {seen:?}, not {mark}");
+                Ok(())
+            })
+            .await;
+        }
+    }
+
+    /// Where a pod's proxy redirects the requests for the mark.
+    async fn mark_of(&self, pod: &PodState) -> Result<String> {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        let url = rule::MARK_URL;
+        let gateway = pod.main_container().is_some_and(|main| main.name == PROXY);
+        let answer = if gateway {
+            let stream = self.mesh.connect(&name, rule::MARK_PORT).await?;
+            caller::exchange(stream, Method::GET, &url.parse()?, &[], "").await?
+        } else {
+            self.from(&name).get(url, &[]).await?
+        };
+        ensure!(answer.status == 301, "{}: {}", answer.status, answer.body);
+        Ok(answer.header("location").to_owned())
+    }
+
     /// Labels a running pod.
     pub(crate) async fn label(&self, pod: &str, label: &str, value: &str) {
         self.mesh
@@ -191,13 +274,27 @@ impl TestMesh {
 
     /// How many clusters a pod's Envoy has.
     pub(crate) async fn active_clusters(&self, pod: &str) -> Result<u64> {
-        let stats = self
-            .admin(pod, "stats?format=json&filter=^cluster_manager.active_clusters$")
-            .await?;
-        let stats: Value = serde_json::from_str(&stats)?;
-        stats["stats"][0]["value"]
-            .as_u64()
-            .with_context(|| format!("no such statistic: {stats}"))
+        self.stat(pod, "cluster_manager.active_clusters").await
+    }
+
+    /// A statistic of a pod's Envoy. Those of clusters need the annotation
+    /// `sidecar.istio.io/statsInclusionPrefixes: cluster.outbound` at the pod.
+    pub(crate) async fn stat(&self, pod: &str, name: &str) -> Result<u64> {
+        let stats = self.admin(pod, "stats").await?;
+        let value = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = value.with_context(|| format!("{pod} has no statistic {name}"))?;
+        Ok(value.trim().parse()?)
+    }
+
+    /// What the application of a pod has written so far.
+    pub(crate) fn log(&self, pod: &str) -> String {
+        let state = self.mesh.state();
+        let pod = state
+            .pod(pod)
+            .unwrap_or_else(|| panic!("pod {pod} does not exist"));
+        std::fs::read_to_string(&pod.log).unwrap_or_else(|error| panic!("{}: {error}", pod.log.display()))
     }
 
     /// Whether a pod's Envoy has a route that splits traffic by these weights.
