@@ -1,6 +1,7 @@
 //! Real Envoys: where they are, and whether they accept a configuration.
 
 mod bootstrap;
+mod files;
 
 use std::env;
 use std::fmt;
@@ -187,6 +188,7 @@ impl Envoy {
     fn try_validate(&self, bootstrap: &Value) -> std::io::Result<Result<(), String>> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("bootstrap.json");
+        let bootstrap = files::provide(bootstrap, folder.path())?;
         fs::write(&file, bootstrap.to_string())?;
         let output = Command::new(&self.path)
             .args([

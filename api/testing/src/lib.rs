@@ -1,8 +1,9 @@
-//! Shared test support: golden folders, the Envoy locator and validator, waiting for conditions, an ADS client.
+//! Shared test support: certificates, golden folders, the Envoy locator and validator, waiting for conditions, an ADS client.
 //!
 //! Only tests and the standalone mesh depend on this package.
 
 pub mod ads;
+pub mod certificates;
 pub mod envoy;
 mod eventually;
 pub mod golden;

@@ -29,6 +29,7 @@ pub mod simulate;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use mesh_config::{Host, Str};
+use mesh_config::{ConfigKey, Host, Str};
 
 /// A cluster without endpoints: what it gets is dropped.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
@@ -79,6 +79,12 @@ pub fn virtual_host(host: &Host, port: u16) -> String {
 /// The route configuration of a plain HTTP gateway port.
 pub fn gateway_http_route(port: u16) -> String {
     format!("http.{port}")
+}
+
+/// The route configuration of a gateway server that ends TLS. The form of 1.1.1, which names the Gateway too: port names
+/// are unique within a Gateway only.
+pub fn gateway_https_route(port: u16, port_name: &str, gateway: &ConfigKey) -> String {
+    format!("https.{port}.{port_name}.{}.{}", gateway.name, gateway.namespace)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use mesh_api::envoy::config::cluster::v3::Cluster;
-use mesh_api::envoy::config::listener::v3::{FilterChain, Listener, filter};
+use mesh_api::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener, filter};
 use mesh_api::envoy::config::route::v3::RouteConfiguration;
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
@@ -37,8 +37,11 @@ pub struct ProxyConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Where to: `http://host:port/path?query`, or `tcp://address:port`.
+    /// Where to: `http://host:port/path?query`, the same with `https`, `tls://host:port`, or `tcp://address:port`.
     pub to: String,
+    /// The server name of a TLS handshake. Default: the host of `to`.
+    #[serde(default)]
+    pub sni: Option<String>,
     /// The address that the connection was opened to, as far as listeners look at it. Default: none of a service.
     #[serde(default)]
     pub address: Option<IpAddr>,
@@ -53,11 +56,20 @@ pub struct Call {
     pub headers: BTreeMap<String, String>,
 }
 
+/// A connection as far as listeners look at it.
+struct Connection<'a> {
+    address: Option<IpAddr>,
+    port: u16,
+    server_name: Option<&'a str>,
+}
+
 /// Why a call or a configuration makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SimulateError {
     /// The call is not of the form that is asked for.
-    #[error("call to {0:?} is not of the form http://host:port/path or tcp://address:port")]
+    #[error(
+        "call to {0:?} is not of the form http[s]://host:port/path, tls://host:port or tcp://address:port"
+    )]
     Call(String),
     /// Envoy would not take a message.
     #[error("{object}: {reason}")]
@@ -89,9 +101,15 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
         .ok_or_else(|| SimulateError::Call(call.to.clone()))?;
     let malformed = || SimulateError::Call(call.to.clone());
     match scheme {
-        "http" => {
-            let request = Request::new(call, rest).ok_or_else(malformed)?;
-            let Some((listener, chain)) = find_chain(config, call.address, request.arrival_port) else {
+        "http" | "https" => {
+            let request = Request::new(call, scheme, rest).ok_or_else(malformed)?;
+            let server_name = request.server_name(call);
+            let connection = Connection {
+                address: call.address,
+                port: request.arrival_port,
+                server_name: server_name.as_deref(),
+            };
+            let Some((listener, chain)) = find_chain(config, &connection) else {
                 return Ok(Outcome::default());
             };
             let mut outcome = match manager(listener, chain)? {
@@ -101,13 +119,16 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
             outcome.note_missing_clusters(config);
             Ok(outcome)
         }
-        "tcp" => {
-            let (address, port) = rest.rsplit_once(':').ok_or_else(malformed)?;
-            let port = call
-                .port
-                .map_or_else(|| port.parse().map_err(|_| malformed()), Ok)?;
-            let address = call.address.or_else(|| address.parse().ok());
-            let Some((listener, chain)) = find_chain(config, address, port) else {
+        "tcp" | "tls" => {
+            let (host, port) = rest.rsplit_once(':').ok_or_else(malformed)?;
+            let port = port.parse().map_err(|_| malformed())?;
+            let server_name = (scheme == "tls").then(|| call.sni.as_deref().unwrap_or(host));
+            let connection = Connection {
+                address: call.address.or_else(|| host.parse().ok()),
+                port: call.port.unwrap_or(port),
+                server_name,
+            };
+            let Some((listener, chain)) = find_chain(config, &connection) else {
                 return Ok(Outcome::default());
             };
             let mut outcome = tcp_call(listener, chain)?;
@@ -120,7 +141,15 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
 
 /// The listener and the filter chain that take a connection: exact address first, then any address on the port, then
 /// the one that captures.
-fn find_chain(config: &ProxyConfig, address: Option<IpAddr>, port: u16) -> Option<(&Listener, &FilterChain)> {
+fn find_chain<'a>(
+    config: &'a ProxyConfig,
+    connection: &Connection<'_>,
+) -> Option<(&'a Listener, &'a FilterChain)> {
+    let &Connection {
+        address,
+        port,
+        server_name,
+    } = connection;
     let by_name = |name: &str| config.listeners.iter().find(|listener| listener.name == name);
     let exact = address.and_then(|address| by_name(&name::listener(address, port)));
     let any = || by_name(&format!("0.0.0.0_{port}"));
@@ -131,31 +160,29 @@ fn find_chain(config: &ProxyConfig, address: Option<IpAddr>, port: u16) -> Optio
         .or_else(local)
         .or_else(|| by_name(name::VIRTUAL_OUTBOUND_LISTENER))?;
 
-    let matching = |chain: &&FilterChain| match &chain.filter_chain_match {
-        None => Some(0),
-        // Chains for what the pod sends to itself, and chains that a server name selects, are no concern here.
-        Some(matches) if matches.source_type != 0 || !matches.server_names.is_empty() => None,
-        Some(matches)
-            if matches
-                .destination_port
-                .is_some_and(|wanted| wanted != u32::from(port)) =>
-        {
-            None
+    let matching = |chain: &&FilterChain| {
+        let Some(matches) = &chain.filter_chain_match else {
+            return Some((0, 0));
+        };
+        // Chains for what the pod sends to itself are no concern here.
+        let other_port = matches
+            .destination_port
+            .is_some_and(|wanted| wanted != u32::from(port));
+        if matches.source_type != 0 || other_port {
+            return None;
         }
-        Some(matches) if matches.prefix_ranges.is_empty() => Some(0),
-        Some(matches) => {
-            let address = address?;
-            let covering = matches.prefix_ranges.iter().filter_map(|range| {
-                let network: ipnet::IpNet =
-                    format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or(0))
-                        .parse()
-                        .ok()?;
-                network
-                    .contains(&address)
-                    .then_some(u32::from(network.prefix_len()) + 1)
-            });
-            covering.max()
-        }
+        // Envoy compares addresses first, and names among the chains for the smallest range only.
+        let range = if matches.prefix_ranges.is_empty() {
+            0
+        } else {
+            smallest_range(matches, address?)?
+        };
+        let name = if matches.server_names.is_empty() {
+            0
+        } else {
+            longest_name(matches, server_name?)?
+        };
+        Some((range, name))
     };
     let chain = listener
         .filter_chains
@@ -165,6 +192,32 @@ fn find_chain(config: &ProxyConfig, address: Option<IpAddr>, port: u16) -> Optio
         .max_by_key(|(specificity, _)| *specificity)
         .map(|(_, chain)| chain);
     Some((listener, best.or(listener.default_filter_chain.as_ref())?))
+}
+
+/// The length of the smallest range around an address, plus one.
+fn smallest_range(matches: &FilterChainMatch, address: IpAddr) -> Option<usize> {
+    let covering = matches.prefix_ranges.iter().filter_map(|range| {
+        let network: ipnet::IpNet = format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or(0))
+            .parse()
+            .ok()?;
+        network
+            .contains(&address)
+            .then(|| usize::from(network.prefix_len()) + 1)
+    });
+    covering.max()
+}
+
+/// The length of the longest name that covers a server name; the name itself is longer than any wildcard.
+fn longest_name(matches: &FilterChainMatch, server_name: &str) -> Option<usize> {
+    let server_name = server_name.to_ascii_lowercase();
+    let covering = matches.server_names.iter().filter_map(|name| {
+        if *name == server_name {
+            return Some(usize::MAX);
+        }
+        let suffix = name.strip_prefix('*')?;
+        (server_name.len() > suffix.len() && server_name.ends_with(suffix)).then_some(suffix.len())
+    });
+    covering.max()
 }
 
 fn manager(listener: &Listener, chain: &FilterChain) -> Result<Option<HttpConnectionManager>, SimulateError> {

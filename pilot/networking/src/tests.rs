@@ -1,7 +1,7 @@
 //! What holds for all resource types.
 
 use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Port, Server};
-use mesh_config::{Labels, Str};
+use mesh_config::Str;
 use pilot_model::{Endpoint, InterceptionMode, Published, Service};
 use proptest::prelude::*;
 use prost::Message as _;
@@ -108,7 +108,7 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
     collect::<cluster::Clusters>(&mut all, &cluster::inbound(&view, &proxy, &workload));
     collect::<listener::Listeners>(&mut all, &listener::outbound(&view, InterceptionMode::Redirect));
     collect::<listener::Listeners>(&mut all, &listener::inbound(&view, &proxy, &workload));
-    collect::<listener::Listeners>(&mut all, &listener::gateway(&view, &Labels::default(), &workload));
+    collect::<listener::Listeners>(&mut all, &listener::gateway(&view, &proxy, &workload));
     all
 }
 

@@ -217,7 +217,7 @@ impl Generator {
         let generation = context.generation();
         match context.proxy.proxy_type {
             ProxyType::Router => {
-                let plan = listener::gateway(&context.view, &context.workload.labels, &context.workload);
+                let plan = listener::gateway(&context.view, &context.proxy, &context.workload);
                 vec![self.listeners(plan, generation)]
             }
             ProxyType::Sidecar => {

@@ -16,6 +16,7 @@ use mesh_api::envoy::extensions::filters::common::set_filter_state::v3::{
     FilterStateValue, filter_state_value,
 };
 use mesh_api::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
+use mesh_api::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 
@@ -25,6 +26,16 @@ use crate::name;
 /// The filters that forward a connection to a cluster.
 pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
     vec![tcp_proxy(mesh, cluster, cluster)]
+}
+
+/// The filters that forward a connection to the cluster that its server name says (`AUTO_PASSTHROUGH`, P14).
+///
+/// The cluster of the proxy stands there until the server name is known.
+pub(crate) fn by_server_name(mesh: &MeshConfig) -> Vec<Filter> {
+    vec![
+        network("envoy.filters.network.sni_cluster", &SniCluster {}),
+        tcp_proxy(mesh, name::BLACK_HOLE_CLUSTER, name::BLACK_HOLE_CLUSTER),
+    ]
 }
 
 /// The filters that forward a captured connection to the same port of the loopback address.

@@ -61,22 +61,7 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
             }],
             ..listener
         },
-        Spec::GatewayHttp { routes } => {
-            let http = Http {
-                stat_prefix: format!("outbound_{}", key.name),
-                role: Role::Gateway,
-                routes: Routes::Rds(routes),
-                protocol: Protocol::Http,
-            };
-            Listener {
-                traffic_direction: TrafficDirection::Outbound.into(),
-                filter_chains: vec![FilterChain {
-                    filters: filter::http(mesh, http),
-                    ..FilterChain::default()
-                }],
-                ..listener
-            }
-        }
+        Spec::Gateway(port) => super::gateway::listener(listener, key, port),
     }
 }
 
@@ -284,7 +269,7 @@ fn unknown_destination(mesh: &MeshConfig) -> &'static str {
     }
 }
 
-fn listener_filter<M: prost::Name>(name: &str, config: &M) -> ListenerFilter {
+pub(super) fn listener_filter<M: prost::Name>(name: &str, config: &M) -> ListenerFilter {
     ListenerFilter {
         name: name.to_owned(),
         config_type: Some(listener_filter::ConfigType::TypedConfig(Any::pack(config))),

@@ -62,8 +62,8 @@ enum Spec {
     OutboundTcp { chains: Arc<[TcpChain]>, access: Access },
     /// Serves one port of the workload.
     Inbound(InboundPort),
-    /// Routes requests from outside.
-    GatewayHttp { routes: Str },
+    /// Serves one port of an edge of the mesh.
+    Gateway(gateway::GatewayPort),
 }
 
 /// How connections reach an outbound listener.

@@ -6,19 +6,17 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::mesh_config::OutboundTrafficPolicy;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
-use mesh_api::istio::networking::v1alpha3::{Gateway, Port, Server};
-use mesh_config::Labels;
-use pilot_model::{Resolution, Service, WarningKind, Workload};
+use pilot_model::{Resolution, Service, WarningKind};
 
 use super::*;
 use crate::Plan;
 use crate::fixture::{Mesh, created, proxy, service, workload};
 
-fn names(plan: &Plan<ListenerKey>) -> Vec<&str> {
+pub(super) fn names(plan: &Plan<ListenerKey>) -> Vec<&str> {
     plan.keys.iter().map(Listeners::name).collect()
 }
 
-fn build(plan: &Plan<ListenerKey>, name: &str) -> Listener {
+pub(super) fn build(plan: &Plan<ListenerKey>, name: &str) -> Listener {
     let key = plan.keys.iter().find(|key| Listeners::name(key) == name);
     Listeners::build(key.unwrap_or_else(|| panic!("no listener {name} among {:?}", names(plan)))).message
 }
@@ -48,7 +46,7 @@ fn leads_to(chain: &FilterChain) -> String {
 }
 
 /// What a listener does: condition of each chain and where it leads.
-fn chains(listener: &Listener) -> Vec<(String, String)> {
+pub(super) fn chains(listener: &Listener) -> Vec<(String, String)> {
     let condition = |chain: &FilterChain| {
         let Some(matches) = &chain.filter_chain_match else {
             return String::new();
@@ -75,7 +73,7 @@ fn chains(listener: &Listener) -> Vec<(String, String)> {
         .collect()
 }
 
-fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected
         .iter()
         .map(|(condition, target)| ((*condition).to_owned(), (*target).to_owned()))
@@ -418,89 +416,4 @@ fn one_port_can_capture_both_directions() {
         &workload,
     );
     assert_eq!(names(&plan), ["10.1.0.7_3002"]);
-}
-
-fn server(port: &str, protocol: &str, number: u32) -> Server {
-    Server {
-        port: Some(Port {
-            number,
-            protocol: protocol.to_owned(),
-            name: port.to_owned(),
-        }),
-        hosts: vec!["*".to_owned()],
-        ..Server::default()
-    }
-}
-
-fn gateway_listeners(servers: Vec<Server>, workload: &Workload) -> Plan<ListenerKey> {
-    let selector = [("istio".to_owned(), "ingressgateway".to_owned())].into();
-    let mesh = Mesh::new().gateway("istio-system", "weather", Gateway { servers, selector });
-    let labels: Labels = [("istio", "ingressgateway"), ("app", "x")].into_iter().collect();
-    gateway(&mesh.view("istio-system"), &labels, workload)
-}
-
-#[test]
-fn section_7_4_http_servers_of_a_port_share_a_listener_on_the_target_port() {
-    let workload = workload(&[("istio-ingressgateway", "http2", 80, 8080)]);
-    let plan = gateway_listeners(
-        vec![
-            server("a", "HTTP", 80),
-            server("b", "HTTP2", 80),
-            server("c", "http", 8888),
-        ],
-        &workload,
-    );
-    assert_eq!(names(&plan), ["0.0.0.0_8080", "0.0.0.0_8888"]);
-    assert_eq!(plan.warnings, []);
-    let listener = build(&plan, "0.0.0.0_8080");
-    assert_eq!(listener.bind_to_port, None);
-    assert_eq!(chains(&listener), pairs(&[("", "routes http.80")]));
-}
-
-#[test]
-fn r_g_0_without_a_gateway_a_router_listens_on_nothing() {
-    let view = Mesh::new().view("istio-system");
-    let plan = gateway(&view, &Labels::default(), &Workload::default());
-    assert!(plan.keys.is_empty() && plan.warnings.is_empty());
-}
-
-#[test]
-fn p14_servers_that_cannot_be_served_are_named_and_left_out() {
-    use WarningKind::{GatewayServer, Unsupported};
-    let workload = workload(&[("istio-ingressgateway", "http2", 80, 8080)]);
-    let bound = |server: Server, bind: &str| Server {
-        bind: bind.to_owned(),
-        ..server
-    };
-    for (servers, expected) in [
-        (vec![server("https", "HTTPS", 443)], (vec![], Unsupported)),
-        (vec![server("x", "SCTP", 80)], (vec![], Unsupported)),
-        (vec![server("x", "HTTP", 0)], (vec![], Unsupported)),
-        (vec![server("x", "HTTP", 70_000)], (vec![], Unsupported)),
-        (vec![Server::default()], (vec![], Unsupported)),
-        (
-            vec![bound(server("x", "HTTP", 80), "unix:///x")],
-            (vec![], Unsupported),
-        ),
-        (
-            vec![server("a", "HTTP", 80), server("b", "HTTP", 8080)],
-            (vec!["0.0.0.0_8080"], GatewayServer),
-        ),
-        (
-            vec![
-                bound(server("a", "HTTP", 81), "10.0.0.1"),
-                server("b", "HTTP", 81),
-            ],
-            (vec!["10.0.0.1_81"], GatewayServer),
-        ),
-    ] {
-        let plan = gateway_listeners(servers, &workload);
-        let kinds: Vec<_> = plan.warnings.iter().map(|warning| warning.kind).collect();
-        assert_eq!(
-            (names(&plan), kinds),
-            (expected.0, vec![expected.1]),
-            "{:?}",
-            plan.warnings
-        );
-    }
 }

@@ -12,6 +12,8 @@ pub(super) enum Domains {
     Any,
     /// The names of a host.
     Host(HostDomains),
+    /// These.
+    Listed(Vec<Str>),
 }
 
 /// What the names of a host are made from. Proxies that share the same number of labels with it get the same names.
@@ -37,6 +39,7 @@ impl Domains {
         match self {
             Self::Any => vec!["*".to_owned()],
             Self::Host(host) => host.to_vec(),
+            Self::Listed(domains) => domains.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Which virtual hosts a router gets (P14, §7.3).
 
+mod misdirected;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::istio::networking::v1alpha3::Server;
@@ -9,34 +11,42 @@ use pilot_model::{Gateway, ScopedView, Versioned, VirtualService, Warning};
 use super::domains::{self, Domains, HostDomains, canonical};
 use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
 use super::rules;
-use crate::gateway::{GatewayServer, merge_all};
+use crate::gateway::{self, GatewayServer, Handling, Servers, TlsServer};
 use crate::name;
 use crate::target::Place;
 
-/// The virtual hosts of one route configuration, sorted by name: of all plain HTTP servers on the port that its name says.
+/// The virtual hosts of one route configuration, sorted by name: of all plain HTTP servers on the port that its name says,
+/// or of the one server that ends TLS and has this name.
 pub(super) fn plan(
     view: &ScopedView,
     gateways: &[Versioned<Gateway>],
+    secrets: bool,
     name: &str,
     warnings: &mut Vec<Warning>,
 ) -> Vec<VirtualHostKey> {
-    let merged = merge_all(gateways);
+    let merged = gateway::merge(gateways, secrets);
     let found = merged
         .ports
         .iter()
-        .find(|(port, _)| name::gateway_http_route(**port) == name);
-    let Some((&port, http)) = found else {
+        .find_map(|(port, content)| Some((*port, find(*port, &content.servers, name)?)));
+    let Some((port, (servers, elsewhere))) = found else {
         return Vec::new();
     };
 
     let mut hosts: BTreeMap<Host, Published> = BTreeMap::new();
-    for server in &http.servers {
+    for server in &servers {
         publish(view, server, port, &mut hosts, warnings);
     }
-    if hosts.is_empty() {
-        return vec![not_found(port)];
+    let misdirected = misdirected::domains(view, elsewhere, &hosts);
+    let mut virtual_hosts = Vec::with_capacity(hosts.len() + 2);
+    let catches_all = misdirected.iter().any(|domain| **domain == *"*");
+    if hosts.is_empty() && !catches_all {
+        virtual_hosts.push(not_found(port));
     }
-    let virtual_hosts = hosts.into_iter().map(|(host, published)| {
+    if !misdirected.is_empty() {
+        virtual_hosts.push(misdirected::virtual_host(port, misdirected));
+    }
+    virtual_hosts.extend(hosts.into_iter().map(|(host, published)| {
         VirtualHostKey::new(VirtualHostInput {
             name: name::virtual_host(&host, port).into(),
             domains: Domains::Host(HostDomains {
@@ -50,10 +60,30 @@ pub(super) fn plan(
             require_tls: published.require_tls,
             routes: Routes::Rules(published.rules),
         })
-    });
-    let mut virtual_hosts: Vec<VirtualHostKey> = virtual_hosts.collect();
+    }));
     virtual_hosts.sort_by(VirtualHostKey::by_name);
     virtual_hosts
+}
+
+/// The servers of a port whose requests a route configuration is for, and the others of the port that are told apart by
+/// TLS.
+fn find<'a>(
+    port: u16,
+    servers: &'a Servers<'a>,
+    name: &str,
+) -> Option<(Vec<GatewayServer<'a>>, Vec<&'a TlsServer<'a>>)> {
+    match servers {
+        Servers::Http(servers) => {
+            (name::gateway_http_route(port) == name).then(|| (servers.clone(), Vec::new()))
+        }
+        Servers::Tcp(_) => None,
+        Servers::Tls(servers) => {
+            let (own, elsewhere): (Vec<_>, Vec<_>) = servers.iter().partition(
+                |server| matches!(&server.handling, Handling::Http { routes, .. } if **routes == *name),
+            );
+            (!own.is_empty()).then(|| (own.iter().map(|server| server.server).collect(), elsewhere))
+        }
+    }
 }
 
 /// What is known of a host that some server publishes.
@@ -124,20 +154,13 @@ fn common_hosts(gateway: &Gateway, server: &Server, object: &VirtualService) -> 
     common
 }
 
-/// The hosts of a server, each with the namespace whose VirtualServices may bind; `None` means any.
+/// The hosts of a server as Envoy compares them, each with the namespace whose VirtualServices may bind; `None` means any.
 fn server_hosts<'a>(
     gateway: &'a Gateway,
     server: &'a Server,
 ) -> impl Iterator<Item = (Option<&'a str>, Host)> {
-    server.hosts.iter().map(|entry| {
-        let (namespace, host) = match entry.split_once('/') {
-            Some(("*", host)) => (None, host),
-            Some((".", host)) => (Some(&*gateway.key.namespace), host),
-            Some((namespace, host)) => (Some(namespace), host),
-            None => (None, entry.as_str()),
-        };
-        (namespace, Host::new(&*canonical(host)))
-    })
+    let canonical = |host: Host| Host::new(&*canonical(host.as_str()));
+    gateway::published(gateway, server).map(move |(namespace, host)| (namespace, canonical(host)))
 }
 
 /// Answers everything on a port that nobody publishes anything on (`R-GW-1`).

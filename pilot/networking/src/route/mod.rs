@@ -88,7 +88,9 @@ fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan
             ),
             false,
         ),
-        Role::Router { gateways } => (gateway::plan(view, gateways, name, &mut warnings), true),
+        Role::Router { gateways, secrets } => {
+            (gateway::plan(view, gateways, *secrets, name, &mut warnings), true)
+        }
     };
     warnings.sort();
     warnings.dedup();

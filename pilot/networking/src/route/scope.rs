@@ -6,6 +6,7 @@ use mesh_config::{Labels, Str};
 use pilot_model::{Gateway, Proxy, ProxyType, Rev, ScopedView, Versioned, ViewRevs, Viewer, Workload};
 
 use crate::Features;
+use crate::tls::downstream::asks_for_secrets;
 
 /// What the routes of a proxy depend on: proxies with equal scopes share them all.
 ///
@@ -31,6 +32,8 @@ pub(super) enum Role {
     Router {
         /// The Gateways that the proxy executes, oldest first.
         gateways: Arc<[Versioned<Gateway>]>,
+        /// Whether it can ask for secrets, without which some servers are left out.
+        secrets: bool,
     },
 }
 
@@ -50,6 +53,7 @@ impl RouteScope {
             }
             ProxyType::Router => Role::Router {
                 gateways: view.gateways(&workload.labels).cloned().collect(),
+                secrets: asks_for_secrets(proxy),
             },
         };
         // Routers know their Gateways, and sidecars do not look at any.

@@ -28,6 +28,9 @@ use super::{Call, SimulateError};
 pub(super) struct Request {
     /// The port on which it arrives.
     pub(super) arrival_port: u16,
+    /// The host of the URL, without its port.
+    name: String,
+    /// The Host header.
     host: String,
     path: String,
     query: String,
@@ -38,15 +41,20 @@ pub(super) struct Request {
 // === impl Request ===
 
 impl Request {
-    /// Reads what follows `http://`.
-    pub(super) fn new(call: &Call, rest: &str) -> Option<Self> {
+    /// Reads what follows `http://` or `https://`.
+    pub(super) fn new(call: &Call, scheme: &str, rest: &str) -> Option<Self> {
+        let default_port = if scheme == "https" {
+            DEFAULT_TLS_PORT
+        } else {
+            DEFAULT_PORT
+        };
         let (authority, path) = match rest.find('/') {
             Some(start) => rest.split_at(start),
             None => (rest, "/"),
         };
         let port = match authority.rsplit_once(':') {
             Some((_, port)) if !authority.ends_with(']') => port.parse().ok()?,
-            _ => DEFAULT_PORT,
+            _ => default_port,
         };
         let mut headers: BTreeMap<String, String> = call
             .headers
@@ -54,7 +62,7 @@ impl Request {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
             .collect();
         // Clients leave the default port out.
-        let default_suffix = format!(":{DEFAULT_PORT}");
+        let default_suffix = format!(":{default_port}");
         let host = headers.remove("host").unwrap_or_else(|| {
             authority
                 .strip_suffix(&default_suffix)
@@ -71,14 +79,31 @@ impl Request {
             ":method".to_owned(),
             call.method.clone().unwrap_or_else(|| "GET".to_owned()),
         );
-        headers.insert(":scheme".to_owned(), "http".to_owned());
+        headers.insert(":scheme".to_owned(), scheme.to_owned());
+        let name = authority
+            .rsplit_once(':')
+            .filter(|_| !authority.ends_with(']'))
+            .map_or(authority, |(name, _)| name);
         Some(Self {
+            name: name.to_owned(),
             arrival_port: call.port.unwrap_or(port),
             host,
             path: path.to_owned(),
             query: query.to_owned(),
             headers,
         })
+    }
+
+    /// What the client says in its TLS handshake, if there is one.
+    pub(super) fn server_name(&self, call: &Call) -> Option<String> {
+        self.is_tls()
+            .then(|| call.sni.clone().unwrap_or_else(|| self.name.clone()))
+    }
+
+    fn is_tls(&self) -> bool {
+        self.headers
+            .get(":scheme")
+            .is_some_and(|scheme| scheme == "https")
     }
 
     /// What becomes of it.
@@ -90,7 +115,7 @@ impl Request {
             });
         };
         let name = Some(virtual_host.name.clone());
-        if virtual_host.require_tls == i32::from(TlsRequirementType::All) {
+        if virtual_host.require_tls == i32::from(TlsRequirementType::All) && !self.is_tls() {
             return Ok(Outcome {
                 virtual_host: name,
                 status: Some(MOVED_PERMANENTLY),
@@ -369,6 +394,7 @@ impl Request {
 }
 
 const DEFAULT_PORT: u16 = 80;
+const DEFAULT_TLS_PORT: u16 = 443;
 const MOVED_PERMANENTLY: u32 = 301;
 const NOT_FOUND: u32 = 404;
 

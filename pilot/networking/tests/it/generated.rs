@@ -58,7 +58,7 @@ impl Generated {
                 collect::<listener::Listeners>(inbound, &mut listeners, &mut warnings);
             }
             ProxyType::Router => {
-                let gateway = listener::gateway(&view, &workload.labels, workload);
+                let gateway = listener::gateway(&view, proxy, workload);
                 collect::<listener::Listeners>(gateway, &mut listeners, &mut warnings);
             }
         }

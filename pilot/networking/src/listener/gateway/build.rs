@@ -1,0 +1,52 @@
+//! Gateway listeners from their keys.
+
+use mesh_api::envoy::config::core::v3::TrafficDirection;
+use mesh_api::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
+use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use mesh_config::Protocol;
+
+use super::super::ListenerKey;
+use super::super::build::listener_filter;
+use super::{GatewayChain, GatewayPort, LeadsTo};
+use crate::filter::{self, Http, Role, Routes};
+
+/// Completes a listener that has its name and address.
+pub(in crate::listener) fn listener(listener: Listener, key: &ListenerKey, port: &GatewayPort) -> Listener {
+    let inspector = || listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default());
+    Listener {
+        traffic_direction: TrafficDirection::Outbound.into(),
+        listener_filters: port.is_tls.then(inspector).into_iter().collect(),
+        // A client that waits for the server to speak first is not turned away for sending no handshake.
+        continue_on_listener_filters_timeout: port.is_tls,
+        filter_chains: port.chains.iter().map(|chain| filter_chain(key, chain)).collect(),
+        ..listener
+    }
+}
+
+fn filter_chain(key: &ListenerKey, chain: &GatewayChain) -> FilterChain {
+    let matches = FilterChainMatch {
+        server_names: chain.server_names.iter().map(ToString::to_string).collect(),
+        ..FilterChainMatch::default()
+    };
+    FilterChain {
+        filter_chain_match: (matches != FilterChainMatch::default()).then_some(matches),
+        transport_socket: chain.tls.as_ref().map(|tls| tls.to_envoy()),
+        filters: filters(key, &chain.leads_to),
+        ..FilterChain::default()
+    }
+}
+
+fn filters(key: &ListenerKey, leads_to: &LeadsTo) -> Vec<Filter> {
+    match leads_to {
+        LeadsTo::Routes(routes) => filter::http(
+            &key.mesh,
+            Http {
+                stat_prefix: format!("outbound_{}", key.name),
+                role: Role::Gateway,
+                routes: Routes::Rds(routes),
+                protocol: Protocol::Http,
+            },
+        ),
+        LeadsTo::ServerName => filter::by_server_name(&key.mesh),
+    }
+}

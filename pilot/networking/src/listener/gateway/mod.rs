@@ -1,0 +1,146 @@
+//! Which listeners a router gets (P14, §7.4).
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_config::Str;
+use pilot_model::{Proxy, ScopedView, Warning, WarningKind, Workload};
+
+pub(super) use self::build::listener;
+use super::{ListenerKey, Spec};
+use crate::gateway::{self, Handling, Servers, TlsServer};
+use crate::tls::downstream::{self, Downstream};
+use crate::{Plan, name};
+
+/// What a router does with the connections of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GatewayPort {
+    /// Never empty: Envoy takes no listener without one.
+    chains: Arc<[GatewayChain]>,
+    /// Whether connections start with TLS.
+    is_tls: bool,
+}
+
+/// What becomes of some of the connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GatewayChain {
+    /// Those with one of these server names; empty for all that no other chain takes. No two chains have one in common.
+    server_names: Vec<Str>,
+    /// Whether TLS ends here.
+    tls: Option<Downstream>,
+    leads_to: LeadsTo,
+}
+
+/// Where the bytes of a connection go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum LeadsTo {
+    /// They are HTTP, routed by this route configuration.
+    Routes(Str),
+    /// To the cluster that the server name says.
+    ServerName,
+}
+
+/// The listeners of a router: one for each port of the Gateways that select it; none without a Gateway (`R-G-0`).
+///
+/// `workload` tells which Gateways those are, and which target port stands behind a service port (§7.4).
+pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ListenerKey> {
+    let merged = gateway::merge(
+        view.gateways(&workload.labels),
+        downstream::asks_for_secrets(proxy),
+    );
+    let mut warnings = merged.warnings;
+    // Two service ports may lead to the same port of the workload.
+    let mut bound = BTreeMap::new();
+    let mut keys = Vec::with_capacity(merged.ports.len());
+    for (server_port, port) in &merged.ports {
+        let number = target_port(workload, *server_port);
+        if let Some(other) = bound.get(&number) {
+            warnings.extend(port.servers.iter().map(|server| {
+                server.warning(
+                    WarningKind::GatewayServer,
+                    format_args!(
+                        "is left out: port {server_port} leads to {number}, which serves port {other} already"
+                    ),
+                )
+            }));
+            continue;
+        }
+        let Some(content) = content(*server_port, &port.servers, &mut warnings) else {
+            continue;
+        };
+        bound.insert(number, *server_port);
+        keys.push(ListenerKey {
+            name: name::listener(port.bind, number).into(),
+            mesh: view.mesh().clone(),
+            address: port.bind,
+            port: number,
+            spec: Spec::Gateway(content),
+        });
+    }
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    warnings.sort();
+    warnings.dedup();
+    Plan { keys, warnings }
+}
+
+/// What is done with the connections of a port; `None` when none of them leads anywhere.
+fn content(port: u16, servers: &Servers<'_>, warnings: &mut Vec<Warning>) -> Option<GatewayPort> {
+    let (chains, is_tls) = match servers {
+        Servers::Http(_) => {
+            let chain = GatewayChain {
+                server_names: Vec::new(),
+                tls: None,
+                leads_to: LeadsTo::Routes(name::gateway_http_route(port).into()),
+            };
+            (vec![chain], false)
+        }
+        Servers::Tcp(server) => {
+            warnings.push(server.warning(WarningKind::Unsupported, "is left out: TCP is not supported yet"));
+            (Vec::new(), false)
+        }
+        Servers::Tls(servers) => (
+            servers
+                .iter()
+                .filter_map(|server| tls_chain(server, warnings))
+                .collect(),
+            true,
+        ),
+    };
+    (!chains.is_empty()).then(|| GatewayPort {
+        chains: chains.into(),
+        is_tls,
+    })
+}
+
+fn tls_chain(server: &TlsServer<'_>, warnings: &mut Vec<Warning>) -> Option<GatewayChain> {
+    let (tls, leads_to) = match &server.handling {
+        Handling::Http { tls, routes } => (Some(tls.clone()), LeadsTo::Routes(routes.clone())),
+        Handling::AutoPassthrough => (None, LeadsTo::ServerName),
+        Handling::Tcp { .. } | Handling::Passthrough => {
+            warnings.push(
+                server
+                    .server
+                    .warning(WarningKind::Unsupported, "is left out: TCP is not supported yet"),
+            );
+            return None;
+        }
+    };
+    Some(GatewayChain {
+        server_names: server.server_names.clone(),
+        tls,
+        leads_to,
+    })
+}
+
+/// The port of the workload behind a port of its service, else the same number (`A-13`).
+fn target_port(workload: &Workload, port: u16) -> u16 {
+    let targets = workload
+        .instances
+        .iter()
+        .filter(|instance| instance.service_port.number == port);
+    targets.map(|instance| instance.target_port).min().unwrap_or(port)
+}

@@ -1,0 +1,80 @@
+//! TLS on connections to and from the proxy: what both directions have in common.
+
+pub(crate) mod downstream;
+
+use mesh_api::Any;
+use mesh_api::envoy::config::core::v3::{DataSource, TransportSocket, data_source, transport_socket};
+use mesh_api::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
+use mesh_api::envoy::extensions::transport_sockets::tls::v3::{SubjectAltNameMatcher, TlsCertificate};
+use mesh_api::envoy::r#type::matcher::v3::StringMatcher;
+use mesh_api::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+
+/// The transport socket that speaks TLS as a `DownstreamTlsContext` or `UpstreamTlsContext` says.
+pub(crate) fn transport_socket<M: prost::Name>(context: &M) -> TransportSocket {
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(Any::pack(context))),
+    }
+}
+
+/// A file on the machine of the proxy.
+pub(crate) fn file(path: &str) -> DataSource {
+    DataSource {
+        specifier: Some(data_source::Specifier::Filename(path.to_owned())),
+        ..DataSource::default()
+    }
+}
+
+/// A certificate chain and its private key in files on the machine of the proxy.
+pub(crate) fn certificate_files(chain: &str, key: &str) -> TlsCertificate {
+    TlsCertificate {
+        certificate_chain: Some(file(chain)),
+        private_key: Some(file(key)),
+        ..TlsCertificate::default()
+    }
+}
+
+/// One of these names must be among the subject alternative names of the peer's certificate.
+///
+/// Envoy compares names of one type only; which one is meant shows in the name.
+pub(crate) fn subject_alt_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<SubjectAltNameMatcher> {
+    let matcher = |name: &str| {
+        let san_type = if name.contains("://") {
+            SanType::Uri
+        } else if name.parse::<std::net::IpAddr>().is_ok() {
+            SanType::IpAddress
+        } else if name.contains('@') {
+            SanType::Email
+        } else {
+            SanType::Dns
+        };
+        SubjectAltNameMatcher {
+            san_type: san_type.into(),
+            matcher: Some(StringMatcher {
+                match_pattern: Some(MatchPattern::Exact(name.to_owned())),
+                ..StringMatcher::default()
+            }),
+            ..SubjectAltNameMatcher::default()
+        }
+    };
+    names.into_iter().map(matcher).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_a_subject_alternative_name_shows_in_the_name() {
+        for (name, expected) in [
+            ("spiffe://cluster.local/ns/default/sa/client", SanType::Uri),
+            ("www.weather.com", SanType::Dns),
+            ("10.0.0.1", SanType::IpAddress),
+            ("fd00::1", SanType::IpAddress),
+            ("someone@weather.com", SanType::Email),
+        ] {
+            let found = subject_alt_names([name]);
+            assert_eq!(found[0].san_type(), expected, "{name}");
+        }
+    }
+}
