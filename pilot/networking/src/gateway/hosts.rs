@@ -1,8 +1,10 @@
 //! The hosts of a server: whose rules may bind to them, and which connections they name (§7.1, §7.3).
 
 use mesh_api::istio::networking::v1alpha3::Server;
-use mesh_config::{Host, Str};
+use mesh_config::Host;
 use pilot_model::Gateway;
+
+use crate::l4::ServerName;
 
 /// The hosts of a server in lower case, each with the namespace whose VirtualServices may bind; `None` means any.
 pub(crate) fn published<'a>(
@@ -25,16 +27,16 @@ pub(super) fn server_names(
     gateway: &Gateway,
     server: &Server,
     findings: &mut Vec<String>,
-) -> Result<Vec<Str>, String> {
+) -> Result<Vec<ServerName>, String> {
     let mut names = Vec::with_capacity(server.hosts.len());
     for (_, host) in published(gateway, server) {
         if host.as_str() == "*" {
             return Ok(Vec::new());
         }
-        match server_name(&host) {
+        match ServerName::new(host.as_str()) {
             Some(name) => names.push(name),
             None => findings.push(format!(
-                "hosts: {host} is left out: a server name has a wildcard for whole labels only"
+                "hosts: {host} is left out: it cannot be told from others by TLS server name"
             )),
         }
     }
@@ -44,36 +46,4 @@ pub(super) fn server_names(
     names.sort();
     names.dedup();
     Ok(names)
-}
-
-/// The host as Envoy compares it with the server name of a TLS handshake; `None` where it cannot, and for `*`.
-pub(crate) fn server_name(host: &Host) -> Option<Str> {
-    let name = host.as_str();
-    let rest = match name.strip_prefix('*') {
-        Some(rest) => rest.strip_prefix('.')?,
-        None => name,
-    };
-    let valid = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*');
-    valid.then(|| name.to_ascii_lowercase().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p14_a_server_name_has_its_wildcard_for_whole_labels() {
-        for (host, expected) in [
-            ("weather.com", Some("weather.com")),
-            ("*.Weather.com", Some("*.weather.com")),
-            ("*", None),
-            ("*-x.weather.com", None),
-            ("*.", None),
-            ("a.*.com", None),
-            ("", None),
-            ("a b", None),
-        ] {
-            assert_eq!(server_name(&Host::from(host)).as_deref(), expected, "{host:?}");
-        }
-    }
 }

@@ -10,7 +10,8 @@ use mesh_api::istio::networking::v1alpha3::server::tls_options::TlSmode;
 use mesh_config::{Protocol, Str};
 use pilot_model::{Gateway, Versioned, Warning, WarningKind};
 
-pub(crate) use self::hosts::{published, server_name};
+pub(crate) use self::hosts::published;
+use crate::l4::ServerName;
 use crate::name;
 use crate::tls::downstream::{Downstream, Inside};
 
@@ -54,7 +55,7 @@ pub(crate) struct TlsServer<'a> {
     pub(crate) server: GatewayServer<'a>,
     /// Which connections are its own; empty for all that are no other server's. No two servers of a port have one in
     /// common.
-    pub(crate) server_names: Vec<Str>,
+    pub(crate) server_names: Vec<ServerName>,
     pub(crate) handling: Handling,
 }
 
@@ -64,6 +65,7 @@ pub(crate) enum Handling {
     /// Ends it and routes the requests inside by this route configuration.
     Http { tls: Downstream, routes: Str },
     /// Ends it and forwards the bytes inside.
+    #[allow(dead_code, reason = "the chains that use it follow")]
     Tcp { tls: Downstream },
     /// Leaves it to the destination, which a VirtualService chooses.
     Passthrough,
@@ -76,7 +78,7 @@ enum Class {
     Http,
     Tcp,
     Tls {
-        server_names: Vec<Str>,
+        server_names: Vec<ServerName>,
         handling: Handling,
     },
 }
@@ -235,10 +237,10 @@ impl TlsServer<'_> {
                 "all other hosts of port {port} are those of {of} already"
             )));
         }
-        let ours: BTreeSet<&Str> = self.server_names.iter().collect();
+        let ours: BTreeSet<&ServerName> = self.server_names.iter().collect();
         if let Some(host) = other.server_names.iter().find(|host| ours.contains(host)) {
             return Err(conflict(format!(
-                "host {host:?} of port {port} is that of {of} already"
+                "host {host} of port {port} is that of {of} already"
             )));
         }
         match (&self.handling, &other.handling) {

@@ -13,6 +13,7 @@ use pilot_model::{Proxy, ScopedView, Warning, WarningKind, Workload};
 pub(super) use self::build::listener;
 use super::{ListenerKey, Spec};
 use crate::gateway::{self, Handling, Servers, TlsServer};
+use crate::l4::ServerName;
 use crate::tls::downstream::{self, Downstream};
 use crate::{Plan, name};
 
@@ -29,7 +30,7 @@ pub(super) struct GatewayPort {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GatewayChain {
     /// Those with one of these server names; empty for all that no other chain takes. No two chains have one in common.
-    server_names: Vec<Str>,
+    server_names: Vec<ServerName>,
     /// Whether TLS ends here.
     tls: Option<Downstream>,
     leads_to: LeadsTo,
