@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_api::istio::networking::v1alpha3::Server;
 use mesh_api::istio::networking::v1alpha3::server::tls_options::TlSmode;
-use mesh_config::{Protocol, Str};
+use mesh_config::{ParseProtocolError, Protocol, Str};
 use pilot_model::{Gateway, Versioned, Warning, WarningKind};
 
 pub(crate) use self::hosts::published;
@@ -266,7 +266,9 @@ impl Class {
         let GatewayServer { gateway, server } = server;
         let port = server.port.as_ref();
         let (protocol, port_name) = port.map_or(("", ""), |port| (&port.protocol, &port.name));
-        let protocol: Protocol = protocol.parse().map_err(|error| unsupported(error))?;
+        let protocol: Protocol = protocol
+            .parse()
+            .map_err(|error: ParseProtocolError| unsupported(error.to_string()))?;
         let tls = server.tls.as_ref();
         let terminates = |mode| matches!(mode, TlSmode::Simple | TlSmode::Mutual);
         match (protocol, tls) {
@@ -323,10 +325,10 @@ impl GatewayServer<'_> {
     }
 }
 
-fn unsupported(reason: impl ToString) -> Rejection {
-    (WarningKind::Unsupported, reason.to_string())
+fn unsupported(reason: impl Into<String>) -> Rejection {
+    (WarningKind::Unsupported, reason.into())
 }
 
-fn conflict(reason: impl ToString) -> Rejection {
-    (WarningKind::GatewayServer, reason.to_string())
+fn conflict(reason: impl Into<String>) -> Rejection {
+    (WarningKind::GatewayServer, reason.into())
 }
