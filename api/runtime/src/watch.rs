@@ -31,8 +31,8 @@ pub struct FileWatch {
     roots: Vec<Root>,
     quiet: Duration,
     watcher: RecommendedWatcher,
-    /// What is being watched, and which directory it was when the watch began.
-    watched: BTreeMap<PathBuf, Watched>,
+    /// The directories that are being watched, and which ones they were when the watch began.
+    watched: BTreeMap<PathBuf, Identity>,
     shared: Arc<Shared>,
 }
 
@@ -61,12 +61,6 @@ struct Root {
 }
 
 type Identity = (u64, u64);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Watched {
-    identity: Identity,
-    recursive: bool,
-}
 
 /// What the thread of the watcher hands over.
 #[derive(Debug, Default)]
@@ -200,44 +194,31 @@ impl FileWatch {
     }
 
     /// Watches the directories that the roots need and no others; returns whether a watch was added.
+    ///
+    /// Each directory of a tree has a watch of its own that begins here, and not on the thread of the watcher when that
+    /// gets to it: what is made in a new directory before its watch is then seen by who looks after the report.
     fn watch_directories(&mut self) -> Result<bool, WatchError> {
-        let mut wanted: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for (directory, recursive) in self.roots.iter().flat_map(Root::directories) {
-            *wanted.entry(directory).or_default() |= recursive;
-        }
-        // One watch for each directory: ending a second one would end the first too.
-        let trees: Vec<_> = wanted
-            .iter()
-            .filter(|(_, recursive)| **recursive)
-            .map(|(path, _)| path.clone())
-            .collect();
-        wanted.retain(|path, _| !trees.iter().any(|tree| path != tree && path.starts_with(tree)));
+        let wanted: BTreeSet<PathBuf> = self.roots.iter().flat_map(Root::directories).collect();
         let gone: Vec<_> = self
             .watched
             .keys()
-            .filter(|path| !wanted.contains_key(*path))
+            .filter(|path| !wanted.contains(*path))
             .cloned()
             .collect();
         for path in gone {
             self.unwatch(&path);
         }
         let mut added = false;
-        for (path, recursive) in wanted {
+        for path in wanted {
             let Some(identity) = identity(&path) else { continue };
-            let now = Watched { identity, recursive };
-            if self.watched.get(&path) == Some(&now) {
+            if self.watched.get(&path) == Some(&identity) {
                 continue;
             }
             // A watch hangs on the directory itself, not on its path.
             self.unwatch(&path);
-            let mode = if recursive {
-                RecursiveMode::Recursive
-            } else {
-                RecursiveMode::NonRecursive
-            };
-            match self.watcher.watch(&path, mode) {
+            match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.watched.insert(path, now);
+                    self.watched.insert(path, identity);
                     added = true;
                 }
                 Err(error) if is_gone(&error) => debug!(path = %path.display(), "gone before it was watched"),
@@ -299,21 +280,16 @@ impl Root {
                 .is_some_and(|target| path.starts_with(target))
     }
 
-    /// The directories that must be watched to see every change, without links in their paths, and
-    /// whether with all beneath.
-    fn directories(&self) -> Vec<(PathBuf, bool)> {
+    /// The directories that must be watched to see every change.
+    fn directories(&self) -> Vec<PathBuf> {
         let mut directories = link_directories(&self.path);
         // Shows that the path appears, goes or is renamed over.
-        directories.extend(
-            self.path
-                .parent()
-                .map(|parent| (nearest_existing(parent).0, false)),
-        );
+        directories.extend(self.path.parent().map(|parent| nearest_existing(parent).0));
         if let Some(target) = &self.target {
             if target.is_dir() {
-                directories.push((target.clone(), true));
+                directories.extend(tree(target));
             } else {
-                directories.extend(target.parent().map(|parent| (parent.to_owned(), false)));
+                directories.extend(target.parent().map(Path::to_owned));
             }
         }
         directories
@@ -331,8 +307,37 @@ fn nearest_existing(path: &Path) -> (PathBuf, PathBuf) {
     found.unwrap_or_else(|| (PathBuf::from("/"), PathBuf::new()))
 }
 
+/// A directory and all beneath it, each once; those behind links that lead out of it too. What cannot be read cannot be
+/// watched and is left out, except for the directory itself.
+fn tree(root: &Path) -> Vec<PathBuf> {
+    let leads_out =
+        |link: &Path| fs::canonicalize(link).is_ok_and(|target| target.is_dir() && !target.starts_with(root));
+    let mut seen = BTreeSet::new();
+    let mut found = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).cloned() {
+        let entries = fs::read_dir(&directory);
+        let is_new = identity(&directory).is_some_and(|identity| seen.insert(identity));
+        if next > 0 && (entries.is_err() || !is_new) {
+            found.remove(next);
+            continue;
+        }
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_directory = entry
+                .file_type()
+                .is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && leads_out(&path)));
+            if is_directory {
+                found.push(path);
+            }
+        }
+        next += 1;
+    }
+    found
+}
+
 /// The directories that hold the links on the way to where `path` leads.
-fn link_directories(path: &Path) -> Vec<(PathBuf, bool)> {
+fn link_directories(path: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();
     let mut path = path.to_owned();
     for _ in 0..LONGEST_LINK_CHAIN {
@@ -347,7 +352,7 @@ fn link_directories(path: &Path) -> Vec<(PathBuf, bool)> {
         let (Some(directory), Ok(rest)) = (link.parent(), path.strip_prefix(link)) else {
             break;
         };
-        directories.extend(fs::canonicalize(directory).map(|directory| (directory, false)));
+        directories.extend(fs::canonicalize(directory));
         path = directory.join(target).join(rest);
     }
     directories

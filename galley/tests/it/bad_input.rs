@@ -3,7 +3,7 @@
 
 use mesh_config::Kind;
 
-use crate::harness::{ConfigDir, Galley, TestSink, gateway};
+use crate::harness::{ConfigDir, Galley, TestSink, gateway, within};
 
 /// What is written and what must be said about it.
 struct Case {
@@ -30,7 +30,7 @@ async fn reported(case: Case) {
     let mut sink = TestSink::start(galley.mcp, &[Kind::Gateway, Kind::Service]);
     sink.expect(Kind::Gateway, &["weather/good"]).await;
 
-    let path = config.write("bad.yaml", &case.text);
+    let path = config.replace("bad.yaml", &case.text);
     let location = format!("{}:{}", path.display(), case.line);
     let line = galley
         .log_line("not served", |line| line["msg"] == "not served")
@@ -46,7 +46,12 @@ async fn reported(case: Case) {
         "{line}"
     );
 
-    let errors = galley.errors().await;
+    // The log comes first.
+    let errors = within("the error on the debug page", async || {
+        let errors = galley.errors().await;
+        (!errors.is_empty()).then_some(errors)
+    })
+    .await;
     assert_eq!(errors.len(), 1, "{errors:?}");
     for field in ["location", "object", "field", "reason"] {
         assert_eq!(errors[0][field], line[field]);

@@ -98,6 +98,15 @@ impl ConfigDir {
         path
     }
 
+    /// Replaces a file at once, so that nobody reads a part of it.
+    pub(crate) fn replace(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file.persist(&path).unwrap();
+        path
+    }
+
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.path().join(name)).unwrap();
     }

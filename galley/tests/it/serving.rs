@@ -32,7 +32,10 @@ async fn t18_sinks_that_come_first_get_nothing_and_then_everything_at_once() {
     assert!([Kind::Gateway, Kind::Sidecar].contains(&sink.next().await));
     assert_eq!(sink.names(Kind::Gateway).unwrap(), ["weather/a", "weather/b"]);
     assert_eq!(sink.names(Kind::Sidecar).unwrap(), [""; 0]);
-    assert_eq!(galley.get("/ready").await, (200, "ready\n".to_owned()));
+    within("readiness", async || {
+        (galley.get("/ready").await == (200, "ready\n".to_owned())).then_some(())
+    })
+    .await;
     within("no error", async || {
         galley.errors().await.is_empty().then_some(())
     })

@@ -66,6 +66,10 @@ impl SourceStream {
             return None;
         }
         loop {
+            // A request may be noticed before a snapshot that is older than it.
+            if self.snapshots.has_changed().unwrap_or_default() {
+                self.on_snapshot();
+            }
             let response = self.registration.connection.lock().state.next_response();
             if let Some(response) = response {
                 return Some(Ok(self.frame(response)));
@@ -84,13 +88,16 @@ impl SourceStream {
                 changed = self.snapshots.changed() => {
                     // The cache outlives its streams only in tests; without it there is nothing more to send.
                     changed.ok()?;
-                    let snapshot = self.snapshots.borrow_and_update().clone();
-                    if let Some(snapshot) = snapshot {
-                        self.registration.connection.lock().state.on_snapshot(snapshot);
-                    }
+                    self.on_snapshot();
                 }
                 () = self.drain.signaled() => return None,
             }
+        }
+    }
+
+    fn on_snapshot(&mut self) {
+        if let Some(snapshot) = self.snapshots.borrow_and_update().clone() {
+            self.registration.connection.lock().state.on_snapshot(snapshot);
         }
     }
 

@@ -78,6 +78,38 @@ async fn a_directory_is_reported_for_everything_beneath_it() {
 }
 
 #[tokio::test]
+async fn what_is_made_in_a_new_directory_right_after_its_report_is_reported() {
+    let (_guard, dir) = temp();
+    let mut watch = FileWatch::new([&dir], Duration::ZERO).unwrap();
+    for round in 0..200 {
+        let sub = dir.join(format!("sub-{round}"));
+        fs::create_dir(&sub).unwrap();
+        // The report of something earlier may come first.
+        while !watch.watched.contains_key(&sub) {
+            changed(&mut watch).await;
+        }
+        fs::write(sub.join("one.yaml"), "1").unwrap();
+        changed(&mut watch).await;
+    }
+}
+
+#[tokio::test]
+async fn directories_behind_links_are_watched_once() {
+    let (_guard, dir) = temp();
+    let (config, outside) = (dir.join("config"), dir.join("outside"));
+    fs::create_dir_all(config.join("sub")).unwrap();
+    fs::create_dir_all(outside.join("deep")).unwrap();
+    symlink("sub", config.join("inside")).unwrap();
+    symlink(&config, config.join("sub/circle")).unwrap();
+    symlink(&outside, config.join("link")).unwrap();
+    let mut watch = watch(&[&config]);
+    for place in ["sub", "inside", "link/deep"] {
+        fs::write(config.join(place).join(place.replace('/', "-")), "1").unwrap();
+        assert_eq!(changed(&mut watch).await, only(&config), "{place}");
+    }
+}
+
+#[tokio::test]
 async fn a_burst_is_one_report() {
     let (_guard, dir) = temp();
     let (config, marker) = (dir.join("config"), dir.join("marker"));
