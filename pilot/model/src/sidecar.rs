@@ -23,8 +23,8 @@ pub struct Sidecar {
     /// The listeners for what workloads send, at most one of them without port, and that one last (`A-14`); `None`
     /// means that everything visible can be reached (`A-16`).
     pub egress: Option<Vec<EgressListener>>,
-    /// The listeners for what workloads receive; when there is none, their services say on which ports they do.
-    pub ingress: Vec<IngressListener>,
+    /// The listeners for what workloads receive; `None` means that their services say on which ports they do.
+    pub ingress: Option<Vec<IngressListener>>,
     /// What was left out, and why.
     pub problems: Vec<String>,
 }
@@ -103,7 +103,7 @@ impl Sidecar {
             .workload_selector
             .map(|selector| Labels::from(&selector.labels));
         let egress = (!spec.egress.is_empty()).then(|| egress(&spec.egress, &mut problems));
-        let ingress = ingress(&spec.ingress, &mut problems);
+        let ingress = (!spec.ingress.is_empty()).then(|| ingress(&spec.ingress, &mut problems));
         Self {
             key: meta.key.clone(),
             created: meta.created,

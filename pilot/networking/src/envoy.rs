@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use mesh_api::Any;
 use mesh_api::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress, address,
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, Pipe, SocketAddress, address,
     config_source, socket_address,
 };
 use prost_types::{Duration, Struct, Value, value};
@@ -28,6 +28,16 @@ pub(crate) fn socket_address(host: impl Into<String>, port: u16) -> Address {
             address: host.into(),
             port_specifier: Some(socket_address::PortSpecifier::PortValue(port.into())),
             ..SocketAddress::default()
+        })),
+    }
+}
+
+/// A Unix socket.
+pub(crate) fn unix_socket(path: &str) -> Address {
+    Address {
+        address: Some(address::Address::Pipe(Pipe {
+            path: path.to_owned(),
+            ..Pipe::default()
         })),
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Subset, VirtualService};
+use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Sidecar, Subset, VirtualService};
 use mesh_config::{ConfigKey, Host, Kind, Labels, Meta, Port, Protocol, Timestamp};
 use pilot_model::{
     Builder, Change, ConfigSpec, Endpoint, EndpointAddress, EndpointIndex, InterceptionMode, Locality, Proxy,
@@ -52,6 +52,15 @@ impl Mesh {
             namespace,
             name,
             ConfigSpec::Gateway(Box::new(gateway)),
+        )
+    }
+
+    pub(crate) fn sidecar(self, namespace: &str, name: &str, sidecar: Sidecar) -> Self {
+        self.config(
+            Kind::Sidecar,
+            namespace,
+            name,
+            ConfigSpec::Sidecar(Box::new(sidecar)),
         )
     }
 

@@ -71,6 +71,11 @@ pub fn listener(address: IpAddr, port: u16) -> String {
     format!("{address}_{port}")
 }
 
+/// A listener on a Unix socket, and its route configuration: `unix://<path>`.
+pub fn socket(path: &str) -> String {
+    format!("unix://{path}")
+}
+
 /// The virtual host `<host>:<port>`.
 pub fn virtual_host(host: &Host, port: u16) -> String {
     format!("{host}:{port}")

@@ -1,6 +1,7 @@
 //! Ports that belong to the proxy itself (spec 05 §0.1).
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use pilot_model::Proxy;
 
 use crate::name;
 
@@ -42,6 +43,11 @@ pub(crate) fn closed(mesh: &MeshConfig) -> Vec<u16> {
 /// Whether the proxy itself listens on this port on all addresses, so that no other listener may.
 pub(crate) fn is_bound(mesh: &MeshConfig, port: u16) -> bool {
     port == outbound(mesh) || port == name::INBOUND_PORT || port == METRICS
+}
+
+/// Whether a proxy may open a port itself: without root it cannot bind the lower ones (`R-SC-6`).
+pub(crate) fn can_bind(proxy: &Proxy, port: u16) -> bool {
+    port > 1024 || proxy.metadata.get("SIDECAR_UID").is_some_and(|uid| &**uid == "0")
 }
 
 fn valid(port: i32) -> Option<u16> {

@@ -99,8 +99,13 @@ fn r_n_13_what_no_validation_has_seen_is_left_out_and_named() {
         ..Default::default()
     });
     assert_eq!(read.egress.map(|listeners| listeners.len()), Some(2));
-    assert_eq!(read.ingress.len(), 1);
-    assert_eq!(read.ingress[0].endpoint, LocalEndpoint::Port(8080));
+    let endpoints: Vec<_> = read
+        .ingress
+        .into_iter()
+        .flatten()
+        .map(|listener| listener.endpoint)
+        .collect();
+    assert_eq!(endpoints, [LocalEndpoint::Port(8080)]);
     assert_eq!(
         read.problems,
         [

@@ -10,7 +10,7 @@ use mesh_api::envoy::config::endpoint::v3::{
 };
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
-use pilot_model::{DestinationRule, Resolution, Service, Versioned};
+use pilot_model::{DestinationRule, EndpointAddress, Resolution, Service, Versioned};
 use prost_types::Duration;
 
 use super::{ClusterKey, Target, policy};
@@ -70,7 +70,7 @@ pub(super) fn cluster(key: &ClusterKey) -> Built<Cluster> {
             let rules = rules.as_deref().unwrap_or_default();
             let pool = destination::policy(rules, None, *service_port).connection_pool;
             let mut cluster = with_type(cluster, DiscoveryType::Static);
-            cluster.load_assignment = Some(single_endpoint(&cluster.name, *address));
+            cluster.load_assignment = Some(single_endpoint(&cluster.name, address));
             policy::apply_connection_pool(&mut cluster, &key.mesh, pool, *protocol);
             cluster.into()
         }
@@ -169,9 +169,9 @@ fn with_type(cluster: Cluster, kind: DiscoveryType) -> Cluster {
     }
 }
 
-fn single_endpoint(cluster: &str, address: std::net::SocketAddr) -> ClusterLoadAssignment {
+fn single_endpoint(cluster: &str, address: &EndpointAddress) -> ClusterLoadAssignment {
     let endpoint = Endpoint {
-        address: Some(envoy::socket_address(address.ip().to_string(), address.port())),
+        address: Some(endpoint::address(address)),
         ..Endpoint::default()
     };
     let endpoint = LbEndpoint {

@@ -9,7 +9,7 @@ mod tests;
 use mesh_api::envoy::config::cluster::v3::Cluster;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Protocol, Str};
-use pilot_model::{ProxyType, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
+use pilot_model::{EndpointAddress, ProxyType, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
 
 pub use self::plan::{inbound, outbound};
 use crate::destination::SubsetIndex;
@@ -54,7 +54,7 @@ enum Target {
     },
     /// To a port of the proxy's own workload.
     Workload {
-        address: std::net::SocketAddr,
+        address: EndpointAddress,
         service_port: u16,
         protocol: Protocol,
         rules: Option<RuleChain>,

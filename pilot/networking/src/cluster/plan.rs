@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use mesh_config::Protocol;
-use pilot_model::{Proxy, ProxyType, ScopedView, Service, Versioned, Warning, WarningKind, Workload};
+use pilot_model::{
+    EndpointAddress, LocalEndpoint, Proxy, ProxyType, ScopedView, Service, Versioned, Warning, WarningKind,
+    Workload,
+};
 
 use super::{ClusterKey, Target};
 use crate::envoy::loopback;
@@ -75,21 +78,25 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
     let Some(&ip) = proxy.ips.first() else {
         return Plan::default();
     };
-    let view = view.whole();
-    let mut keys: Vec<ClusterKey> = instance::served(view, workload)
-        .instances
+    let whole = view.whole();
+    let mut keys: Vec<ClusterKey> = instance::served(view, proxy, workload)
+        .ports
         .into_iter()
-        .map(|instance| {
-            let port = &instance.service_port;
-            let service = service::of_instance(view, instance);
+        .map(|port| {
+            let service = service::of_instance(whole, port.instance);
             ClusterKey {
-                name: name::inbound_cluster(port.number, &port.name, &instance.host).into(),
+                name: port.cluster,
                 mesh: view.mesh().clone(),
                 target: Target::Workload {
-                    address: SocketAddr::new(loopback(ip), instance.target_port),
-                    service_port: port.number,
+                    address: match port.endpoint {
+                        LocalEndpoint::Port(number) => {
+                            EndpointAddress::Ip(SocketAddr::new(loopback(ip), number))
+                        }
+                        LocalEndpoint::Unix(path) => EndpointAddress::Unix(path),
+                    },
+                    service_port: port.instance.service_port.number,
                     protocol: port.protocol,
-                    rules: service.and_then(|service| view.rules(service)).cloned(),
+                    rules: service.and_then(|service| whole.rules(service)).cloned(),
                 },
             }
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_api::envoy::config::core::v3::{Address, Locality as EnvoyLocality, Pipe, address};
+use mesh_api::envoy::config::core::v3::{Address, Locality as EnvoyLocality};
 use mesh_api::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
@@ -107,16 +107,12 @@ fn lb_endpoint(endpoint: &Endpoint, weight: u32) -> LbEndpoint {
     }
 }
 
-fn address(address: &EndpointAddress) -> Address {
+/// The address of an endpoint.
+pub(crate) fn address(address: &EndpointAddress) -> Address {
     match address {
         EndpointAddress::Ip(address) => envoy::socket_address(address.ip().to_string(), address.port()),
         EndpointAddress::Dns(name, port) => envoy::socket_address(&**name, *port),
-        EndpointAddress::Unix(path) => Address {
-            address: Some(address::Address::Pipe(Pipe {
-                path: path.to_string(),
-                ..Pipe::default()
-            })),
-        },
+        EndpointAddress::Unix(path) => envoy::unix_socket(path),
     }
 }
 

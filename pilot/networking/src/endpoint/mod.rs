@@ -8,7 +8,7 @@ use mesh_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use mesh_config::Str;
 use pilot_model::{DestinationRule, EndpointIndex, HostEndpoints, Resolution, ScopedView, Versioned};
 
-pub(crate) use self::build::{Names, belongs, load_assignment};
+pub(crate) use self::build::{Names, address, belongs, load_assignment};
 use crate::{Built, Generate, destination, name};
 
 /// Makes load assignments.

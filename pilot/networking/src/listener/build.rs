@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use mesh_api::Any;
-use mesh_api::envoy::config::core::v3::{CidrRange, TrafficDirection};
+use mesh_api::envoy::config::core::v3::{Address, CidrRange, TrafficDirection};
 use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use mesh_api::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
@@ -20,6 +21,7 @@ use mesh_config::Protocol;
 
 use super::{Access, InboundPort, ListenerKey, Spec, TcpChain, TcpMatch};
 use crate::filter::{self, Http, Role, Routes};
+use crate::instance::Listen;
 use crate::{envoy, name, ports};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -27,7 +29,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) fn listener(key: &ListenerKey) -> Listener {
     let listener = Listener {
         name: key.name.to_string(),
-        address: Some(envoy::socket_address(key.address.to_string(), key.port)),
+        address: Some(address(key)),
         ..Listener::default()
     };
     let mesh = &*key.mesh;
@@ -52,8 +54,8 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
             outbound(listener, key, *access, vec![chain])
         }
         Spec::OutboundTcp { chains, access } => outbound_tcp(listener, key, chains, *access),
-        Spec::Inbound(port) => Listener {
-            bind_to_port: Some(false),
+        Spec::Inbound { port, listen } => Listener {
+            bind_to_port: matches!(listen, Listen::Captured { .. }).then_some(false),
             traffic_direction: TrafficDirection::Inbound.into(),
             filter_chains: vec![FilterChain {
                 filters: inbound_filters(mesh, port),
@@ -62,6 +64,16 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
             ..listener
         },
         Spec::Gateway(port) => super::gateway::listener(listener, key, port),
+    }
+}
+
+fn address(key: &ListenerKey) -> Address {
+    match &key.spec {
+        Spec::Inbound {
+            listen: Listen::Socket(path),
+            ..
+        } => envoy::unix_socket(path),
+        _ => envoy::socket_address(key.address.to_string(), key.port),
     }
 }
 
@@ -97,10 +109,11 @@ fn virtual_inbound(
     loopback: IpAddr,
     served: &[InboundPort],
 ) -> Listener {
-    let to_port = |port: u16, filters| {
+    let to = |address: Option<IpAddr>, port: u16, filters| {
         chain(
             FilterChainMatch {
                 destination_port: Some(port.into()),
+                prefix_ranges: address.map(|ip| range(ip.into())).into_iter().collect(),
                 ..FilterChainMatch::default()
             },
             filters,
@@ -111,12 +124,12 @@ fn virtual_inbound(
     filter_chains.extend(
         served
             .iter()
-            .map(|port| to_port(port.target_port, inbound_filters(mesh, port))),
+            .map(|port| to(port.address, port.port, inbound_filters(mesh, port))),
     );
     filter_chains.extend(
         closed
             .into_iter()
-            .map(|port| to_port(port, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
+            .map(|port| to(None, port, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
     );
     filter_chains.push(chain(
         FilterChainMatch::default(),
@@ -218,7 +231,7 @@ fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
         return filter::tcp(mesh, &port.cluster);
     }
     let http = Http {
-        stat_prefix: format!("inbound_{}", port.target_port),
+        stat_prefix: format!("inbound_{}", port.port),
         role: Role::Inbound,
         routes: Routes::Inline(Box::new(inbound_routes(port))),
         protocol: port.protocol,
@@ -269,6 +282,13 @@ fn unknown_destination(mesh: &MeshConfig) -> &'static str {
     }
 }
 
+fn range(range: IpNet) -> CidrRange {
+    CidrRange {
+        address_prefix: range.network().to_string(),
+        prefix_len: Some(range.prefix_len().into()),
+    }
+}
+
 pub(super) fn listener_filter<M: prost::Name>(name: &str, config: &M) -> ListenerFilter {
     ListenerFilter {
         name: name.to_owned(),
@@ -283,11 +303,8 @@ impl TcpMatch {
     fn to_envoy(&self) -> FilterChainMatch {
         match self {
             Self::Any => FilterChainMatch::default(),
-            Self::Range(range) => FilterChainMatch {
-                prefix_ranges: vec![CidrRange {
-                    address_prefix: range.network().to_string(),
-                    prefix_len: Some(range.prefix_len().into()),
-                }],
+            Self::Range(net) => FilterChainMatch {
+                prefix_ranges: vec![range(*net)],
                 ..FilterChainMatch::default()
             },
             Self::ServerName(host) => FilterChainMatch {

@@ -6,6 +6,7 @@ use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
 use super::{InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
+use crate::instance::{Listen, ServedPort};
 use crate::{Plan, instance, name, ports};
 
 /// The listeners for connections that others open to the workload of a sidecar.
@@ -13,45 +14,56 @@ use crate::{Plan, instance, name, ports};
 /// `virtualInbound` takes what the network delivers. It holds the ports of the workload itself and does not hand over by
 /// destination as `virtualOutbound` does: an outbound listener on all addresses of the same port would otherwise get
 /// connections that are meant for this pod. The listeners by address beside it serve what the pod sends to itself,
-/// which is captured on the way out.
+/// which is captured on the way out, and what is opened to the proxy itself because a Sidecar says so.
 pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ListenerKey> {
     let Some(&ip) = proxy.ips.first() else {
         return Plan::default();
     };
-    // Nothing is captured: the application itself listens on its ports.
-    if proxy.interception == InterceptionMode::None {
-        return Plan::default();
-    }
-    let view = view.whole();
     let mesh = view.mesh();
-    let served = instance::served(view, workload);
-    let ports: Vec<InboundPort> = served
-        .instances
-        .into_iter()
-        .map(|instance| {
-            let port = &instance.service_port;
-            InboundPort {
-                target_port: instance.target_port,
-                service_port: port.number,
-                host: instance.host.clone(),
-                protocol: port.protocol,
-                cluster: name::inbound_cluster(port.number, &port.name, &instance.host).into(),
-            }
-        })
-        .collect();
-
-    let mut keys: Vec<ListenerKey> = ports
-        .iter()
-        .map(|port| ListenerKey {
-            name: name::listener(ip, port.target_port).into(),
+    let captured = proxy.interception != InterceptionMode::None;
+    let served = instance::served(view, proxy, workload);
+    let mut ports = Vec::with_capacity(served.ports.len());
+    let mut keys = Vec::with_capacity(served.ports.len() + 1);
+    for port in served.ports {
+        let ServedPort {
+            instance,
+            listen,
+            destination,
+            protocol,
+            cluster,
+            ..
+        } = port;
+        let port = InboundPort {
+            address: destination,
+            port: listen.port().unwrap_or_default(),
+            service_port: instance.service_port.number,
+            host: instance.host.clone(),
+            protocol,
+            cluster,
+        };
+        let address = match listen {
+            Listen::Bound { address, .. } => address,
+            Listen::Captured { .. } | Listen::Socket(_) => destination.unwrap_or(ip),
+        };
+        let name = match &listen {
+            // Nothing is captured: the application itself listens on its ports.
+            Listen::Captured { .. } if !captured => continue,
+            Listen::Socket(path) => name::socket(path),
+            _ => name::listener(address, port.port),
+        };
+        if captured && listen.port().is_some() {
+            ports.push(port.clone());
+        }
+        keys.push(ListenerKey {
+            name: name.into(),
             mesh: mesh.clone(),
-            address: ip,
-            port: port.target_port,
-            spec: Spec::Inbound(port.clone()),
-        })
-        .collect();
+            address,
+            port: port.port,
+            spec: Spec::Inbound { port, listen },
+        });
+    }
     // With both captures on one port, `virtualOutbound` serves both and hands over by address.
-    if ports::outbound(mesh) != name::INBOUND_PORT {
+    if captured && ports::outbound(mesh) != name::INBOUND_PORT {
         keys.push(ListenerKey {
             name: name::VIRTUAL_INBOUND_LISTENER.into(),
             mesh: mesh.clone(),

@@ -19,6 +19,7 @@ use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned, Viewer};
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
+use crate::instance::Listen;
 use crate::{Built, Generate};
 
 /// Makes listeners.
@@ -61,7 +62,7 @@ enum Spec {
     /// Forwards connections to services.
     OutboundTcp { chains: Arc<[TcpChain]>, access: Access },
     /// Serves one port of the workload.
-    Inbound(InboundPort),
+    Inbound { port: InboundPort, listen: Listen },
     /// Serves one port of an edge of the mesh.
     Gateway(gateway::GatewayPort),
 }
@@ -98,8 +99,10 @@ enum TcpMatch {
 /// One port of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InboundPort {
-    /// The port that the workload listens on.
-    target_port: u16,
+    /// The address that connections are opened to; `None` means all of the workload.
+    address: Option<IpAddr>,
+    /// The port that connections are opened to, 0 for a Unix socket.
+    port: u16,
     /// The port that callers use.
     service_port: u16,
     /// The service.
