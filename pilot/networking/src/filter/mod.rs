@@ -17,15 +17,42 @@ use mesh_api::envoy::extensions::filters::common::set_filter_state::v3::{
 };
 use mesh_api::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use mesh_api::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
+use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::WeightedCluster;
+use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 
 pub(crate) use self::http::{Http, Role, Routes, http};
+use crate::l4::Route;
 use crate::name;
 
 /// The filters that forward a connection to a cluster.
 pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
     vec![tcp_proxy(mesh, cluster, cluster)]
+}
+
+/// The filters that forward a connection as a rule says.
+pub(crate) fn route(mesh: &MeshConfig, route: &Route) -> Vec<Filter> {
+    if let [only] = &*route.clusters {
+        return tcp(mesh, &only.name);
+    }
+    let clusters = route.clusters.iter().map(|cluster| ClusterWeight {
+        name: cluster.name.to_string(),
+        weight: cluster.weight,
+        ..ClusterWeight::default()
+    });
+    let proxy = TcpProxy {
+        stat_prefix: route
+            .rule
+            .as_ref()
+            .map_or_else(String::new, |rule| rule.resource_name()),
+        access_log: access_log::access_log(mesh),
+        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: clusters.collect(),
+        })),
+        ..TcpProxy::default()
+    };
+    vec![network("envoy.filters.network.tcp_proxy", &proxy)]
 }
 
 /// The filters that forward a connection to the cluster that its server name says (`AUTO_PASSTHROUGH`, P14).

@@ -2,7 +2,7 @@
 
 use mesh_api::istio::networking::v1alpha3::Server;
 use mesh_config::Host;
-use pilot_model::Gateway;
+use pilot_model::{Gateway, VirtualService};
 
 use crate::l4::ServerName;
 
@@ -20,6 +20,21 @@ pub(crate) fn published<'a>(
         };
         (namespace, Host::new(host.to_ascii_lowercase()))
     })
+}
+
+/// The names that both a server and a VirtualService cover (§7.3): of two that overlap, the narrower one. None when the
+/// VirtualService does not bind to the server.
+pub(crate) fn common(gateway: &Gateway, server: &Server, object: &VirtualService) -> Vec<Host> {
+    let mut common = Vec::new();
+    for (namespace, published) in published(gateway, server) {
+        if namespace.is_some_and(|namespace| namespace != &*object.key.namespace) {
+            continue;
+        }
+        for host in &object.hosts {
+            common.extend(published.intersection(&Host::new(host.as_str().to_ascii_lowercase())));
+        }
+    }
+    common
 }
 
 /// What the server names of a server's connections are; empty for any. Sorted, each once.

@@ -10,7 +10,7 @@ use mesh_api::istio::networking::v1alpha3::server::tls_options::TlSmode;
 use mesh_config::{ParseProtocolError, Protocol, Str};
 use pilot_model::{Gateway, Versioned, Warning, WarningKind};
 
-pub(crate) use self::hosts::published;
+pub(crate) use self::hosts::{common, published};
 use crate::l4::ServerName;
 use crate::name;
 use crate::tls::downstream::{Downstream, Inside};
@@ -65,7 +65,6 @@ pub(crate) enum Handling {
     /// Ends it and routes the requests inside by this route configuration.
     Http { tls: Downstream, routes: Str },
     /// Ends it and forwards the bytes inside.
-    #[allow(dead_code, reason = "the chains that use it follow")]
     Tcp { tls: Downstream },
     /// Leaves it to the destination, which a VirtualService chooses.
     Passthrough,

@@ -22,7 +22,7 @@ pub(crate) struct Slot {
 /// Envoy looks for the smallest range around the address, and only among its chains for the longest name; it never
 /// turns back. So each range gets all rules that hold in it, and a name gets a chain only where no rule before holds for
 /// it. No two slots have the same range and name, which Envoy would refuse.
-pub(crate) fn first_match(rules: &[Rule]) -> Vec<Slot> {
+pub(crate) fn first_match<R>(rules: &[Rule<R>]) -> Vec<Slot> {
     let ranges: BTreeSet<IpNet> = rules
         .iter()
         .flat_map(|rule| &rule.ranges)
@@ -56,6 +56,6 @@ pub(crate) fn first_match(rules: &[Rule]) -> Vec<Slot> {
 }
 
 /// Whether a rule holds for all addresses of a range, as far as addresses matter.
-fn holds_in(rule: &Rule, range: Option<IpNet>) -> bool {
+fn holds_in<R>(rule: &Rule<R>, range: Option<IpNet>) -> bool {
     rule.ranges.is_empty() || range.is_some_and(|range| rule.ranges.iter().any(|own| own.contains(&range)))
 }

@@ -22,14 +22,14 @@ pub(crate) use self::first_match::{Slot, first_match};
 pub(crate) use self::select::{Selected, named_ports, tcp_rules, tls_rules};
 pub(crate) use self::server_name::ServerName;
 
-/// One match of one rule.
+/// One match of one rule, and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct Rule<R = Arc<Route>> {
     /// The names that clients announce in their TLS handshake, any of them; empty when that does not matter.
     pub(crate) server_names: Vec<ServerName>,
     /// The addresses that they connect to, any of them; empty when that does not matter.
     pub(crate) ranges: Vec<IpNet>,
-    pub(crate) route: Arc<Route>,
+    pub(crate) route: R,
 }
 
 /// Where connections go.
@@ -53,7 +53,7 @@ pub(crate) struct WeightedCluster {
 
 // === impl Rule ===
 
-impl Rule {
+impl<R> Rule<R> {
     /// Whether it holds for every connection.
     pub(crate) fn catches_all(&self) -> bool {
         self.server_names.is_empty() && self.ranges.is_empty()

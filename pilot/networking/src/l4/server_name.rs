@@ -26,6 +26,11 @@ impl ServerName {
             .map(move |(dot, _)| Self(Host::new(format!("*{}", &name[dot..]))))
     }
 
+    /// The name as a host.
+    pub(crate) fn as_host(&self) -> &Host {
+        &self.0
+    }
+
     /// Whether every name that it covers is covered by `host` too.
     pub(crate) fn is_subset_of(&self, host: &Host) -> bool {
         self.0

@@ -126,41 +126,32 @@ fn publish(
     }
     if server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
         // Also for hosts that have no routes here.
-        own.extend(
-            server_hosts(gateway, server)
-                .map(|(_, host)| host)
-                .filter(domains::is_valid),
-        );
+        own.extend(server_hosts(gateway, server).filter(domains::is_valid));
         for host in own {
             hosts.entry(host).or_default().require_tls = true;
         }
     }
 }
 
-/// The names that both a server and a VirtualService cover: of two that overlap, the narrower one.
+/// The names that a server publishes for a VirtualService, as Envoy compares them.
 fn common_hosts(gateway: &Gateway, server: &Server, object: &VirtualService) -> Vec<Host> {
-    let mut common = Vec::new();
-    for (namespace, published) in server_hosts(gateway, server) {
-        if namespace.is_some_and(|namespace| namespace != &*object.key.namespace) {
-            continue;
-        }
-        for host in &object.hosts {
-            let host = Host::new(&*canonical(host.as_str()));
-            common.extend(published.intersection(&host).filter(domains::is_valid));
-        }
-    }
+    let mut common: Vec<Host> = gateway::common(gateway, server, object)
+        .iter()
+        .map(as_domain)
+        .filter(domains::is_valid)
+        .collect();
     common.sort();
     common.dedup();
     common
 }
 
-/// The hosts of a server as Envoy compares them, each with the namespace whose VirtualServices may bind; `None` means any.
-fn server_hosts<'a>(
-    gateway: &'a Gateway,
-    server: &'a Server,
-) -> impl Iterator<Item = (Option<&'a str>, Host)> {
-    let canonical = |host: Host| Host::new(&*canonical(host.as_str()));
-    gateway::published(gateway, server).map(move |(namespace, host)| (namespace, canonical(host)))
+/// The hosts of a server as Envoy compares them.
+fn server_hosts<'a>(gateway: &'a Gateway, server: &'a Server) -> impl Iterator<Item = Host> {
+    gateway::published(gateway, server).map(|(_, host)| as_domain(&host))
+}
+
+fn as_domain(host: &Host) -> Host {
+    Host::new(&*canonical(host.as_str()))
 }
 
 /// Answers everything on a port that nobody publishes anything on (`R-GW-1`).

@@ -1,6 +1,7 @@
 //! Gateway listeners from their keys.
 
-use mesh_api::envoy::config::core::v3::TrafficDirection;
+use ipnet::IpNet;
+use mesh_api::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use mesh_api::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use mesh_config::Protocol;
@@ -24,7 +25,12 @@ pub(in crate::listener) fn listener(listener: Listener, key: &ListenerKey, port:
 }
 
 fn filter_chain(key: &ListenerKey, chain: &GatewayChain) -> FilterChain {
+    let range = |range: &IpNet| CidrRange {
+        address_prefix: range.network().to_string(),
+        prefix_len: Some(range.prefix_len().into()),
+    };
     let matches = FilterChainMatch {
+        prefix_ranges: chain.range.iter().map(range).collect(),
         server_names: chain.server_names.iter().map(ToString::to_string).collect(),
         ..FilterChainMatch::default()
     };
@@ -47,6 +53,7 @@ fn filters(key: &ListenerKey, leads_to: &LeadsTo) -> Vec<Filter> {
                 protocol: Protocol::Http,
             },
         ),
+        LeadsTo::Clusters(route) => filter::route(&key.mesh, route),
         LeadsTo::ServerName => filter::by_server_name(&key.mesh),
     }
 }

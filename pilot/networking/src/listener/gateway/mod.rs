@@ -1,19 +1,21 @@
 //! Which listeners a router gets (P14, §7.4).
 
 mod build;
+mod chains;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use mesh_config::Str;
-use pilot_model::{Proxy, ScopedView, Warning, WarningKind, Workload};
+use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
 use super::{ListenerKey, Spec};
-use crate::gateway::{self, Handling, Servers, TlsServer};
-use crate::l4::ServerName;
+use crate::gateway::{self, Servers};
+use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
 use crate::{Plan, name};
 
@@ -29,7 +31,10 @@ pub(super) struct GatewayPort {
 /// What becomes of some of the connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GatewayChain {
-    /// Those with one of these server names; empty for all that no other chain takes. No two chains have one in common.
+    /// Those to this range of addresses; `None` for all that no other chain has a range for.
+    range: Option<IpNet>,
+    /// Those with one of these server names; empty for all that no other chain takes. No two chains with the same range
+    /// have one in common.
     server_names: Vec<ServerName>,
     /// Whether TLS ends here.
     tls: Option<Downstream>,
@@ -43,6 +48,8 @@ enum LeadsTo {
     Routes(Str),
     /// To the cluster that the server name says.
     ServerName,
+    /// To clusters.
+    Clusters(Arc<Route>),
 }
 
 /// The listeners of a router: one for each port of the Gateways that select it; none without a Gateway (`R-G-0`).
@@ -70,8 +77,9 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             }));
             continue;
         }
-        let Some(content) = content(*server_port, &port.servers, &mut warnings) else {
-            continue;
+        let content = GatewayPort {
+            chains: chains::of_port(view, *server_port, &port.servers, &mut warnings).into(),
+            is_tls: matches!(port.servers, Servers::Tls(_)),
         };
         bound.insert(number, *server_port);
         keys.push(ListenerKey {
@@ -86,55 +94,6 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     warnings.sort();
     warnings.dedup();
     Plan { keys, warnings }
-}
-
-/// What is done with the connections of a port; `None` when none of them leads anywhere.
-fn content(port: u16, servers: &Servers<'_>, warnings: &mut Vec<Warning>) -> Option<GatewayPort> {
-    let (chains, is_tls) = match servers {
-        Servers::Http(_) => {
-            let chain = GatewayChain {
-                server_names: Vec::new(),
-                tls: None,
-                leads_to: LeadsTo::Routes(name::gateway_http_route(port).into()),
-            };
-            (vec![chain], false)
-        }
-        Servers::Tcp(server) => {
-            warnings.push(server.warning(WarningKind::Unsupported, "is left out: TCP is not supported yet"));
-            (Vec::new(), false)
-        }
-        Servers::Tls(servers) => (
-            servers
-                .iter()
-                .filter_map(|server| tls_chain(server, warnings))
-                .collect(),
-            true,
-        ),
-    };
-    (!chains.is_empty()).then(|| GatewayPort {
-        chains: chains.into(),
-        is_tls,
-    })
-}
-
-fn tls_chain(server: &TlsServer<'_>, warnings: &mut Vec<Warning>) -> Option<GatewayChain> {
-    let (tls, leads_to) = match &server.handling {
-        Handling::Http { tls, routes } => (Some(tls.clone()), LeadsTo::Routes(routes.clone())),
-        Handling::AutoPassthrough => (None, LeadsTo::ServerName),
-        Handling::Tcp { .. } | Handling::Passthrough => {
-            warnings.push(
-                server
-                    .server
-                    .warning(WarningKind::Unsupported, "is left out: TCP is not supported yet"),
-            );
-            return None;
-        }
-    };
-    Some(GatewayChain {
-        server_names: server.server_names.clone(),
-        tls,
-        leads_to,
-    })
 }
 
 /// The port of the workload behind a port of its service, else the same number (`A-13`).

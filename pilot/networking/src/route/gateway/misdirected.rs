@@ -40,9 +40,7 @@ pub(super) fn domains(
 /// The hosts that live on a server: those that it names, and what VirtualServices publish where it names all.
 fn hosts_of(view: &ScopedView, server: &TlsServer<'_>) -> BTreeSet<Host> {
     let TlsServer { server, handling, .. } = server;
-    let mut hosts: BTreeSet<Host> = server_hosts(server.gateway, server.server)
-        .map(|(_, host)| host)
-        .collect();
+    let mut hosts: BTreeSet<Host> = server_hosts(server.gateway, server.server).collect();
     if hosts.remove(&Host::from("*")) && matches!(handling, Handling::Http { .. }) {
         for object in view.bound_virtual_services(server.gateway) {
             if !object.spec.http.is_empty() {
