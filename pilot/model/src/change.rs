@@ -7,13 +7,15 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3;
 use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
 
-use crate::{Endpoint, Service, ServiceId, Workload};
+use crate::{Endpoint, Networks, Service, ServiceId, Workload};
 
 /// One fact from a source. Facts are whole: each replaces what was known of its object before.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Mesh-wide configuration.
     Mesh(Box<MeshConfig>),
+    /// The networks that the mesh spans.
+    Networks(Box<Networks>),
     /// A configuration object appeared or changed.
     Config(Meta, ConfigSpec),
     /// A configuration object is gone.
@@ -53,6 +55,8 @@ pub enum ConfigSpec {
 pub struct ChangeSet {
     /// Mesh-wide configuration.
     pub mesh: bool,
+    /// The networks that the mesh spans.
+    pub networks: bool,
     /// Configuration objects.
     pub configs: BTreeSet<ConfigKey>,
     /// Services.
@@ -61,6 +65,8 @@ pub struct ChangeSet {
     pub endpoints: BTreeSet<Host>,
     /// Addresses whose workload changed.
     pub workloads: BTreeSet<IpAddr>,
+    /// Hosts whose endpoints may present other identities than before, where a rule asks who they are.
+    pub identities: BTreeSet<Host>,
 }
 
 // === impl ConfigSpec ===
@@ -87,6 +93,10 @@ impl ChangeSet {
 
     /// Whether only endpoints or workloads changed: the snapshot is the same as before (P9.4).
     pub fn is_incremental(&self) -> bool {
-        !self.mesh && self.configs.is_empty() && self.services.is_empty()
+        !self.mesh
+            && !self.networks
+            && self.configs.is_empty()
+            && self.services.is_empty()
+            && self.identities.is_empty()
     }
 }

@@ -9,6 +9,8 @@
 mod change;
 mod derived;
 mod endpoint;
+mod identity;
+mod network;
 mod proxy;
 mod scope;
 mod service;
@@ -21,6 +23,8 @@ mod workload;
 pub use change::{Change, ChangeSet, ConfigSpec};
 pub use derived::Derived;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
+pub use identity::IdentityTable;
+pub use network::{NetworkTable, Networks};
 pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
 pub use scope::{Egress, ScopedView, ServicelessHosts, ViewRevs, Viewer};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};

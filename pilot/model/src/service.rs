@@ -43,6 +43,8 @@ pub struct Service {
     pub export_to: Visibility,
     /// Identities that its endpoints may present, as SPIFFE ids.
     pub service_accounts: BTreeSet<Str>,
+    /// Addresses at which it is reached from outside of its network, such as those of its load balancer.
+    pub external_addresses: BTreeSet<IpAddr>,
     /// Labels of the defining object.
     pub labels: Labels,
     /// When it was created: the oldest wins a conflict (`R-N-12`).

@@ -147,6 +147,7 @@ fn service(index: usize) -> Service {
         mesh_external: false,
         export_to: Visibility::Public,
         service_accounts: Default::default(),
+        external_addresses: Default::default(),
         labels: Default::default(),
         created: Timestamp::default(),
     }

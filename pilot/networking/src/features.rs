@@ -6,4 +6,6 @@ pub struct Features {
     /// `PILOT_ENABLE_FALLTHROUGH_ROUTE`: requests to unknown hosts on a known HTTP port follow the outbound traffic
     /// policy (`R-OB-2`) instead of being answered 404.
     pub fallthrough_route: bool,
+    /// `PILOT_ENABLE_LOCALITY_LOAD_BALANCING`: endpoints that Pilot serves are balanced by locality (P10.6).
+    pub locality_load_balancing: bool,
 }

@@ -32,6 +32,11 @@ impl Mesh {
         }
     }
 
+    pub(crate) fn change(mut self, change: Change) -> Self {
+        self.builder.apply(change);
+        self
+    }
+
     pub(crate) fn service(mut self, service: Service) -> Self {
         self.builder.apply(Change::Service(Box::new(service)));
         self
@@ -136,6 +141,7 @@ pub(crate) fn service(name: &str, address: &str, ports: &[(&str, u16)]) -> Servi
         mesh_external: false,
         export_to: Visibility::Public,
         service_accounts: Default::default(),
+        external_addresses: Default::default(),
         labels: Labels::default(),
         created: Timestamp::default(),
     }

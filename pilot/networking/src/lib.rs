@@ -30,6 +30,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod vantage;
 
 pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};
+pub use vantage::Vantage;

@@ -55,9 +55,19 @@ pub(crate) fn outbound_cluster(port: u16, subset: &str, host: &Host) -> Str {
     format!("outbound|{port}|{subset}|{host}").into()
 }
 
-/// Port, subset and host of an outbound cluster name.
+/// The same in the form of a server name, `outbound_.<port>_.<subset>_.<host>`: what callers ask for under the
+/// certificates of the mesh, and the clusters of routers that hand connections on by it.
+pub(crate) fn server_name(port: u16, subset: &str, host: &Host) -> Str {
+    format!("outbound_.{port}_.{subset}_.{host}").into()
+}
+
+/// Port, subset and host of an outbound cluster name, in either form.
 pub(crate) fn parse_outbound(name: &str) -> Option<(u16, &str, &str)> {
-    let mut parts = name.strip_prefix("outbound|")?.splitn(3, '|');
+    let (separator, rest) = match name.strip_prefix("outbound|") {
+        Some(rest) => ("|", rest),
+        None => ("_.", name.strip_prefix("outbound_.")?),
+    };
+    let mut parts = rest.splitn(3, separator);
     Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
 }
 
@@ -107,7 +117,20 @@ mod tests {
             cluster.to_string(),
             "outbound|9080||reviews.default.svc.cluster.local"
         );
-        assert_eq!(OutboundCluster::parse(&cluster.to_string()), Some(cluster));
+        assert_eq!(
+            OutboundCluster::parse(&cluster.to_string()),
+            Some(cluster.clone())
+        );
+        let server_name = server_name(cluster.port, "v1", &cluster.host);
+        assert_eq!(
+            &*server_name,
+            "outbound_.9080_.v1_.reviews.default.svc.cluster.local"
+        );
+        let subset = OutboundCluster {
+            subset: "v1".into(),
+            ..cluster
+        };
+        assert_eq!(OutboundCluster::parse(&server_name), Some(subset));
         for other in [
             "",
             "inbound|80|http|x",

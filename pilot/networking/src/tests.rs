@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use crate::fixture::{Mesh, created, endpoint, proxy, rule, service, subset, workload};
-use crate::{Generate, Plan, cluster, endpoint as eds, listener};
+use crate::{Generate, Plan, Vantage, cluster, endpoint as eds, listener};
 
 /// One object of a mesh.
 #[derive(Clone, Debug)]
@@ -98,10 +98,14 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
     let workload = workload(&[("forecast", "http", 80, 3002), ("frontend", "http", 9000, 3002)]);
     let mut all = Vec::new();
     for proxy_type in [pilot_model::ProxyType::Sidecar, pilot_model::ProxyType::Router] {
-        let clusters = cluster::outbound(&view, proxy_type);
+        let vantage = Vantage::of_role(proxy_type);
+        let clusters = cluster::outbound(&view, &vantage);
         for key in &clusters.keys {
             let name: Str = cluster::Clusters::name(key).into();
-            collect::<eds::Endpoints>(&mut all, &one(eds::key(&view, &published.endpoints, &name)));
+            collect::<eds::Endpoints>(
+                &mut all,
+                &one(eds::key(&view, &published.endpoints, &name, &vantage)),
+            );
         }
         collect::<cluster::Clusters>(&mut all, &clusters);
     }
@@ -148,7 +152,7 @@ fn a_change_of_one_service_changes_the_keys_of_its_own_resources_only() {
     let apply = |builder: &mut pilot_model::Builder, service: Service| {
         builder.apply(pilot_model::Change::Service(Box::new(service)));
         let view = builder.publish().snapshot.view("default");
-        let clusters = cluster::outbound(&view, pilot_model::ProxyType::Sidecar).keys;
+        let clusters = cluster::outbound(&view, &Vantage::of_role(pilot_model::ProxyType::Sidecar)).keys;
         let listeners = listener::outbound(&view, InterceptionMode::Redirect).keys;
         (clusters, listeners)
     };
@@ -186,7 +190,7 @@ fn proxies_of_namespaces_without_anything_of_their_own_share_their_plans() {
     let snapshot = mesh.publish().snapshot;
     let [a, b, special] = ["a", "b", "special"].map(|namespace| snapshot.view(namespace));
 
-    let sidecar = pilot_model::ProxyType::Sidecar;
+    let sidecar = &Vantage::of_role(pilot_model::ProxyType::Sidecar);
     let clusters = |view| cluster::OutboundScope::new(view, sidecar);
     assert_eq!(clusters(&a), clusters(&b));
     assert_eq!(

@@ -163,6 +163,8 @@ fn convert(meta: &Meta, entry: &ServiceEntry, default_export_to: Visibility) -> 
                     .iter()
                     .map(|name| name.as_str().into())
                     .collect(),
+                // It says itself where it is reached.
+                external_addresses: addresses.iter().filter_map(ServiceAddress::ip).collect(),
                 labels: Labels::from(&meta.labels),
                 created: meta.created,
             };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mesh_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use mesh_config::{Host, Str};
 use pilot_model::{EndpointIndex, Proxy, ProxyType, Published, ScopedView, Workload};
-use pilot_networking::{Features, Generate, Plan, XdsType, cluster, endpoint, listener, route};
+use pilot_networking::{Features, Generate, Plan, Vantage, XdsType, cluster, endpoint, listener, route};
 use prost::Message;
 
 use crate::cache::Cache;
@@ -195,14 +195,16 @@ impl Generator {
         ])
     }
 
+    fn vantage(&self, context: &ProxyContext) -> Vantage {
+        Vantage::new(&context.view, &context.proxy, &context.workload, &self.features)
+    }
+
     fn cluster_sets(&self, context: &ProxyContext) -> Vec<Arc<ResourceSet>> {
         let generation = context.generation();
-        let scope = cluster::OutboundScope::new(&context.view, context.proxy.proxy_type);
+        let vantage = self.vantage(context);
+        let scope = cluster::OutboundScope::new(&context.view, &vantage);
         let outbound = self.outbound_clusters.get_or_compute(&scope, generation, || {
-            self.clusters(
-                cluster::outbound(&context.view, context.proxy.proxy_type),
-                generation,
-            )
+            self.clusters(cluster::outbound(&context.view, &vantage), generation)
         });
         match context.proxy.proxy_type {
             ProxyType::Router => vec![outbound],
@@ -235,9 +237,10 @@ impl Generator {
     }
 
     fn endpoint_set(&self, context: &ProxyContext, names: &Names) -> Arc<ResourceSet> {
+        let vantage = self.vantage(context);
         let scope = EndpointScope {
             names: names.clone(),
-            clusters: cluster::OutboundScope::new(&context.view, context.proxy.proxy_type),
+            clusters: cluster::OutboundScope::new(&context.view, &vantage),
         };
         let endpoints = Identity(Arc::clone(&context.published.endpoints));
         let key = (scope, endpoints);
@@ -262,7 +265,7 @@ impl Generator {
                 keys: scope
                     .names
                     .iter()
-                    .map(|name| endpoint_key(context, name))
+                    .map(|name| endpoint_key(context, scope, name))
                     .collect(),
                 warnings: Vec::new(),
             };
@@ -301,7 +304,11 @@ impl Generator {
             });
         let names = hosts.iter().flat_map(|host| scope.names.of_host(host.as_str()));
         let changed = names.map(|name| {
-            self.resource::<endpoint::Endpoints>(&self.endpoints, &endpoint_key(context, name), generation)
+            self.resource::<endpoint::Endpoints>(
+                &self.endpoints,
+                &endpoint_key(context, scope, name),
+                generation,
+            )
         });
         Some(ResourceSet::replacing(&last.set, changed.collect::<Option<_>>()?))
     }
@@ -398,8 +405,13 @@ impl Generator {
     }
 }
 
-fn endpoint_key(context: &ProxyContext, name: &Str) -> endpoint::EndpointKey {
-    endpoint::key(&context.view, &context.published.endpoints, name)
+fn endpoint_key(context: &ProxyContext, scope: &EndpointScope, name: &Str) -> endpoint::EndpointKey {
+    endpoint::key(
+        &context.view,
+        &context.published.endpoints,
+        name,
+        scope.clusters.vantage(),
+    )
 }
 
 /// What the generator must know about a kind of resource besides how it is built.

@@ -13,7 +13,10 @@ use crate::snapshot::{
     DestinationRuleTable, Gateway, GatewayTable, RuleChain, ServiceTable, SidecarTable, Snapshot,
     VirtualService, VirtualServiceTable,
 };
-use crate::{Derived, EgressListener, MESH_GATEWAY, Rev, Service, Sidecar, Versioned, Visibility};
+use crate::{
+    Derived, EgressListener, IdentityTable, MESH_GATEWAY, NetworkTable, Rev, Service, Sidecar, Versioned,
+    Visibility,
+};
 
 /// What proxies of one namespace may see, or the part of it that one Sidecar imports. `exportTo` and Sidecars are
 /// followed here, once; generators never see anything else.
@@ -26,6 +29,8 @@ pub struct ScopedView {
     namespace: Str,
     domain: Str,
     mesh: Versioned<MeshConfig>,
+    networks: Versioned<NetworkTable>,
+    identities: Arc<IdentityTable>,
     services: Arc<ServiceTable>,
     virtual_services: Arc<VirtualServiceTable>,
     destination_rules: Arc<DestinationRuleTable>,
@@ -97,6 +102,8 @@ impl ScopedView {
             namespace: namespace.into(),
             domain: snapshot.domain.clone(),
             mesh: snapshot.mesh.clone(),
+            networks: snapshot.networks.clone(),
+            identities: Arc::clone(&snapshot.identities),
             services: Arc::clone(&snapshot.services),
             virtual_services: Arc::clone(&snapshot.virtual_services),
             destination_rules: Arc::clone(&snapshot.destination_rules),
@@ -162,7 +169,18 @@ impl ScopedView {
         &self.mesh
     }
 
-    /// The revisions of everything that the view was made from.
+    /// The networks that the mesh spans.
+    pub fn networks(&self) -> &Versioned<NetworkTable> {
+        &self.networks
+    }
+
+    /// Who may answer for a host.
+    pub fn identities(&self) -> &IdentityTable {
+        &self.identities
+    }
+
+    /// The revisions of everything that the view was made from, except identities and networks, which few results
+    /// depend on.
     pub fn revs(&self) -> ViewRevs {
         ViewRevs {
             mesh: self.mesh.rev(),

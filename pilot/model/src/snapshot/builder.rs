@@ -1,18 +1,18 @@
 //! The one owner of the state: applies changes, publishes snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{ConfigKey, Kind, Meta, Str};
+use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
 
 use super::{
     DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, SidecarTable,
     Snapshot, VirtualService, VirtualServiceTable,
 };
 use crate::{
-    Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, Rev, Service, ServiceId, Sidecar, Versioned,
-    Visibility, WorkloadTable,
+    Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, IdentityTable, NetworkTable, Networks, Rev,
+    Service, ServiceId, Sidecar, Versioned, Visibility, WorkloadTable,
 };
 
 /// Applies changes to the state and publishes it.
@@ -25,6 +25,8 @@ pub struct Builder {
     generation: u64,
     domain: Str,
     mesh: Versioned<MeshConfig>,
+    networks: Networks,
+    network_table: Versioned<NetworkTable>,
     services: BTreeMap<ServiceId, Versioned<Service>>,
     virtual_services: BTreeMap<ConfigKey, Versioned<VirtualService>>,
     destination_rules: BTreeMap<ConfigKey, Versioned<DestinationRule>>,
@@ -32,6 +34,9 @@ pub struct Builder {
     sidecars: BTreeMap<ConfigKey, Versioned<Sidecar>>,
     endpoints: Arc<EndpointIndex>,
     workloads: Arc<WorkloadTable>,
+    identities: Arc<IdentityTable>,
+    /// Hosts whose identities changed since the last publication.
+    new_identities: BTreeSet<Host>,
     changes: ChangeSet,
     last: Option<Arc<Snapshot>>,
 }
@@ -45,6 +50,8 @@ impl Builder {
             generation: 0,
             domain: domain.into(),
             mesh: Versioned::new(rev, mesh),
+            networks: Networks::default(),
+            network_table: Versioned::new(rev, NetworkTable::default()),
             services: BTreeMap::new(),
             virtual_services: BTreeMap::new(),
             destination_rules: BTreeMap::new(),
@@ -52,6 +59,8 @@ impl Builder {
             sidecars: BTreeMap::new(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
+            identities: Arc::default(),
+            new_identities: BTreeSet::new(),
             changes: ChangeSet {
                 mesh: true,
                 ..ChangeSet::default()
@@ -64,6 +73,12 @@ impl Builder {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Mesh(mesh) => self.apply_mesh(*mesh),
+            Change::Networks(networks) => {
+                if self.networks != *networks {
+                    self.networks = *networks;
+                    self.changes.networks = true;
+                }
+            }
             Change::Config(meta, spec) => self.apply_config(&meta, spec),
             Change::ConfigGone(key) => self.remove_config(key),
             Change::Service(service) => {
@@ -87,6 +102,7 @@ impl Builder {
                 if !self.endpoints.holds(&host, &registry, endpoints.as_deref()) {
                     let rev = advance(&mut self.rev);
                     Arc::make_mut(&mut self.endpoints).set(&host, &registry, endpoints, rev);
+                    self.follow_identities(&host);
                     self.changes.endpoints.insert(host);
                 }
             }
@@ -111,11 +127,22 @@ impl Builder {
 
     /// Publishes the state.
     pub fn publish(&mut self) -> Published {
-        let changes = std::mem::take(&mut self.changes);
+        let mut changes = std::mem::take(&mut self.changes);
+        let new_identities = std::mem::take(&mut self.new_identities);
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.destination_rules.check_identities())
+        {
+            changes.identities = new_identities;
+        }
         self.generation += 1;
         let snapshot = match &self.last {
             Some(last) if changes.is_incremental() => Arc::clone(last),
-            last => Arc::new(self.snapshot(last.as_deref(), &changes)),
+            _ => {
+                self.resolve_networks(&changes);
+                Arc::new(self.snapshot(self.last.as_deref(), &changes))
+            }
         };
         self.last = Some(Arc::clone(&snapshot));
         Published {
@@ -149,6 +176,13 @@ impl Builder {
             .map_or_else(Arc::default, |last| Arc::clone(&last.derived_from_services));
         Snapshot {
             mesh: self.mesh.clone(),
+            networks: self.network_table.clone(),
+            // Left out where nobody asks for them, so that they make no difference.
+            identities: if destination_rules.check_identities() {
+                Arc::clone(&self.identities)
+            } else {
+                Arc::default()
+            },
             domain: self.domain.clone(),
             services,
             virtual_services: table(
@@ -167,6 +201,35 @@ impl Builder {
             public_serviceless_hosts: Arc::default(),
             derived: Arc::default(),
             derived_from_services,
+        }
+    }
+
+    /// Keeps the identities of a host in step with its endpoints.
+    fn follow_identities(&mut self, host: &Host) {
+        let endpoints = self.endpoints.get(host.as_str());
+        let identities = endpoints.map_or_else(BTreeSet::new, |endpoints| endpoints.service_accounts());
+        if !self.identities.holds(host, &identities) {
+            let rev = advance(&mut self.rev);
+            Arc::make_mut(&mut self.identities).set(host, identities, rev);
+            self.new_identities.insert(host.clone());
+        }
+    }
+
+    /// Finds the gateways of networks where they are now.
+    fn resolve_networks(&mut self, changes: &ChangeSet) {
+        let moved = !changes.services.is_empty() && self.networks.names_services();
+        if !changes.networks && !moved {
+            return;
+        }
+        let services = &self.services;
+        let table = self.networks.resolve(|host| {
+            let named = services.values().filter(|service| service.id.host == *host);
+            named
+                .flat_map(|service| service.external_addresses.iter().copied())
+                .collect()
+        });
+        if *self.network_table.value().as_ref() != table {
+            self.network_table = Versioned::new(advance(&mut self.rev), table);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mesh_api::istio::networking::v1alpha3;
+use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
+use mesh_api::istio::networking::v1alpha3::{self, TlsSettings, TrafficPolicy};
 use mesh_config::{ConfigKey, Host, Meta, Str, Timestamp, most_specific_first};
 
 use crate::{Rev, Versioned, Visibility};
@@ -35,6 +36,8 @@ pub struct DestinationRuleTable {
     own: BTreeMap<Str, NamespaceRules>,
     /// What everybody else sees.
     exported: BTreeMap<Str, NamespaceRules>,
+    /// Whether any rule asks who answers.
+    check_identities: bool,
 }
 
 /// The rules of one namespace.
@@ -62,6 +65,25 @@ impl DestinationRule {
             spec,
         }
     }
+
+    /// Whether callers check who answers (`ISTIO_MUTUAL`), at any port or in any subset.
+    fn checks_identities(&self) -> bool {
+        let is_mutual = |tls: &TlsSettings| tls.mode() == TlSmode::IstioMutual;
+        let in_policy = |policy: &TrafficPolicy| {
+            let ports = policy.port_level_settings.iter();
+            policy
+                .tls
+                .iter()
+                .chain(ports.filter_map(|port| port.tls.as_ref()))
+                .any(is_mutual)
+        };
+        let subsets = self.spec.subsets.iter();
+        self.spec
+            .traffic_policy
+            .iter()
+            .chain(subsets.filter_map(|subset| subset.traffic_policy.as_ref()))
+            .any(in_policy)
+    }
 }
 
 // === impl DestinationRuleTable ===
@@ -86,12 +108,18 @@ impl DestinationRuleTable {
             rev,
             own: namespaces(own),
             exported: namespaces(exported),
+            check_identities: objects.values().any(|rule| rule.checks_identities()),
         }
     }
 
     /// Changes when any rule does.
     pub fn rev(&self) -> Rev {
         self.rev
+    }
+
+    /// Whether any rule makes callers check who answers (`ISTIO_MUTUAL`).
+    pub fn check_identities(&self) -> bool {
+        self.check_identities
     }
 
     /// The rules that a client in `client` follows when it calls `host`, a service of namespace `service`.

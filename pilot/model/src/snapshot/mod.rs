@@ -22,8 +22,8 @@ pub use self::services::ServiceTable;
 pub use self::sidecars::SidecarTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
 use crate::{
-    ChangeSet, Derived, EndpointIndex, Proxy, ProxyType, Rev, ScopedView, ServicelessHosts, Versioned,
-    Workload, WorkloadTable,
+    ChangeSet, Derived, EndpointIndex, IdentityTable, NetworkTable, Proxy, ProxyType, Rev, ScopedView,
+    ServicelessHosts, Versioned, Workload, WorkloadTable,
 };
 
 /// What one publication holds.
@@ -46,6 +46,10 @@ pub struct Published {
 pub struct Snapshot {
     /// Mesh-wide configuration.
     pub mesh: Versioned<MeshConfig>,
+    /// The networks that the mesh spans.
+    pub networks: Versioned<NetworkTable>,
+    /// Who may answer for a host.
+    pub identities: Arc<IdentityTable>,
     /// DNS suffix of services, such as `cluster.local`.
     pub domain: Str,
     /// Services.

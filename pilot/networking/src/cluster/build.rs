@@ -10,12 +10,12 @@ use mesh_api::envoy::config::endpoint::v3::{
 };
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
-use pilot_model::{DestinationRule, EndpointAddress, Resolution, Service, Versioned};
+use pilot_model::{EndpointAddress, Resolution};
 use prost_types::Duration;
 
-use super::{ClusterKey, Target, policy};
-use crate::destination::{self, SubsetIndex};
-use crate::{Built, endpoint, envoy};
+use super::{ClusterKey, ServiceTarget, Target, affinity, policy};
+use crate::tls::upstream::{self, Upstream};
+use crate::{Built, destination, endpoint, envoy, name};
 
 /// Limits that are never reached: traffic that belongs to no service is none of ours to limit (`A-11`).
 const UNLIMITED: Thresholds = Thresholds {
@@ -48,19 +48,7 @@ pub(super) fn cluster(key: &ClusterKey) -> Built<Cluster> {
             ..original_destination(cluster)
         }
         .into(),
-        Target::Service {
-            service,
-            port,
-            subset,
-            rules,
-        } => outbound(
-            cluster,
-            &key.mesh,
-            service,
-            *port,
-            *subset,
-            rules.as_deref().unwrap_or_default(),
-        ),
+        Target::Service(target) => outbound(cluster, &key.mesh, target),
         Target::Workload {
             address,
             service_port,
@@ -77,24 +65,26 @@ pub(super) fn cluster(key: &ClusterKey) -> Built<Cluster> {
     }
 }
 
-fn outbound(
-    cluster: Cluster,
-    mesh: &MeshConfig,
-    service: &Versioned<Service>,
-    port: u16,
-    subset: Option<SubsetIndex>,
-    rules: &[Versioned<DestinationRule>],
-) -> Built<Cluster> {
-    let subset = subset.and_then(|index| index.get(rules));
-    let policy = destination::policy(rules, subset, port);
-    let port = service.port(port);
+fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Built<Cluster> {
+    let ServiceTarget {
+        service,
+        port: number,
+        ..
+    } = target;
+    let rules = target.rules.as_deref().unwrap_or_default();
+    let subset = target.subset.and_then(|index| index.get(rules));
+    let policy = destination::policy(rules, subset, *number);
+    let port = service.port(*number);
     let protocol = port.map_or(Protocol::Tcp, |port| port.protocol);
 
+    let own_endpoint = affinity::endpoint(mesh, &cluster.name, service, *number);
     let mut cluster = match service.resolution {
         Resolution::Passthrough => original_destination(cluster),
         // The caller asked for an address, and its policy says to go there.
-        Resolution::ClientSide if policy::is_passthrough(policy.load_balancer) => {
-            original_destination(cluster)
+        _ if policy::is_passthrough(policy.load_balancer) => original_destination(cluster),
+        Resolution::ClientSide if own_endpoint.is_some() => {
+            let assignment = endpoint::resolved(&cluster.name, own_endpoint.iter(), None);
+            strict_dns(cluster, mesh, assignment)
         }
         Resolution::ClientSide => Cluster {
             eds_cluster_config: Some(EdsClusterConfig {
@@ -108,19 +98,38 @@ fn outbound(
                 port.is_some_and(|port| endpoint.service_port == port.name)
                     && subset.is_none_or(|subset| endpoint::belongs(endpoint, subset))
             });
-            strict_dns(cluster, mesh, endpoints)
+            let balance = mesh.locality_lb_setting.as_ref().zip(target.locality.as_ref());
+            let balance =
+                balance.map(|(setting, place)| (setting, place, policy.outlier_detection.is_some()));
+            let assignment = endpoint::resolved(&cluster.name, endpoints, balance);
+            strict_dns(cluster, mesh, assignment)
         }
     };
     policy::apply_load_balancer(&mut cluster, policy.load_balancer);
     policy::apply_connection_pool(&mut cluster, mesh, policy.connection_pool, protocol);
     policy::apply_default_retries(&mut cluster);
     policy::apply_outlier_detection(&mut cluster, policy.outlier_detection);
+    policy::apply_locality_weights(&mut cluster, target.distributes);
     if let Some(rule) = rules.first() {
         cluster.metadata = Some(envoy::istio_metadata([("config", rule.key.api_path())]));
     }
-    let warnings = policy::unsupported_tls(service, rules, policy.tls)
-        .into_iter()
-        .collect();
+    let warnings = if target.sni_dnat {
+        // What comes in is TLS already, and not ours to look into.
+        cluster.typed_extension_protocol_options.clear();
+        Vec::new()
+    } else {
+        let subset = subset.map_or("", |subset| subset.name.as_str());
+        let upstream = Upstream {
+            service,
+            mesh_server_name: &name::server_name(*number, subset, &service.id.host),
+            protocol,
+            rules,
+            identities: target.identities.as_deref(),
+            secrets: Some(mesh.sds_uds_path.as_str()).filter(|socket| !socket.is_empty()),
+            files: target.certificate_files.as_ref(),
+        };
+        upstream::apply(&mut cluster, &upstream, policy.tls)
+    };
     Built {
         message: cluster,
         warnings,
@@ -143,17 +152,9 @@ fn original_destination(cluster: Cluster) -> Cluster {
     deprecated,
     reason = "the successor is a cluster extension that tools do not show as STRICT_DNS"
 )]
-fn strict_dns<'a>(
-    cluster: Cluster,
-    mesh: &MeshConfig,
-    endpoints: impl Iterator<Item = &'a pilot_model::Endpoint>,
-) -> Cluster {
+fn strict_dns(cluster: Cluster, mesh: &MeshConfig, assignment: ClusterLoadAssignment) -> Cluster {
     Cluster {
-        load_assignment: Some(endpoint::load_assignment(
-            &cluster.name,
-            endpoints,
-            endpoint::Names::Resolved,
-        )),
+        load_assignment: Some(assignment),
         dns_lookup_family: DnsLookupFamily::V4Only.into(),
         // Envoy warns of the field, hence it is left out where it would say what holds anyway.
         dns_refresh_rate: envoy::positive(mesh.dns_refresh_rate.as_ref())

@@ -1,19 +1,23 @@
 //! Clusters (P11).
 
+mod affinity;
 mod build;
 mod plan;
 mod policy;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use mesh_api::envoy::config::cluster::v3::Cluster;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Protocol, Str};
-use pilot_model::{EndpointAddress, ProxyType, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
+use pilot_model::{EndpointAddress, Locality, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
 
 pub use self::plan::{inbound, outbound};
 use crate::destination::SubsetIndex;
-use crate::{Built, Generate};
+use crate::tls::upstream::CertificateFiles;
+use crate::{Built, Generate, Vantage};
 
 /// Makes clusters.
 #[derive(Debug)]
@@ -25,7 +29,8 @@ pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
     destination_rules: Rev,
-    proxy_type: ProxyType,
+    identities: Rev,
+    vantage: Vantage,
     /// Who sees them, when not everybody sees these services under these rules.
     viewer: Option<Viewer>,
 }
@@ -46,12 +51,7 @@ enum Target {
     /// To the address that the connection was opened to.
     OriginalDestination,
     /// To a port of a service.
-    Service {
-        service: Versioned<Service>,
-        port: u16,
-        subset: Option<SubsetIndex>,
-        rules: Option<RuleChain>,
-    },
+    Service(ServiceTarget),
     /// To a port of the proxy's own workload.
     Workload {
         address: EndpointAddress,
@@ -61,19 +61,43 @@ enum Target {
     },
 }
 
+/// A port of a service, or of a subset of it. What makes no difference to the cluster is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ServiceTarget {
+    service: Versioned<Service>,
+    port: u16,
+    subset: Option<SubsetIndex>,
+    rules: Option<RuleChain>,
+    /// Connections are handed on as they are, whatever the policy says about TLS (`A-20`).
+    sni_dnat: bool,
+    /// Who may answer, where the certificates of the mesh are used.
+    identities: Option<Versioned<BTreeSet<Str>>>,
+    certificate_files: Option<CertificateFiles>,
+    /// Where the proxy runs, when the cluster holds endpoints that are balanced by locality.
+    locality: Option<Locality>,
+    /// Whether localities have fixed shares.
+    distributes: bool,
+}
+
 // === impl OutboundScope ===
 
 impl OutboundScope {
     /// The scope of a proxy.
-    pub fn new(view: &ScopedView, proxy_type: ProxyType) -> Self {
+    pub fn new(view: &ScopedView, vantage: &Vantage) -> Self {
         let revs = view.revs();
         Self {
             mesh: revs.mesh,
             services: revs.services,
             destination_rules: revs.destination_rules,
-            proxy_type,
+            identities: view.identities().rev(),
+            vantage: vantage.clone(),
             viewer: view.service_viewer(),
         }
+    }
+
+    /// From where the proxies of the scope look at the mesh.
+    pub fn vantage(&self) -> &Vantage {
+        &self.vantage
     }
 }
 

@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 
 use mesh_config::Protocol;
 use pilot_model::{
-    EndpointAddress, LocalEndpoint, Proxy, ProxyType, ScopedView, Service, Versioned, Warning, WarningKind,
-    Workload,
+    EndpointAddress, LocalEndpoint, Proxy, ProxyType, Resolution, RuleChain, ScopedView, Service, Versioned,
+    Warning, WarningKind, Workload,
 };
 
-use super::{ClusterKey, Target};
+use super::{ClusterKey, ServiceTarget, Target};
+use crate::destination::SubsetIndex;
 use crate::envoy::loopback;
-use crate::{Plan, destination, instance, name, service};
+use crate::tls::upstream::{self, TlSmode};
+use crate::{Plan, Vantage, destination, instance, name, service};
 
 /// The clusters through which a proxy reaches the services that it sees.
 ///
 /// One for each port of each service and one more for each of its subsets (P11.1, `R-DR-9`); of two with the same name
 /// the older service's wins (`R-N-12`). The clusters for traffic that belongs to no service stand beside them (`R-OB-1`).
-pub fn outbound(view: &ScopedView, proxy_type: ProxyType) -> Plan<ClusterKey> {
+/// A router that hands connections on by their server names has all of them once more (`A-20`).
+pub fn outbound(view: &ScopedView, vantage: &Vantage) -> Plan<ClusterKey> {
     let mesh = view.mesh();
     let mut keys = Vec::new();
     let mut warnings = view.sidecar_warnings();
@@ -28,17 +31,18 @@ pub fn outbound(view: &ScopedView, proxy_type: ProxyType) -> Plan<ClusterKey> {
         }
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             let mut add = |subset, subset_name: &str| {
-                let name = name::outbound_cluster(port.number, subset_name, &service.id.host);
-                let target = Target::Service {
-                    service: service.clone(),
-                    port: port.number,
-                    subset,
-                    rules: rules.cloned(),
-                };
+                let target = service_target(view, vantage, service, port.number, subset, rules);
+                if vantage.sni_dnat {
+                    keys.push(ClusterKey {
+                        name: name::server_name(port.number, subset_name, &service.id.host),
+                        mesh: mesh.clone(),
+                        target: Target::Service(target.without_tls()),
+                    });
+                }
                 keys.push(ClusterKey {
-                    name,
+                    name: name::outbound_cluster(port.number, subset_name, &service.id.host),
                     mesh: mesh.clone(),
-                    target,
+                    target: Target::Service(target),
                 });
             };
             add(None, "");
@@ -57,7 +61,7 @@ pub fn outbound(view: &ScopedView, proxy_type: ProxyType) -> Plan<ClusterKey> {
     };
     add(name::BLACK_HOLE_CLUSTER, Target::BlackHole);
     add(name::PASSTHROUGH_CLUSTER, Target::OriginalDestination);
-    if proxy_type == ProxyType::Sidecar {
+    if vantage.proxy_type == ProxyType::Sidecar {
         add(name::INBOUND_PASSTHROUGH_CLUSTER, Target::OriginalDestination);
     }
 
@@ -110,13 +114,46 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
     }
 }
 
+/// What the cluster of a port, or of a subset of it, depends on.
+fn service_target(
+    view: &ScopedView,
+    vantage: &Vantage,
+    service: &Versioned<Service>,
+    port: u16,
+    subset: Option<SubsetIndex>,
+    rules: Option<&RuleChain>,
+) -> ServiceTarget {
+    let chain = rules.map_or(&[][..], |rules| rules);
+    let policy = destination::policy(chain, subset.and_then(|index| index.get(chain)), port);
+    let is_mutual = upstream::mode(service, chain, policy.tls) == Some(TlSmode::IstioMutual);
+    let identities = view.identities().get(service.id.host.as_str());
+
+    let setting = view.mesh().locality_lb_setting.as_ref();
+    // Names that proxies resolve are balanced by locality whenever somebody says how (P10.6).
+    let locality = match service.resolution {
+        Resolution::Dns => vantage.locality.as_ref().filter(|_| setting.is_some()),
+        Resolution::ClientSide | Resolution::Passthrough => None,
+    };
+    let is_balanced = locality.is_some() || vantage.served_locality().is_some();
+    ServiceTarget {
+        service: service.clone(),
+        port,
+        subset,
+        rules: rules.cloned(),
+        sni_dnat: false,
+        identities: identities.filter(|_| is_mutual).cloned(),
+        certificate_files: vantage.certificate_files.clone().filter(|_| is_mutual),
+        locality: locality.cloned(),
+        distributes: is_balanced && setting.is_some_and(|setting| !setting.distribute.is_empty()),
+    }
+}
+
 /// The warning about a service whose cluster another has already, unless one object defines both.
 fn duplicate_cluster(later: &ClusterKey, first: &ClusterKey) -> Option<Warning> {
-    let (Target::Service { service: loser, .. }, Target::Service { service: winner, .. }) =
-        (&later.target, &first.target)
-    else {
+    let (Target::Service(loser), Target::Service(winner)) = (&later.target, &first.target) else {
         return None;
     };
+    let (loser, winner) = (&loser.service, &winner.service);
     (!same_object(loser, winner)).then(|| Warning {
         object: service::object(loser),
         kind: WarningKind::DuplicateCluster,
@@ -126,6 +163,20 @@ fn duplicate_cluster(later: &ClusterKey, first: &ClusterKey) -> Option<Warning> 
             service::object(winner)
         ),
     })
+}
+
+// === impl ServiceTarget ===
+
+impl ServiceTarget {
+    /// The same for connections that are handed on as they are.
+    fn without_tls(&self) -> Self {
+        Self {
+            sni_dnat: true,
+            identities: None,
+            certificate_files: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// A ServiceEntry with several addresses is several services with the same clusters (P4.5).

@@ -2,6 +2,9 @@
 
 use mesh_api::Any;
 use mesh_api::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use mesh_api::envoy::config::cluster::v3::cluster::common_lb_config::{
+    LocalityConfigSpecifier, LocalityWeightedLbConfig,
+};
 use mesh_api::envoy::config::cluster::v3::cluster::{CommonLbConfig, LbConfig, LbPolicy, RingHashLbConfig};
 use mesh_api::envoy::config::cluster::v3::{
     CircuitBreakers, Cluster, OutlierDetection as EnvoyOutlierDetection, UpstreamConnectionOptions,
@@ -18,12 +21,8 @@ use mesh_api::envoy::r#type::v3::Percent;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3::connection_pool_settings::tcp_settings::TcpKeepalive;
 use mesh_api::istio::networking::v1alpha3::load_balancer_settings::{LbPolicy as Policy, SimpleLb};
-use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
-use mesh_api::istio::networking::v1alpha3::{
-    ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, TlsSettings,
-};
+use mesh_api::istio::networking::v1alpha3::{ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection};
 use mesh_config::Protocol;
-use pilot_model::{DestinationRule, Service, Versioned, Warning, WarningKind};
 
 use crate::envoy::{limit, positive, seconds};
 
@@ -187,26 +186,17 @@ pub(super) fn apply_outlier_detection(cluster: &mut Cluster, settings: Option<&O
     }
 }
 
-/// The warning about TLS settings that are not followed yet.
-///
-/// A mesh-wide `ISTIO_MUTUAL` says nothing about a service outside the mesh, which has no sidecar (`R-SE-1`).
-pub(super) fn unsupported_tls(
-    service: &Service,
-    rules: &[Versioned<DestinationRule>],
-    settings: Option<&TlsSettings>,
-) -> Option<Warning> {
-    let mode = TlSmode::try_from(settings?.mode).unwrap_or(TlSmode::Disable);
-    let rule = rules.first()?;
-    let inherited = service.mesh_external && mode == TlSmode::IstioMutual && rule.host.is_wildcard();
-    (mode != TlSmode::Disable && !inherited).then(|| Warning {
-        object: rule.key.clone(),
-        kind: WarningKind::Unsupported,
-        reason: format!(
-            "tls mode {} is not supported yet; {} is called in plain text",
-            mode.as_str_name(),
-            service.id.host
-        ),
-    })
+/// Makes the weights of localities count: where endpoints that fail are left out (`R-DR-27`), and where localities have
+/// fixed shares.
+pub(super) fn apply_locality_weights(cluster: &mut Cluster, distributes: bool) {
+    let chooses = cluster.lb_policy != i32::from(LbPolicy::ClusterProvided);
+    if chooses && (distributes || cluster.outlier_detection.is_some()) {
+        // Merged, not replaced: the panic threshold lives in the same message (`A-17`).
+        let common: &mut CommonLbConfig = cluster.common_lb_config.get_or_insert_default();
+        common.locality_config_specifier = Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(
+            LocalityWeightedLbConfig::default(),
+        ));
+    }
 }
 
 fn envoy_keepalive(keepalive: &TcpKeepalive) -> EnvoyKeepalive {

@@ -8,15 +8,17 @@ use mesh_api::istio::networking::v1alpha3::connection_pool_settings::{HttpSettin
 use mesh_api::istio::networking::v1alpha3::load_balancer_settings::{
     ConsistentHashLb, LbPolicy as Policy, SimpleLb,
 };
-use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
 use mesh_api::istio::networking::v1alpha3::{
-    ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, TlsSettings, TrafficPolicy,
+    ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
 };
-use pilot_model::{EndpointAddress, InterceptionMode, Resolution, WarningKind};
+use pilot_model::{EndpointAddress, InterceptionMode, ProxyType, Resolution, WarningKind};
 
 use super::*;
 use crate::Plan;
 use crate::fixture::{Mesh, created, endpoint, port, proxy, rule, seconds, service, subset, workload};
+
+mod tls;
+mod vantage;
 
 fn names(plan: &Plan<ClusterKey>) -> Vec<&str> {
     plan.keys.iter().map(Clusters::name).collect()
@@ -35,7 +37,7 @@ fn under(policy: TrafficPolicy) -> Cluster {
         .service(service("forecast", "10.96.0.1", &[("http", 80)]))
         .rule("default", "forecast", rule);
     build(
-        &outbound(&mesh.view("default"), ProxyType::Sidecar),
+        &outbound(&mesh.view("default"), &Vantage::of_role(ProxyType::Sidecar)),
         "outbound|80||forecast.default.svc.cluster.local",
     )
     .message
@@ -70,7 +72,7 @@ fn r_dr_9_every_port_and_every_subset_of_a_service_is_a_cluster() {
         .rule("default", "forecast", rule)
         .view("default");
 
-    let plan = outbound(&view, ProxyType::Sidecar);
+    let plan = outbound(&view, &Vantage::of_role(ProxyType::Sidecar));
     assert_eq!(
         names(&plan),
         [
@@ -85,7 +87,9 @@ fn r_dr_9_every_port_and_every_subset_of_a_service_is_a_cluster() {
             "outbound|90||forecast.default.svc.cluster.local",
         ]
     );
-    assert!(!names(&outbound(&view, ProxyType::Router)).contains(&"InboundPassthroughCluster"));
+    assert!(
+        !names(&outbound(&view, &Vantage::of_role(ProxyType::Router))).contains(&"InboundPassthroughCluster")
+    );
 
     let cluster = build(&plan, "outbound|80|v1|forecast.default.svc.cluster.local").message;
     assert_eq!(discovery_type(&cluster), DiscoveryType::Eds);
@@ -107,7 +111,10 @@ fn section_9_clusters_for_unknown_traffic_are_out_of_reach_of_any_policy() {
         connect_timeout: Some(seconds(10)),
         ..MeshConfig::default()
     };
-    let plan = outbound(&Mesh::with(mesh).view("default"), ProxyType::Sidecar);
+    let plan = outbound(
+        &Mesh::with(mesh).view("default"),
+        &Vantage::of_role(ProxyType::Sidecar),
+    );
 
     let black_hole = build(&plan, "BlackHoleCluster").message;
     assert_eq!(discovery_type(&black_hole), DiscoveryType::Static);
@@ -145,7 +152,7 @@ fn p11_1_the_resolution_of_a_service_decides_the_type() {
         .service(dns)
         .service(service("headless", "", &[("http", 80)]))
         .rule("default", "dns", rule);
-    let plan = outbound(&mesh.view("default"), ProxyType::Router);
+    let plan = outbound(&mesh.view("default"), &Vantage::of_role(ProxyType::Router));
 
     let headless = build(&plan, "outbound|80||headless.default.svc.cluster.local").message;
     assert_eq!(discovery_type(&headless), DiscoveryType::OriginalDst);
@@ -218,7 +225,7 @@ fn r_dr_14_a_cluster_for_original_destinations_ignores_load_balancers() {
     let mesh = Mesh::new()
         .service(service("headless", "", &[("tcp", 80)]))
         .rule("default", "headless", rule);
-    let plan = outbound(&mesh.view("default"), ProxyType::Sidecar);
+    let plan = outbound(&mesh.view("default"), &Vantage::of_role(ProxyType::Sidecar));
     let cluster = build(&plan, "outbound|80||headless.default.svc.cluster.local").message;
     assert_eq!(cluster.lb_policy(), LbPolicy::ClusterProvided);
 }
@@ -359,7 +366,7 @@ fn p3_1_http2_upstreams_are_those_whose_port_says_so() {
         &Mesh::new()
             .service(service("a", "10.96.0.1", &ports))
             .view("default"),
-        ProxyType::Sidecar,
+        &Vantage::of_role(ProxyType::Sidecar),
     );
     for (number, expected) in [
         (1, false),
@@ -395,14 +402,14 @@ fn r_n_12_of_two_services_with_the_same_cluster_the_older_wins() {
         .service(entry)
         .service(second_address)
         .service(created(2, service("forecast", "10.96.0.1", &[("http", 80)])));
-    let plan = outbound(&mesh.view("default"), ProxyType::Router);
+    let plan = outbound(&mesh.view("default"), &Vantage::of_role(ProxyType::Router));
     assert_eq!(names(&plan).len(), 3);
     let key = plan
         .keys
         .iter()
         .find(|key| key.name.starts_with("outbound"))
         .expect("the cluster");
-    let Target::Service { service, .. } = &key.target else {
+    let Target::Service(ServiceTarget { service, .. }) = &key.target else {
         panic!("another target")
     };
     assert_eq!(service.created.seconds, 2);
@@ -421,7 +428,7 @@ fn the_addresses_of_one_service_entry_share_their_clusters() {
     second_address.id.index = 1;
     let plan = outbound(
         &Mesh::new().service(entry).service(second_address).view("default"),
-        ProxyType::Router,
+        &Vantage::of_role(ProxyType::Router),
     );
     assert_eq!(plan.warnings, []);
 }
@@ -470,46 +477,4 @@ fn p11_2_inbound_clusters_lead_to_the_workload_itself() {
     assert_eq!(cluster.outlier_detection, None);
     let grpc = build(&plan, "inbound|90|grpc|forecast.default.svc.cluster.local").message;
     assert!(http_options(&grpc).is_some());
-}
-
-#[test]
-fn r_se_1_mesh_wide_mutual_tls_says_nothing_about_external_services() {
-    let with_tls = |host: &str, mode: TlSmode| {
-        let tls = TlsSettings {
-            mode: mode.into(),
-            ..TlsSettings::default()
-        };
-        let mut rule = rule("x");
-        rule.host = host.to_owned();
-        rule.traffic_policy = Some(TrafficPolicy {
-            tls: Some(tls),
-            ..TrafficPolicy::default()
-        });
-        rule
-    };
-    for (host, mode, external, warned) in [
-        ("*.cluster.local", TlSmode::IstioMutual, false, true),
-        ("*.cluster.local", TlSmode::IstioMutual, true, false),
-        ("forecast.default.svc.cluster.local", TlSmode::Simple, true, true),
-        (
-            "forecast.default.svc.cluster.local",
-            TlSmode::Disable,
-            false,
-            false,
-        ),
-    ] {
-        let mut forecast = service("forecast", "10.96.0.1", &[("http", 80)]);
-        forecast.mesh_external = external;
-        let mesh = Mesh::new()
-            .service(forecast)
-            .rule("default", "x", with_tls(host, mode));
-        let plan = outbound(&mesh.view("default"), ProxyType::Sidecar);
-        let built = build(&plan, "outbound|80||forecast.default.svc.cluster.local");
-        let warnings: Vec<_> = built.warnings.iter().map(|warning| warning.kind).collect();
-        assert_eq!(
-            warnings == [WarningKind::Unsupported],
-            warned,
-            "{host} {mode:?} {external}"
-        );
-    }
 }

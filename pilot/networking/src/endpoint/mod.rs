@@ -1,15 +1,21 @@
 //! Endpoints (P10).
 
 mod build;
+mod group;
+mod locality;
+mod network;
 #[cfg(test)]
 mod tests;
 
 use mesh_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Str;
-use pilot_model::{DestinationRule, EndpointIndex, HostEndpoints, Resolution, ScopedView, Versioned};
+use pilot_model::{
+    DestinationRule, EndpointIndex, HostEndpoints, Locality, NetworkTable, Resolution, ScopedView, Versioned,
+};
 
-pub(crate) use self::build::{Names, address, belongs, load_assignment};
-use crate::{Built, Generate, destination, name};
+pub(crate) use self::build::{address, belongs, resolved};
+use crate::{Built, Generate, Vantage, destination, name};
 
 /// Makes load assignments.
 #[derive(Debug)]
@@ -32,6 +38,20 @@ struct Selection {
     port: Str,
     /// The rule that declares the subset, and the position of the subset in it.
     subset: Option<(Versioned<DestinationRule>, usize)>,
+    /// The networks of the mesh and that of the proxy, when there are any.
+    network: Option<(Versioned<NetworkTable>, Str)>,
+    /// How load is balanced by locality, when it is.
+    balance: Option<Balance>,
+}
+
+/// How load is balanced by locality.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Balance {
+    /// The settings.
+    mesh: Versioned<MeshConfig>,
+    /// Where the proxy runs.
+    locality: Locality,
+    has_outlier_detection: bool,
 }
 
 // === impl Endpoints ===
@@ -45,15 +65,15 @@ impl Generate for Endpoints {
     }
 
     fn build(key: &EndpointKey) -> Built<ClusterLoadAssignment> {
-        build::endpoints(key).into()
+        build::served(key).into()
     }
 }
 
 /// The key of the load assignment of an EDS cluster. A cluster that the view does not know gets no endpoints.
-pub fn key(view: &ScopedView, endpoints: &EndpointIndex, cluster: &Str) -> EndpointKey {
+pub fn key(view: &ScopedView, endpoints: &EndpointIndex, cluster: &Str, vantage: &Vantage) -> EndpointKey {
     EndpointKey {
         cluster: cluster.clone(),
-        selection: selection(view, endpoints, cluster),
+        selection: selection(view, endpoints, cluster, vantage),
     }
 }
 
@@ -62,22 +82,55 @@ pub fn host(cluster: &str) -> Option<&str> {
     name::parse_outbound(cluster).map(|(_, _, host)| host)
 }
 
-fn selection(view: &ScopedView, endpoints: &EndpointIndex, cluster: &str) -> Option<Selection> {
+fn selection(
+    view: &ScopedView,
+    endpoints: &EndpointIndex,
+    cluster: &str,
+    vantage: &Vantage,
+) -> Option<Selection> {
     let (port, subset, host) = name::parse_outbound(cluster)?;
     let service = view.service(host)?;
     if service.resolution != Resolution::ClientSide {
         return None;
     }
-    let subset = if subset.is_empty() {
+    let rules = view.rules(service);
+    let index = if subset.is_empty() {
         None
     } else {
-        let rules = view.rules(service)?;
-        let index = destination::find_subset(rules, subset)?;
-        Some((rules.get(index.rule)?.clone(), index.subset))
+        Some(destination::find_subset(rules?, subset)?)
+    };
+    let subset = match (rules, index) {
+        (Some(rules), Some(index)) => Some((rules.get(index.rule)?.clone(), index.subset)),
+        _ => None,
     };
     Some(Selection {
         endpoints: endpoints.get(host)?.clone(),
         port: service.port(port)?.name.clone(),
         subset,
+        network: vantage.network.clone(),
+        balance: vantage
+            .served_locality()
+            .and_then(|locality| balance(view, locality, rules.map_or(&[], |rules| rules), index, port)),
+    })
+}
+
+/// `None` where the settings make no difference to the endpoints.
+fn balance(
+    view: &ScopedView,
+    locality: &Locality,
+    rules: &[Versioned<DestinationRule>],
+    subset: Option<destination::SubsetIndex>,
+    port: u16,
+) -> Option<Balance> {
+    let subset = subset.and_then(|index| index.get(rules));
+    let has_outlier_detection = destination::policy(rules, subset, port)
+        .outlier_detection
+        .is_some();
+    let setting = view.mesh().locality_lb_setting.as_ref();
+    let distributes = setting.is_some_and(|setting| !setting.distribute.is_empty());
+    (has_outlier_detection || distributes).then(|| Balance {
+        mesh: view.mesh().clone(),
+        locality: locality.clone(),
+        has_outlier_detection,
     })
 }

@@ -1,9 +1,12 @@
 use mesh_api::envoy::config::core::v3::address;
 use mesh_api::envoy::config::endpoint::v3::lb_endpoint;
-use pilot_model::{Endpoint, EndpointAddress, Locality, Resolution};
+use pilot_model::{Endpoint, EndpointAddress, Locality, ProxyType, Resolution};
 
 use super::*;
 use crate::fixture::{Mesh, endpoint, rule, service, subset};
+
+mod balance;
+mod horizon;
 
 const FORECAST: &str = "forecast.default.svc.cluster.local";
 
@@ -52,7 +55,11 @@ fn group(locality: &str, weight: u32, members: &[&str]) -> (String, u32, Vec<Str
 }
 
 fn build_all(endpoints: &[Endpoint]) -> ClusterLoadAssignment {
-    load_assignment("x", endpoints.iter(), Names::Literal)
+    resolved("x", endpoints.iter(), None)
+}
+
+fn sidecar() -> Vantage {
+    Vantage::of_role(ProxyType::Sidecar)
 }
 
 fn weighted(address: &str, weight: u32) -> Endpoint {
@@ -117,6 +124,10 @@ fn p10_2_port_name_and_labels_select() {
             "outbound|80|all|forecast.default.svc.cluster.local",
             &["10.1.0.1", "10.1.0.2", "10.1.0.3"],
         ),
+        (
+            "outbound_.80_.v1_.forecast.default.svc.cluster.local",
+            &["10.1.0.2", "10.1.0.3"],
+        ),
         ("outbound|80|v9|forecast.default.svc.cluster.local", &[]),
         ("outbound|80|undeclared|forecast.default.svc.cluster.local", &[]),
         ("outbound|82||forecast.default.svc.cluster.local", &[]),
@@ -124,7 +135,7 @@ fn p10_2_port_name_and_labels_select() {
         ("inbound|80|http|forecast.default.svc.cluster.local", &[]),
         ("", &[]),
     ] {
-        let key = key(&view, &index, &cluster.into());
+        let key = key(&view, &index, &cluster.into(), &sidecar());
         let built = Endpoints::build(&key).message;
         assert_eq!(built.cluster_name, cluster);
         let members: Vec<_> = content(&built)
@@ -147,7 +158,13 @@ fn a_service_whose_clusters_do_not_use_eds_has_no_load_assignment() {
         );
         let (view, index) = mesh.view_and_endpoints("default");
         assert_eq!(
-            key(&view, &index, &format!("outbound|80||{FORECAST}").into()).selection,
+            key(
+                &view,
+                &index,
+                &format!("outbound|80||{FORECAST}").into(),
+                &sidecar()
+            )
+            .selection,
             None
         );
     }
@@ -171,8 +188,8 @@ fn the_key_changes_with_the_endpoints_of_its_host_only() {
     let (view, index) = mesh("10.1.0.2:1");
     let (other_view, other_index) = mesh("10.1.0.3:1");
     assert_eq!(
-        key(&view, &index, &cluster),
-        key(&other_view, &other_index, &cluster)
+        key(&view, &index, &cluster, &sidecar()),
+        key(&other_view, &other_index, &cluster, &sidecar())
     );
 }
 
@@ -229,11 +246,20 @@ fn envoy_is_not_given_addresses_that_it_rejects() {
         address: EndpointAddress::Unix("/run/x".into()),
         ..dns.clone()
     };
-    let all = [dns, unix];
-    let literal = load_assignment("x", all.iter(), Names::Literal);
-    assert_eq!(content(&literal), [group("", 1, &["/run/x"])]);
-    let resolved = load_assignment("x", all.iter(), Names::Resolved);
-    assert_eq!(content(&resolved), [group("", 1, &["b.example.com"])]);
+    let all = vec![dns, unix];
+    assert_eq!(content(&build_all(&all)), [group("", 1, &["b.example.com"])]);
+    let mesh = Mesh::new()
+        .service(service("forecast", "10.96.0.1", &[("http", 80)]))
+        .endpoints("a", FORECAST, all);
+    let (view, index) = mesh.view_and_endpoints("default");
+    let key = key(
+        &view,
+        &index,
+        &format!("outbound|80||{FORECAST}").into(),
+        &sidecar(),
+    );
+    let served = Endpoints::build(&key).message;
+    assert_eq!(content(&served), [group("", 1, &["/run/x"])]);
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn names_that_are_not_the_proxys_get_an_empty_configuration() {
             &workload(&[]),
             &Features {
                 fallthrough_route: true,
+                ..Features::default()
             },
             &name.into(),
         );

@@ -1,23 +1,19 @@
 //! TLS that clients of a gateway speak (§7.2, P14; spec 03 §9).
 
-use mesh_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use mesh_api::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
-use mesh_api::envoy::config::core::v3::{
-    ApiConfigSource, ApiVersion, ConfigSource, GrpcService, TransportSocket, api_config_source,
-};
+use mesh_api::envoy::config::core::v3::TransportSocket;
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol as EnvoyProtocol;
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsParameters,
 };
 use mesh_api::istio::networking::v1alpha3::server::TlsOptions;
 use mesh_api::istio::networking::v1alpha3::server::tls_options::{TlSmode, TlsProtocol};
 use mesh_config::Str;
 use pilot_model::Proxy;
 
-use super::{certificate_files, file, subject_alt_names, transport_socket};
+use super::{certificate_files, file, secret, subject_alt_names, transport_socket};
 
 /// Where the secrets of a gateway are served to it.
 const SECRETS_SOCKET: &str = "unix:/var/run/ingress_gateway/sds";
@@ -166,7 +162,9 @@ impl Downstream {
             Certificate::Files { chain, key } => {
                 common.tls_certificates = vec![certificate_files(chain, key)]
             }
-            Certificate::Secret(name) => common.tls_certificate_sds_secret_configs = vec![secret(name)],
+            Certificate::Secret(name) => {
+                common.tls_certificate_sds_secret_configs = vec![secret(name, SECRETS_SOCKET)]
+            }
         }
         let must_show = matches!(self.clients, Clients::MustShow(_) | Clients::MustShowForSecret(_));
         transport_socket(&DownstreamTlsContext {
@@ -202,36 +200,11 @@ impl Downstream {
             Clients::MustShowForSecret(name) => Some(ValidationContextType::CombinedValidationContext(
                 CombinedCertificateValidationContext {
                     default_validation_context: Some(context),
-                    validation_context_sds_secret_config: Some(secret(name)),
+                    validation_context_sds_secret_config: Some(secret(name, SECRETS_SOCKET)),
                     ..CombinedCertificateValidationContext::default()
                 },
             )),
         }
-    }
-}
-
-/// A secret that the gateway asks its own pod for.
-fn secret(name: &str) -> SdsSecretConfig {
-    let service = GrpcService {
-        target_specifier: Some(TargetSpecifier::GoogleGrpc(GoogleGrpc {
-            target_uri: SECRETS_SOCKET.to_owned(),
-            stat_prefix: "sdsstat".to_owned(),
-            ..GoogleGrpc::default()
-        })),
-        ..GrpcService::default()
-    };
-    SdsSecretConfig {
-        name: name.to_owned(),
-        sds_config: Some(ConfigSource {
-            resource_api_version: ApiVersion::V3.into(),
-            config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(ApiConfigSource {
-                api_type: api_config_source::ApiType::Grpc.into(),
-                transport_api_version: ApiVersion::V3.into(),
-                grpc_services: vec![service],
-                ..ApiConfigSource::default()
-            })),
-            ..ConfigSource::default()
-        }),
     }
 }
 

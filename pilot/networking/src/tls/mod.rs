@@ -1,11 +1,19 @@
 //! TLS on connections to and from the proxy: what both directions have in common.
 
 pub(crate) mod downstream;
+pub(crate) mod upstream;
 
 use mesh_api::Any;
-use mesh_api::envoy::config::core::v3::{DataSource, TransportSocket, data_source, transport_socket};
+use mesh_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use mesh_api::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
+use mesh_api::envoy::config::core::v3::{
+    ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket, api_config_source,
+    data_source, transport_socket,
+};
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
-use mesh_api::envoy::extensions::transport_sockets::tls::v3::{SubjectAltNameMatcher, TlsCertificate};
+use mesh_api::envoy::extensions::transport_sockets::tls::v3::{
+    SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+};
 use mesh_api::envoy::r#type::matcher::v3::StringMatcher;
 use mesh_api::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
@@ -58,6 +66,31 @@ pub(crate) fn subject_alt_names<'a>(names: impl IntoIterator<Item = &'a str>) ->
         }
     };
     names.into_iter().map(matcher).collect()
+}
+
+/// A secret that the proxy asks its own pod for, at a socket such as `unix:/var/run/sds/uds_path`.
+pub(crate) fn secret(name: &str, socket: &str) -> SdsSecretConfig {
+    let service = GrpcService {
+        target_specifier: Some(TargetSpecifier::GoogleGrpc(GoogleGrpc {
+            target_uri: socket.to_owned(),
+            stat_prefix: "sdsstat".to_owned(),
+            ..GoogleGrpc::default()
+        })),
+        ..GrpcService::default()
+    };
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ConfigSource {
+            resource_api_version: ApiVersion::V3.into(),
+            config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(ApiConfigSource {
+                api_type: api_config_source::ApiType::Grpc.into(),
+                transport_api_version: ApiVersion::V3.into(),
+                grpc_services: vec![service],
+                ..ApiConfigSource::default()
+            })),
+            ..ConfigSource::default()
+        }),
+    }
 }
 
 #[cfg(test)]

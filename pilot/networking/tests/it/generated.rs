@@ -12,7 +12,7 @@ use mesh_api::{Any, json};
 use mesh_config::Str;
 use pilot_model::{Proxy, ProxyType, Published, Warning, Workload};
 use pilot_networking::simulate::ProxyConfig;
-use pilot_networking::{Features, Generate, Plan, cluster, endpoint, listener, route};
+use pilot_networking::{Features, Generate, Plan, Vantage, cluster, endpoint, listener, route};
 use prost::{Message, Name};
 use serde_json::Value;
 
@@ -39,15 +39,12 @@ impl Generated {
         features: Features,
     ) -> Result<Self, String> {
         let view = published.snapshot.view_of(proxy, workload);
+        let vantage = Vantage::new(&view, proxy, workload, &features);
         let mut warnings = BTreeSet::new();
 
         let mut clusters = Vec::new();
         let mut listeners = Vec::new();
-        collect::<cluster::Clusters>(
-            cluster::outbound(&view, proxy.proxy_type),
-            &mut clusters,
-            &mut warnings,
-        );
+        collect::<cluster::Clusters>(cluster::outbound(&view, &vantage), &mut clusters, &mut warnings);
         match proxy.proxy_type {
             ProxyType::Sidecar => {
                 let inbound = cluster::inbound(&view, proxy, workload);
@@ -87,7 +84,12 @@ impl Generated {
             .iter()
             .filter(|cluster| cluster.cluster_discovery_type == eds)
         {
-            let key = endpoint::key(&view, &published.endpoints, &cluster.name.as_str().into());
+            let key = endpoint::key(
+                &view,
+                &published.endpoints,
+                &cluster.name.as_str().into(),
+                &vantage,
+            );
             let built = endpoint::Endpoints::build(&key);
             warnings.extend(built.warnings);
             endpoints.push(built.message);

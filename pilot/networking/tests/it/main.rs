@@ -5,6 +5,7 @@
 //! | `in.yaml` | Kubernetes and Istio objects |
 //! | `proxy.yaml` | the proxies that are asked about, see [`world::Setup`] |
 //! | `mesh.yaml` | mesh configuration over the defaults; optional |
+//! | `networks.yaml` | the networks of the mesh; optional |
 //! | `calls.yaml` | calls and what becomes of them, see [`calls`]; optional |
 //! | `want/<type>.yaml` | resources of the first proxy; only those that it names are compared; optional |
 //! | `warnings.txt` | all findings of all proxies; without it there must be none |

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use mesh_api::envoy::config::core::v3::Node;
+use mesh_api::envoy::config::core::v3::{Locality, Node};
 use mesh_config::{decode, mesh, yaml};
 use mesh_testing::golden::Case;
-use pilot_model::{Builder, Change, Proxy, Published, Visibility, Workload};
+use pilot_model::{Builder, Change, Networks, Proxy, Published, Visibility, Workload};
 use pilot_networking::Features;
 use pilot_registry::{ConfigEvent, Registries};
 use serde::Deserialize;
@@ -30,6 +30,9 @@ pub(crate) struct Setup {
     /// [`Features::fallthrough_route`].
     #[serde(default)]
     fallthrough_route: bool,
+    /// [`Features::locality_load_balancing`].
+    #[serde(default)]
+    locality_load_balancing: bool,
     proxies: Vec<ProxySetup>,
 }
 
@@ -47,12 +50,25 @@ struct ProxySetup {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    /// Where it says that it runs, `region/zone/subzone`.
+    #[serde(default)]
+    locality: String,
 }
 
 /// What the proxies of a case get.
 pub(crate) struct World {
     /// In the order of `proxy.yaml`.
     pub(crate) proxies: Vec<Generated>,
+}
+
+fn locality_of(text: &str) -> Locality {
+    let mut parts = text.splitn(3, '/').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Locality {
+        region: next(),
+        zone: next(),
+        sub_zone: next(),
+    }
 }
 
 fn sidecar() -> String {
@@ -73,7 +89,10 @@ impl World {
             texts.push(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
         texts.push(case.read("in.yaml")?);
-        Self::build(&setup, &publish(&mesh, &texts, Vec::new())?)
+        let networks = case.read_if_present("networks.yaml")?.unwrap_or_default();
+        let networks = mesh::parse_networks(&networks).map_err(|error| error.to_string())?;
+        let networks = Change::Networks(Box::new(Networks::new(&networks, &BTreeMap::new())));
+        Self::build(&setup, &publish(&mesh, &texts, vec![networks])?)
     }
 
     /// A world of objects, of proxies as in `proxy.yaml`, and of changes that come after the objects.
@@ -87,6 +106,7 @@ impl World {
     fn build(setup: &Setup, published: &Published) -> Result<Self, String> {
         let features = Features {
             fallthrough_route: setup.fallthrough_route,
+            locality_load_balancing: setup.locality_load_balancing,
         };
         let proxies = setup.proxies.iter().map(|setup| {
             let proxy = setup.proxy()?;
@@ -159,6 +179,7 @@ impl ProxySetup {
             ip,
             labels,
             metadata,
+            locality,
         } = self;
         let string = |value: &String| prost_types::Value {
             kind: Some(prost_types::value::Kind::StringValue(value.clone())),
@@ -171,6 +192,7 @@ impl ProxySetup {
         let node = Node {
             id: format!("{proxy_type}~{ip}~{name}.{namespace}~{namespace}.svc.{DOMAIN}"),
             metadata: Some(prost_types::Struct { fields }),
+            locality: Some(locality_of(locality)),
             ..Node::default()
         };
         Proxy::from_node(&node).map_err(|error| error.to_string())

@@ -1,6 +1,7 @@
 //! Services.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use mesh_api::k8s::io::api::core::v1::{ServicePort, ServiceSpec};
 use mesh_config::{Labels, Meta, Port, Protocol, Str};
@@ -81,6 +82,7 @@ impl ServiceObject {
             mesh_external: external_name.is_some(),
             export_to: Visibility::from_export_to(&export_to, Visibility::Public),
             service_accounts: service_accounts(meta, &registry.trust_domain),
+            external_addresses: external_addresses(spec),
             labels: Labels::from(&meta.labels),
             created: meta.created,
         };
@@ -128,6 +130,15 @@ fn service_accounts(meta: &Meta, trust_domain: &str) -> BTreeSet<Str> {
     kubernetes
         .map(|account| spiffe_id(trust_domain, namespace, account))
         .chain(canonical.map(Str::from))
+        .collect()
+}
+
+/// Where the service is reached from outside of the cluster, as far as its specification says.
+fn external_addresses(spec: &ServiceSpec) -> BTreeSet<IpAddr> {
+    let addresses = spec.external_i_ps.iter().map(String::as_str);
+    addresses
+        .chain([spec.load_balancer_ip()])
+        .filter_map(|address| address.parse().ok())
         .collect()
 }
 

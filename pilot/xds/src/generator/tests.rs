@@ -48,6 +48,7 @@ fn service(name: &str) -> Change {
         mesh_external: false,
         export_to: Visibility::Public,
         service_accounts: [].into(),
+        external_addresses: [].into(),
         labels: Labels::default(),
         created: Timestamp::default(),
     }))

@@ -50,6 +50,7 @@ pub(super) fn service(namespace: &str, name: &str, created: i64) -> Service {
         mesh_external: false,
         export_to: Visibility::Public,
         service_accounts: [].into(),
+        external_addresses: [].into(),
         labels: Labels::default(),
         created: at(created),
     }

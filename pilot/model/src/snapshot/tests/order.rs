@@ -69,6 +69,7 @@ fn subject(change: &Change) -> String {
         Change::ServiceGone(gone) => id(gone),
         Change::Endpoints { registry, host, .. } => format!("endpoints {registry} {host}"),
         Change::Workload(ip, _) => format!("workload {ip}"),
+        Change::Networks(_) => "networks".to_owned(),
     }
 }
 

@@ -1,0 +1,71 @@
+//! From where a proxy looks at the mesh.
+
+use mesh_config::Str;
+use pilot_model::{Locality, NetworkTable, Proxy, ProxyType, ScopedView, Versioned, Workload};
+
+use crate::Features;
+use crate::tls::upstream::CertificateFiles;
+
+/// What clusters and their endpoints depend on besides what the proxy's namespace sees.
+///
+/// Proxies with the same vantage share what is made for them, hence it says nothing that makes no difference: where a
+/// proxy runs is left out unless a setting asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Vantage {
+    pub(crate) proxy_type: ProxyType,
+    /// A router that hands connections on by their server names (`ROUTER_MODE`, P11.1).
+    pub(crate) sni_dnat: bool,
+    /// The networks of the mesh and the proxy's own, when there are any (P10.5).
+    pub(crate) network: Option<(Versioned<NetworkTable>, Str)>,
+    /// Where the proxy runs, when load is balanced by locality (P10.6).
+    pub(crate) locality: Option<Locality>,
+    /// Whether that concerns the endpoints that Pilot serves, not only those that proxies resolve.
+    pub(crate) balances_served_localities: bool,
+    pub(crate) certificate_files: Option<CertificateFiles>,
+}
+
+// === impl Vantage ===
+
+impl Vantage {
+    /// The vantage of a proxy.
+    pub fn new(view: &ScopedView, proxy: &Proxy, workload: &Workload, features: &Features) -> Self {
+        let says = |name: &str, value: &str| proxy.metadata.get(name).is_some_and(|found| **found == *value);
+        let networks = view.networks();
+        let network = (!networks.is_empty()).then(|| {
+            let own = proxy.metadata.get("NETWORK").cloned().unwrap_or_default();
+            (networks.clone(), own)
+        });
+        let locality = if proxy.locality.is_empty() {
+            &workload.locality
+        } else {
+            &proxy.locality
+        };
+        let asked = features.locality_load_balancing || view.mesh().locality_lb_setting.is_some();
+        Self {
+            proxy_type: proxy.proxy_type,
+            sni_dnat: proxy.proxy_type == ProxyType::Router && says("ROUTER_MODE", "sni-dnat"),
+            network,
+            locality: (asked && !locality.is_empty()).then(|| locality.clone()),
+            balances_served_localities: features.locality_load_balancing,
+            certificate_files: CertificateFiles::of(proxy),
+        }
+    }
+
+    /// Where the proxy runs, as far as that decides about endpoints that Pilot serves.
+    pub(crate) fn served_locality(&self) -> Option<&Locality> {
+        self.locality.as_ref().filter(|_| self.balances_served_localities)
+    }
+
+    /// That of a proxy of which nothing but its role matters.
+    #[cfg(test)]
+    pub(crate) fn of_role(proxy_type: ProxyType) -> Self {
+        Self {
+            proxy_type,
+            sni_dnat: false,
+            network: None,
+            locality: None,
+            balances_served_localities: false,
+            certificate_files: None,
+        }
+    }
+}
