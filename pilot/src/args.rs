@@ -117,6 +117,16 @@ pub struct DiscoveryArgs {
     )]
     pub enable_fallthrough_route: bool,
 
+    /// Balance the endpoints of services by locality, as `localityLbSetting` of the mesh configuration says.
+    #[arg(
+        long = "enableLocalityLoadBalancing",
+        env = "PILOT_ENABLE_LOCALITY_LOAD_BALANCING",
+        value_parser = BoolishValueParser::new(),
+        default_value = "false",
+        action = clap::ArgAction::Set
+    )]
+    pub enable_locality_load_balancing: bool,
+
     /// Name of this pod.
     #[arg(long = "podName", env = "POD_NAME", default_value = "pilot")]
     pub pod_name: String,

@@ -3,6 +3,7 @@
 pub mod args;
 mod debug;
 mod metrics;
+mod networks;
 pub mod request;
 pub mod server;
 mod state;

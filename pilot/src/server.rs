@@ -15,7 +15,7 @@ use mesh_runtime::grpc::{ClientOptions, GrpcOptions, connect};
 use mesh_runtime::listen::bind_if_enabled;
 use mesh_runtime::log::Scope;
 use mesh_runtime::watch::FileWatch;
-use pilot_model::{Builder, Visibility};
+use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::Features;
 use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries};
 use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::args::DiscoveryArgs;
+use crate::networks::NetworksFile;
 use crate::state::State;
 use crate::{debug, metrics};
 
@@ -87,6 +88,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         push_burst,
         grpc_max_streams,
         enable_fallthrough_route,
+        enable_locality_load_balancing,
         pod_name,
         namespace,
         admin,
@@ -95,9 +97,6 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     } = args;
     if let Some(address) = secure_grpc_addr.enabled() {
         tracing::warn!(%address, "--secureGrpcAddr: xDS with TLS is not served by this version");
-    }
-    if !networks_config.is_empty() {
-        tracing::debug!(networks_config, "mesh networks are not used by this version");
     }
     tracing::debug!(?registries, "service registries");
 
@@ -112,6 +111,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     let options = DiscoveryOptions {
         features: Features {
             fallthrough_route: enable_fallthrough_route,
+            locality_load_balancing: enable_locality_load_balancing,
         },
         push_limit: push_throttle.map(|per_second| PushLimit {
             per_second,
@@ -128,13 +128,20 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     );
 
     let export_to = Visibility::from_export_to(&mesh.default_service_export_to, Visibility::Public);
+    let mut builder = Builder::new(domain.as_str(), mesh);
+    let mut networks = NetworksFile::new(&networks_config);
+    if let Some(networks) = &mut networks {
+        // Before the first publication: a proxy must not be sent to addresses that it cannot reach.
+        builder.apply(Change::Networks(Box::new(networks.read().await)));
+    }
     let (controller, task) = Controller::new(
-        Builder::new(domain.as_str(), mesh),
+        builder,
         Registries::new(domain.as_str(), trust_domain, export_to),
         Debounce::new(debounce_after.get(), debounce_max.get()),
         sources.len(),
         KINDS,
     );
+    let network_controller = controller.clone();
     let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
     let (publications, publication) = watch::channel(None);
     let state = State {
@@ -147,6 +154,9 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     let synced = runtime.readiness().task("configuration of all sources");
     run_controller(runtime, task, discovery.clone(), publications, synced);
     watch_mesh(runtime, controller, &mesh_config)?;
+    if let Some(networks) = networks {
+        networks.follow(runtime, network_controller)?;
+    }
 
     let mut addresses = Addresses::default();
     let router = debug::router(state).merge(runtime.admin_router());

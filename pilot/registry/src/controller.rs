@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigKey, Kind};
 use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
-use pilot_model::{Builder, Change, Published};
+use pilot_model::{Builder, Change, Networks, Published};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -39,6 +39,8 @@ enum Input {
     },
     /// New mesh-wide configuration.
     Mesh(Box<MeshConfig>),
+    /// New networks.
+    Networks(Box<Networks>),
 }
 
 /// The way to the controller.
@@ -109,6 +111,11 @@ impl Controller {
         // Without a task there is nobody left to configure.
         let _ = self.inputs.send(Input::Mesh(Box::new(mesh))).await;
     }
+
+    /// Takes over the networks that the mesh spans.
+    pub async fn set_networks(&self, networks: Networks) {
+        let _ = self.inputs.send(Input::Networks(Box::new(networks))).await;
+    }
 }
 
 impl Apply for SourceInput {
@@ -160,6 +167,10 @@ impl ControllerTask {
         let changed = match input {
             Input::Mesh(mesh) => {
                 self.builder.apply(Change::Mesh(mesh));
+                self.builder.has_changes()
+            }
+            Input::Networks(networks) => {
+                self.builder.apply(Change::Networks(networks));
                 self.builder.has_changes()
             }
             Input::State {
