@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod commands;
+pub mod coverage;
 pub mod images;
 pub mod load;
 pub mod mesh;

@@ -7,11 +7,15 @@ use anyhow::{Context as _, Result};
 use mesh_testing::provision;
 
 use super::say;
+use crate::coverage;
 use crate::mesh::programs::workspace;
 use crate::provision::{install_envoy, install_tools};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Show which tests bear the ids of the specification's requirements, and run nothing.
+    #[arg(long)]
+    list_requirements: bool,
     /// More words for `cargo test`, such as the name of a test.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -24,6 +28,10 @@ const CHECKS: [&[&str]; 2] = [
 ];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if args.list_requirements {
+        say(&coverage::table(workspace())?);
+        return Ok(ExitCode::SUCCESS);
+    }
     install_tools()?;
     let envoy = install_envoy(provision::envoy)?;
     let floor = install_envoy(provision::envoy_floor)?;
