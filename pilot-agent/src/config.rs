@@ -173,6 +173,8 @@ pub struct Status {
 pub struct Certificates {
     /// The files, in the order in which they are hashed (`AGT-52`).
     pub files: Vec<PathBuf>,
+    /// Folders whose files count as well, whatever they are called: the mounted Secrets of a gateway.
+    pub folders: Vec<PathBuf>,
     /// How long changes are collected (`AGT-51`).
     pub delay: Duration,
     /// Files that must exist before Envoy can start (`AGT-54`).
@@ -328,6 +330,7 @@ impl Config {
             certificates: Certificates {
                 required: mutual_tls.map(|_| files.client.to_vec()).unwrap_or_default(),
                 files: files.watched(node.role),
+                folders: certificates::gateway_folders(node.role),
                 delay: certificate_delay.get(),
             },
             drain: DrainLimits::resolve(env),

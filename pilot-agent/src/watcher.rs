@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::Certificates;
 
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -38,22 +39,52 @@ enum Changes {
 
 /// Sends a fingerprint at once and then after every change, at most one in each `certificates.delay`.
 /// Ends when nobody listens any more.
+///
+/// A gateway that is restarted for a certificate and a key that do not belong together serves nothing at all, so such a
+/// change is passed over until the next one.
 pub async fn watch(certificates: Certificates, fingerprints: mpsc::Sender<Fingerprint>) {
     let Certificates {
         files,
+        folders,
         delay,
         required,
     } = certificates;
-    let mut changes = Changes::of(&files, delay);
+    let mut changes = Changes::of(&files, &folders, delay);
     wait_for(&required, &mut changes).await;
+    let mut is_first = true;
     loop {
-        if fingerprints.send(Fingerprint::of(&files)).await.is_err() {
-            return;
+        let mounted = mounted_files(&folders);
+        match pairs::check(&mounted) {
+            Err(error) if !is_first => {
+                warn!(%error, "certificates change, and envoy keeps what it has");
+            }
+            _ => {
+                let all: Vec<PathBuf> = files.iter().cloned().chain(mounted).collect();
+                if fingerprints.send(Fingerprint::of(&all)).await.is_err() {
+                    return;
+                }
+            }
         }
+        is_first = false;
         changes.next().await;
         // What arrives meanwhile belongs to the same batch (AGT-51).
         tokio::time::sleep(delay).await;
     }
+}
+
+/// The files in folders, in the order of their paths. What kubelet keeps beside them starts with two dots.
+fn mounted_files(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let entries = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .flatten();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".."))
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
 }
 
 async fn wait_for(required: &[PathBuf], changes: &mut Changes) {
@@ -75,10 +106,11 @@ async fn wait_for(required: &[PathBuf], changes: &mut Changes) {
 // === impl Changes ===
 
 impl Changes {
-    fn of(files: &[PathBuf], delay: Duration) -> Changes {
+    fn of(files: &[PathBuf], folders: &[PathBuf], delay: Duration) -> Changes {
         // Folders, since kubelet swaps links instead of writing files (AGT-53).
-        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-        match FileWatch::new(folders, QUIET) {
+        let parents = files.iter().filter_map(|file| file.parent());
+        let watched: BTreeSet<&Path> = parents.chain(folders.iter().map(PathBuf::as_path)).collect();
+        match FileWatch::new(watched, QUIET) {
             Ok(watch) => Changes::Watch(Box::new(watch)),
             Err(error) => {
                 warn!(

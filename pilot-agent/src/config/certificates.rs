@@ -1,9 +1,31 @@
 //! Where the certificates of the proxy are.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Role;
 use crate::env::Environment;
+
+/// Where the Secrets of gateways are mounted, each in a folder of its own whose name ends so.
+const MOUNTS: (&str, &str) = ("/etc/istio", "certs");
+
+/// The folders with the certificates that a gateway shows to its clients, and checks those of its clients against.
+///
+/// Gateways name files in them, so none is known before Pilot says so; but what is mounted is there before the proxy.
+pub(super) fn gateway_folders(role: Role) -> Vec<PathBuf> {
+    if role == Role::Sidecar {
+        return Vec::new();
+    }
+    let (root, suffix) = MOUNTS;
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(suffix))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders
+}
 
 /// Certificate chain, key and root certificate, each for both directions.
 pub(super) struct CertificateFiles {

@@ -14,6 +14,7 @@ fn certificates(folder: &std::path::Path, delay: Duration) -> Certificates {
         .to_vec();
     Certificates {
         files,
+        folders: Vec::new(),
         delay,
         required: Vec::new(),
     }
@@ -91,4 +92,16 @@ async fn agt_54_required_certificates_are_waited_for() {
         ended = watch(certificates, sender) => panic!("{ended:?}"),
         () = checks => {}
     }
+}
+
+#[test]
+fn agt_53_what_kubelet_keeps_beside_mounted_files_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let folders = [folder.path().join("missing"), folder.path().to_owned()];
+    std::fs::create_dir(folder.path().join("..g1")).unwrap();
+    for name in ["tls.key", "tls.crt"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    let found = super::mounted_files(&folders);
+    assert_eq!(found, ["tls.crt", "tls.key"].map(|name| folder.path().join(name)));
 }
