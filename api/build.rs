@@ -37,6 +37,7 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.proto",
     "envoy/extensions/access_loggers/stream/v3/stream.proto",
     "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.proto",
+    "envoy/extensions/filters/network/mongo_proxy/v3/mongo_proxy.proto",
 ];
 
 /// Folders of the `envoy-types` package that hold include roots.

@@ -4,6 +4,7 @@
 //! A test that asks so reads like the specification and survives any change of how the messages are made. What chance
 //! decides is reported as a list of shares.
 
+mod chain;
 mod outcome;
 mod request;
 
@@ -11,16 +12,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use mesh_api::envoy::config::cluster::v3::Cluster;
-use mesh_api::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener, filter};
+use mesh_api::envoy::config::listener::v3::{FilterChain, Listener, filter};
 use mesh_api::envoy::config::route::v3::RouteConfiguration;
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use serde::Deserialize;
 
+use self::chain::Connection;
 pub use self::outcome::{Abort, Cors, Delay, HeaderChanges, Outcome, Retries, Share};
 use self::request::Request;
-use crate::name;
 
 /// What a proxy is configured with.
 #[derive(Clone, Debug, Default)]
@@ -54,13 +55,6 @@ pub struct Call {
     /// Request headers; `host` replaces what follows from `to`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-}
-
-/// A connection as far as listeners look at it.
-struct Connection<'a> {
-    address: Option<IpAddr>,
-    port: u16,
-    server_name: Option<&'a str>,
 }
 
 /// Why a call or a configuration makes no sense.
@@ -109,7 +103,7 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
                 port: request.arrival_port,
                 server_name: server_name.as_deref(),
             };
-            let Some((listener, chain)) = find_chain(config, &connection) else {
+            let Some((listener, chain)) = chain::find(config, &connection) else {
                 return Ok(Outcome::default());
             };
             let mut outcome = match manager(listener, chain)? {
@@ -128,7 +122,7 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
                 port: call.port.unwrap_or(port),
                 server_name,
             };
-            let Some((listener, chain)) = find_chain(config, &connection) else {
+            let Some((listener, chain)) = chain::find(config, &connection) else {
                 return Ok(Outcome::default());
             };
             let mut outcome = tcp_call(listener, chain)?;
@@ -137,87 +131,6 @@ pub fn call(config: &ProxyConfig, call: &Call) -> Result<Outcome, SimulateError>
         }
         _ => Err(malformed()),
     }
-}
-
-/// The listener and the filter chain that take a connection: exact address first, then any address on the port, then
-/// the one that captures.
-fn find_chain<'a>(
-    config: &'a ProxyConfig,
-    connection: &Connection<'_>,
-) -> Option<(&'a Listener, &'a FilterChain)> {
-    let &Connection {
-        address,
-        port,
-        server_name,
-    } = connection;
-    let by_name = |name: &str| config.listeners.iter().find(|listener| listener.name == name);
-    let exact = address.and_then(|address| by_name(&name::listener(address, port)));
-    let any = || by_name(&format!("0.0.0.0_{port}"));
-    // Whoever uses the proxy by its own port finds it on the loopback address.
-    let local = || by_name(&format!("127.0.0.1_{port}"));
-    let listener = exact
-        .or_else(any)
-        .or_else(local)
-        .or_else(|| by_name(name::VIRTUAL_OUTBOUND_LISTENER))?;
-
-    let matching = |chain: &&FilterChain| {
-        let Some(matches) = &chain.filter_chain_match else {
-            return Some((0, 0));
-        };
-        // Chains for what the pod sends to itself are no concern here.
-        let other_port = matches
-            .destination_port
-            .is_some_and(|wanted| wanted != u32::from(port));
-        if matches.source_type != 0 || other_port {
-            return None;
-        }
-        // Envoy compares addresses first, and names among the chains for the smallest range only.
-        let range = if matches.prefix_ranges.is_empty() {
-            0
-        } else {
-            smallest_range(matches, address?)?
-        };
-        let name = if matches.server_names.is_empty() {
-            0
-        } else {
-            longest_name(matches, server_name?)?
-        };
-        Some((range, name))
-    };
-    let chain = listener
-        .filter_chains
-        .iter()
-        .filter_map(|chain| Some((matching(&chain)?, chain)));
-    let best = chain
-        .max_by_key(|(specificity, _)| *specificity)
-        .map(|(_, chain)| chain);
-    Some((listener, best.or(listener.default_filter_chain.as_ref())?))
-}
-
-/// The length of the smallest range around an address, plus one.
-fn smallest_range(matches: &FilterChainMatch, address: IpAddr) -> Option<usize> {
-    let covering = matches.prefix_ranges.iter().filter_map(|range| {
-        let network: ipnet::IpNet = format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or(0))
-            .parse()
-            .ok()?;
-        network
-            .contains(&address)
-            .then(|| usize::from(network.prefix_len()) + 1)
-    });
-    covering.max()
-}
-
-/// The length of the longest name that covers a server name; the name itself is longer than any wildcard.
-fn longest_name(matches: &FilterChainMatch, server_name: &str) -> Option<usize> {
-    let server_name = server_name.to_ascii_lowercase();
-    let covering = matches.server_names.iter().filter_map(|name| {
-        if *name == server_name {
-            return Some(usize::MAX);
-        }
-        let suffix = name.strip_prefix('*')?;
-        (server_name.len() > suffix.len() && server_name.ends_with(suffix)).then_some(suffix.len())
-    });
-    covering.max()
 }
 
 fn manager(listener: &Listener, chain: &FilterChain) -> Result<Option<HttpConnectionManager>, SimulateError> {
@@ -277,6 +190,7 @@ fn tcp_call(listener: &Listener, chain: &FilterChain) -> Result<Outcome, Simulat
     let proxy: Option<TcpProxy> = unpack_filter(listener, chain, "envoy.filters.network.tcp_proxy")?;
     let mut outcome = Outcome {
         listener: listener.name.clone(),
+        rule: outcome::rule(chain.metadata.as_ref()),
         ..Outcome::default()
     };
     match proxy.and_then(|proxy| proxy.cluster_specifier) {

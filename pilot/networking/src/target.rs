@@ -40,7 +40,6 @@ pub(crate) struct Target<'a> {
     /// The DestinationRules of the service.
     pub(crate) rules: Option<&'a RuleChain>,
     /// Whether the cluster forwards to the address that the caller asked for.
-    #[allow(dead_code, reason = "the listeners that use it follow")]
     pub(crate) is_passthrough: bool,
 }
 

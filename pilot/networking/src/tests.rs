@@ -1,8 +1,8 @@
 //! What holds for all resource types.
 
 use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Port, Server};
-use mesh_config::Str;
-use pilot_model::{Endpoint, InterceptionMode, Published, Service};
+use mesh_config::{Labels, Str};
+use pilot_model::{Endpoint, InterceptionMode, Published, ScopedView, Service};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -110,10 +110,18 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
         collect::<cluster::Clusters>(&mut all, &clusters);
     }
     collect::<cluster::Clusters>(&mut all, &cluster::inbound(&view, &proxy, &workload));
-    collect::<listener::Listeners>(&mut all, &listener::outbound(&view, InterceptionMode::Redirect));
+    collect::<listener::Listeners>(&mut all, &outbound_listeners(&view));
     collect::<listener::Listeners>(&mut all, &listener::inbound(&view, &proxy, &workload));
     collect::<listener::Listeners>(&mut all, &listener::gateway(&view, &proxy, &workload));
     all
+}
+
+fn listener_scope(view: &ScopedView) -> listener::OutboundScope {
+    listener::OutboundScope::new(view, InterceptionMode::Redirect, &Labels::default())
+}
+
+fn outbound_listeners(view: &ScopedView) -> Plan<listener::ListenerKey> {
+    listener::outbound(view, &listener_scope(view))
 }
 
 fn one<K>(key: K) -> Plan<K> {
@@ -153,7 +161,7 @@ fn a_change_of_one_service_changes_the_keys_of_its_own_resources_only() {
         builder.apply(pilot_model::Change::Service(Box::new(service)));
         let view = builder.publish().snapshot.view("default");
         let clusters = cluster::outbound(&view, &Vantage::of_role(pilot_model::ProxyType::Sidecar)).keys;
-        let listeners = listener::outbound(&view, InterceptionMode::Redirect).keys;
+        let listeners = outbound_listeners(&view).keys;
         (clusters, listeners)
     };
     apply(
@@ -203,11 +211,7 @@ fn proxies_of_namespaces_without_anything_of_their_own_share_their_plans() {
         cluster::outbound(&special, sidecar).keys
     );
 
-    let redirect = InterceptionMode::Redirect;
-    let listeners = |view| listener::OutboundScope::new(view, redirect);
+    let listeners = listener_scope;
     assert_eq!(listeners(&a), listeners(&b));
-    assert_eq!(
-        listener::outbound(&a, redirect).keys,
-        listener::outbound(&b, redirect).keys
-    );
+    assert_eq!(outbound_listeners(&a).keys, outbound_listeners(&b).keys);
 }

@@ -223,12 +223,13 @@ impl Generator {
                 vec![self.listeners(plan, generation)]
             }
             ProxyType::Sidecar => {
-                let scope = listener::OutboundScope::new(&context.view, context.proxy.interception);
+                let scope = listener::OutboundScope::new(
+                    &context.view,
+                    context.proxy.interception,
+                    &context.workload.labels,
+                );
                 let outbound = self.outbound_listeners.get_or_compute(&scope, generation, || {
-                    self.listeners(
-                        listener::outbound(&context.view, context.proxy.interception),
-                        generation,
-                    )
+                    self.listeners(listener::outbound(&context.view, &scope), generation)
                 });
                 let inbound = listener::inbound(&context.view, &context.proxy, &context.workload);
                 vec![outbound, self.listeners(inbound, generation)]

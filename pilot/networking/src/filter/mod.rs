@@ -15,44 +15,59 @@ use mesh_api::envoy::config::listener::v3::{Filter, filter};
 use mesh_api::envoy::extensions::filters::common::set_filter_state::v3::{
     FilterStateValue, filter_state_value,
 };
+use mesh_api::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use mesh_api::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use mesh_api::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
-use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::WeightedCluster;
-use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
+use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier::{
+    Cluster, WeightedClusters,
+};
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_config::Protocol;
 
 pub(crate) use self::http::{Http, Role, Routes, http};
-use crate::l4::Route;
+use crate::l4::{Route, WeightedCluster};
 use crate::name;
 
 /// The filters that forward a connection to a cluster.
 pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
-    vec![tcp_proxy(mesh, cluster, cluster)]
+    vec![tcp_proxy(mesh, cluster, Cluster(cluster.to_owned()))]
 }
 
 /// The filters that forward a connection as a rule says.
-pub(crate) fn route(mesh: &MeshConfig, route: &Route) -> Vec<Filter> {
-    if let [only] = &*route.clusters {
-        return tcp(mesh, &only.name);
-    }
-    let clusters = route.clusters.iter().map(|cluster| ClusterWeight {
-        name: cluster.name.to_string(),
-        weight: cluster.weight,
-        ..ClusterWeight::default()
-    });
-    let proxy = TcpProxy {
-        stat_prefix: route
-            .rule
-            .as_ref()
-            .map_or_else(String::new, |rule| rule.resource_name()),
-        access_log: access_log::access_log(mesh),
-        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters: clusters.collect(),
-        })),
-        ..TcpProxy::default()
+pub(crate) fn route(mesh: &MeshConfig, route: &Route, protocol: Protocol) -> Vec<Filter> {
+    let (stat_prefix, clusters) = match (&route.clusters[..], &route.rule) {
+        ([only], _) => (only.name.to_string(), Cluster(only.name.to_string())),
+        (clusters, rule) => {
+            let rule = rule.as_ref();
+            let stat_prefix = rule.map(|rule| format!("{}.{}", rule.name, rule.namespace));
+            (stat_prefix.unwrap_or_default(), weighted(clusters))
+        }
     };
-    vec![network("envoy.filters.network.tcp_proxy", &proxy)]
+    let mut filters = Vec::with_capacity(2);
+    // Envoy has no codec for MySQL in its own builds, and none for Redis that leaves connections as they are (P12.3).
+    if protocol == Protocol::Mongo {
+        let codec = MongoProxy {
+            stat_prefix: stat_prefix.clone(),
+            ..MongoProxy::default()
+        };
+        filters.push(network("envoy.filters.network.mongo_proxy", &codec));
+    }
+    filters.push(tcp_proxy(mesh, &stat_prefix, clusters));
+    filters
+}
+
+fn weighted(clusters: &[WeightedCluster]) -> tcp_proxy::ClusterSpecifier {
+    let clusters = clusters
+        .iter()
+        .map(|cluster| tcp_proxy::weighted_cluster::ClusterWeight {
+            name: cluster.name.to_string(),
+            weight: cluster.weight,
+            ..Default::default()
+        });
+    WeightedClusters(tcp_proxy::WeightedCluster {
+        clusters: clusters.collect(),
+    })
 }
 
 /// The filters that forward a connection to the cluster that its server name says (`AUTO_PASSTHROUGH`, P14).
@@ -61,7 +76,11 @@ pub(crate) fn route(mesh: &MeshConfig, route: &Route) -> Vec<Filter> {
 pub(crate) fn by_server_name(mesh: &MeshConfig) -> Vec<Filter> {
     vec![
         network("envoy.filters.network.sni_cluster", &SniCluster {}),
-        tcp_proxy(mesh, name::BLACK_HOLE_CLUSTER, name::BLACK_HOLE_CLUSTER),
+        tcp_proxy(
+            mesh,
+            name::BLACK_HOLE_CLUSTER,
+            Cluster(name::BLACK_HOLE_CLUSTER.to_owned()),
+        ),
     ]
 }
 
@@ -87,7 +106,11 @@ pub(crate) fn local_passthrough(mesh: &MeshConfig, stat_prefix: &str, loopback: 
     };
     vec![
         network("envoy.filters.network.set_filter_state", &rewrite),
-        tcp_proxy(mesh, stat_prefix, name::INBOUND_PASSTHROUGH_CLUSTER),
+        tcp_proxy(
+            mesh,
+            stat_prefix,
+            Cluster(name::INBOUND_PASSTHROUGH_CLUSTER.to_owned()),
+        ),
     ]
 }
 
@@ -103,11 +126,11 @@ fn text_format(format: String) -> SubstitutionFormatString {
     }
 }
 
-fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, cluster: &str) -> Filter {
+fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, clusters: tcp_proxy::ClusterSpecifier) -> Filter {
     let proxy = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         access_log: access_log::access_log(mesh),
-        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
+        cluster_specifier: Some(clusters),
         ..TcpProxy::default()
     };
     network("envoy.filters.network.tcp_proxy", &proxy)

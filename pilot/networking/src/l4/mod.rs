@@ -3,7 +3,6 @@
 //! Sidecars and gateways turn the same rules into filter chains. [`tls_rules`] and [`tcp_rules`] say which rules hold as
 //! far as that is known before there is a connection; [`first_match`] turns their order into chains that Envoy, which
 //! knows no order, cannot confuse.
-#![allow(dead_code, reason = "the listeners that use it follow")]
 
 mod first_match;
 mod select;
@@ -16,10 +15,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use mesh_config::{ConfigKey, Str};
 
-#[allow(unused_imports)]
-pub(crate) use self::first_match::{Slot, first_match};
-#[allow(unused_imports)]
-pub(crate) use self::select::{Selected, named_ports, tcp_rules, tls_rules};
+pub(crate) use self::first_match::first_match;
+pub(crate) use self::select::{named_ports, tcp_rules, tls_rules};
 pub(crate) use self::server_name::ServerName;
 
 /// One match of one rule, and where it leads.

@@ -197,21 +197,17 @@ impl<'a> Selection<'a> {
         };
         let mut names = Vec::with_capacity(hosts.len());
         for (index, host) in hosts.iter().enumerate() {
-            if !self.is_own(host) {
-                let reason = format!(
-                    "{field}.sniHosts[{index}]: no host of the virtual service covers {host:?}, it is left out"
-                );
-                self.resolver.warn(WarningKind::Unsupported, reason);
-            } else if host == "*" {
-                return Some(Vec::new());
-            } else if let Some(name) = ServerName::new(host) {
-                names.push(name);
-            } else {
-                let reason = format!(
-                    "{field}.sniHosts[{index}]: {host:?} cannot be told from others by TLS server name, it is left out"
-                );
-                self.resolver.warn(WarningKind::Unsupported, reason);
-            }
+            let reason = match ServerName::new(host) {
+                Some(name) if self.is_own(&name) => {
+                    names.push(name);
+                    continue;
+                }
+                None if host == "*" && self.object.hosts.contains(&Host::new("*")) => return Some(Vec::new()),
+                None if host != "*" => "cannot be told from others by TLS server name",
+                _ => "is covered by no host of the virtual service",
+            };
+            let reason = format!("{field}.sniHosts[{index}]: {host:?} {reason}, it is left out");
+            self.resolver.warn(WarningKind::Unsupported, reason);
         }
         names.sort();
         names.dedup();
@@ -220,11 +216,19 @@ impl<'a> Selection<'a> {
 
     /// Whether a name is covered by a host of the VirtualService, as it is written or as it is meant: a rule must not
     /// take the connections to other hosts on the same port.
-    fn is_own(&self, name: &str) -> bool {
-        let name = Host::new(name.to_ascii_lowercase());
-        let covers = |host: &str| name.is_subset_of(&Host::new(host.to_ascii_lowercase()));
-        self.object.spec.hosts.iter().any(|host| covers(host))
-            || self.object.hosts.iter().any(|host| covers(host.as_str()))
+    fn is_own(&self, name: &ServerName) -> bool {
+        let written = self
+            .object
+            .spec
+            .hosts
+            .iter()
+            .map(|host| Host::from(host.as_str()));
+        self.object
+            .hosts
+            .iter()
+            .cloned()
+            .chain(written)
+            .any(|host| name.is_subset_of(&host))
     }
 
     /// The addresses that a match asks for; none when any will do, `None` when nothing that it asks for is an address.

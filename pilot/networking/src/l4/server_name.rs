@@ -19,7 +19,7 @@ impl ServerName {
     }
 
     /// The wildcards over it, narrowest first: those of `www.example.com` are `*.example.com` and `*.com`.
-    pub(super) fn wider(&self) -> impl Iterator<Item = Self> {
+    pub(crate) fn wider(&self) -> impl Iterator<Item = Self> {
         let name = self.0.as_str();
         let name = name.strip_prefix("*.").unwrap_or(name);
         name.match_indices('.')

@@ -7,6 +7,8 @@ use mesh_config::{Host, Labels};
 use pilot_model::{MESH_GATEWAY, WarningKind};
 use proptest::prelude::*;
 
+use super::first_match::Slot;
+use super::select::Selected;
 use super::*;
 use crate::fixture::{Mesh, service};
 use crate::target::Place;
@@ -219,7 +221,7 @@ fn section_5_13_tls_rules_match_names_of_their_own_hosts() {
     assert_eq!(
         reasons,
         [
-            "tls[0].match[0].sniHosts[2]: no host of the virtual service covers \"elsewhere.com\", it is left out",
+            "tls[0].match[0].sniHosts[2]: \"elsewhere.com\" is covered by no host of the virtual service, it is left out",
             "tls[1].match[0].sniHosts[0]: \"*-c.weather.com\" cannot be told from others by TLS server name, it is left out",
         ]
     );

@@ -18,10 +18,12 @@ use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspec
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::Protocol;
+use prost_types::Duration;
 
-use super::{Access, InboundPort, ListenerKey, Spec, TcpChain, TcpMatch};
+use super::{Access, InboundPort, ListenerKey, Spec, TcpChain};
 use crate::filter::{self, Http, Role, Routes};
 use crate::instance::Listen;
+use crate::l4;
 use crate::{envoy, name, ports};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -149,39 +151,57 @@ fn virtual_inbound(
 
 fn outbound_tcp(listener: Listener, key: &ListenerKey, chains: &[TcpChain], access: Access) -> Listener {
     let mesh = &*key.mesh;
-    let inspects_tls = chains
-        .iter()
-        .any(|chain| matches!(chain.matches, TcpMatch::ServerName(_)));
-    let mut filter_chains: Vec<FilterChain> = chains
-        .iter()
-        .map(|tcp| chain(tcp.matches.to_envoy(), filter::tcp(mesh, &tcp.cluster)))
-        .collect();
+    let mut filter_chains: Vec<FilterChain> = chains.iter().map(|tcp| tcp_chain(mesh, tcp)).collect();
     if access == Access::Captured {
-        // What goes to an address inside such a range may go to the pod itself.
-        let ranges = chains
-            .iter()
-            .filter(|chain| chain.passthrough && chain.matches != TcpMatch::Any);
-        filter_chains.extend(ranges.map(|chain| to_itself(mesh, chain.matches.to_envoy())));
+        // What goes to an address inside such a range, or bears such a name, may go to the pod itself.
+        let may_return = |chain: &&TcpChain| {
+            !chain.catches_all() && chain.route.as_ref().is_none_or(|route| route.is_passthrough)
+        };
+        let returning = chains.iter().filter(may_return);
+        filter_chains.extend(returning.map(|chain| to_itself(mesh, chain.to_match())));
     }
-    if chains.iter().all(|chain| chain.matches != TcpMatch::Any) {
-        // Other destinations on the port are none of these services' business.
-        filter_chains.push(chain(
-            FilterChainMatch::default(),
-            filter::tcp(mesh, unknown_destination(mesh)),
-        ));
-    }
+    let inspection = inspection_timeout(chains);
     Listener {
-        listener_filters: if inspects_tls {
-            vec![listener_filter(
-                "envoy.filters.listener.tls_inspector",
-                &TlsInspector::default(),
-            )]
-        } else {
-            Vec::new()
-        },
+        listener_filters: inspection
+            .iter()
+            .map(|_| listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default()))
+            .collect(),
+        listener_filters_timeout: inspection,
         // A client that waits for the server to speak first is not turned away for sending no handshake.
-        continue_on_listener_filters_timeout: inspects_tls,
+        continue_on_listener_filters_timeout: inspection.is_some(),
         ..outbound(listener, key, access, filter_chains)
+    }
+}
+
+/// How long connections are held back until they announce a name; `None` when names do not matter.
+///
+/// Long enough for a busy client to send its handshake. Where a service shares the listener whose clients may wait for
+/// the server to speak first, they do not wait long.
+fn inspection_timeout(chains: &[TcpChain]) -> Option<Duration> {
+    const ALONE: Duration = Duration { seconds: 5, nanos: 0 };
+    const SHARED: Duration = Duration {
+        seconds: 0,
+        nanos: 500_000_000,
+    };
+    let looks_at_names = chains.iter().any(|chain| !chain.server_names.is_empty());
+    let is_shared = chains
+        .iter()
+        .any(|chain| chain.route.is_some() && !chain.protocol.is_tls());
+    looks_at_names.then_some(if is_shared { SHARED } else { ALONE })
+}
+
+/// The chain that serves connections by rules of VirtualServices, or of services without any.
+fn tcp_chain(mesh: &MeshConfig, tcp: &TcpChain) -> FilterChain {
+    let Some(route) = &tcp.route else {
+        // None of these services' business.
+        return chain(tcp.to_match(), filter::tcp(mesh, unknown_destination(mesh)));
+    };
+    FilterChain {
+        metadata: route
+            .rule
+            .as_ref()
+            .map(|rule| envoy::istio_metadata([("config", rule.api_path())])),
+        ..chain(tcp.to_match(), filter::route(mesh, route, tcp.protocol))
     }
 }
 
@@ -228,7 +248,8 @@ fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
 /// What serves one port of the workload.
 fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
     if !port.protocol.is_http() {
-        return filter::tcp(mesh, &port.cluster);
+        let route = l4::Route::to_cluster(port.cluster.clone(), false);
+        return filter::route(mesh, &route, port.protocol);
     }
     let http = Http {
         stat_prefix: format!("inbound_{}", port.port),
@@ -297,20 +318,14 @@ pub(super) fn listener_filter<M: prost::Name>(name: &str, config: &M) -> Listene
     }
 }
 
-// === impl TcpMatch ===
+// === impl TcpChain ===
 
-impl TcpMatch {
-    fn to_envoy(&self) -> FilterChainMatch {
-        match self {
-            Self::Any => FilterChainMatch::default(),
-            Self::Range(net) => FilterChainMatch {
-                prefix_ranges: vec![range(*net)],
-                ..FilterChainMatch::default()
-            },
-            Self::ServerName(host) => FilterChainMatch {
-                server_names: vec![host.to_string()],
-                ..FilterChainMatch::default()
-            },
+impl TcpChain {
+    fn to_match(&self) -> FilterChainMatch {
+        FilterChainMatch {
+            prefix_ranges: self.range.map(range).into_iter().collect(),
+            server_names: self.server_names.iter().map(ToString::to_string).collect(),
+            ..FilterChainMatch::default()
         }
     }
 }

@@ -4,21 +4,23 @@ mod build;
 mod gateway;
 mod inbound;
 mod outbound;
+mod rules;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use mesh_api::envoy::config::listener::v3::Listener;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Host, Protocol, Str};
+use mesh_config::{Host, Labels, Protocol, Str};
 use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned, Viewer};
 
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
+use self::tcp::TcpChain;
 use crate::instance::Listen;
 use crate::{Built, Generate};
 
@@ -34,6 +36,18 @@ pub struct OutboundScope {
     interception: InterceptionMode,
     /// Who gets them, when not everybody sees these services.
     viewer: Option<Viewer>,
+    /// `None` when there are no TLS and TCP rules.
+    rules: Option<RuleScope>,
+}
+
+/// What TLS and TCP rules say to a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RuleScope {
+    /// The visible VirtualServices with such rules, oldest first.
+    virtual_services: Vec<Rev>,
+    destination_rules: Rev,
+    /// Those of the `sourceLabels` in use that the workload satisfies, sorted.
+    source_selectors: Vec<Labels>,
 }
 
 /// Everything that one listener depends on.
@@ -76,26 +90,6 @@ enum Access {
     Bound,
 }
 
-/// Where the connections to one destination go.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TcpChain {
-    matches: TcpMatch,
-    cluster: Str,
-    /// Whether the cluster forwards to the address that was asked for.
-    passthrough: bool,
-}
-
-/// Which connections of a listener a chain takes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum TcpMatch {
-    /// All that no other chain takes.
-    Any,
-    /// Those to a range of addresses.
-    Range(IpNet),
-    /// Those that announce the host in their TLS handshake.
-    ServerName(Host),
-}
-
 /// One port of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InboundPort {
@@ -115,15 +109,32 @@ struct InboundPort {
 // === impl OutboundScope ===
 
 impl OutboundScope {
-    /// The scope of a sidecar.
-    pub fn new(view: &ScopedView, interception: InterceptionMode) -> Self {
+    /// The scope of a sidecar; `labels` are those of its workload.
+    pub fn new(view: &ScopedView, interception: InterceptionMode, labels: &Labels) -> Self {
         let revs = view.revs();
+        let virtual_services: Vec<Rev> = view.mesh_l4_virtual_services().map(Versioned::rev).collect();
+        let rules = (!virtual_services.is_empty()).then(|| {
+            let selectors = view.l4_source_selectors().iter();
+            RuleScope {
+                virtual_services,
+                destination_rules: revs.destination_rules,
+                source_selectors: selectors
+                    .filter(|selector| selector.is_subset_of(labels))
+                    .cloned()
+                    .collect(),
+            }
+        });
         Self {
             mesh: revs.mesh,
             services: revs.services,
             interception,
             viewer: view.service_viewer(),
+            rules,
         }
+    }
+
+    fn source_selectors(&self) -> &[Labels] {
+        self.rules.as_ref().map_or(&[], |rules| &rules.source_selectors)
     }
 }
 

@@ -1,13 +1,16 @@
 //! Which listeners a sidecar gets for the connections that its workload opens (P12.2, P12.3).
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use mesh_config::{Host, Port, Protocol};
-use pilot_model::{InterceptionMode, Resolution, ScopedView, Service, ServiceAddress, Warning, WarningKind};
+use mesh_config::{Port, Protocol};
+use pilot_model::{InterceptionMode, ScopedView, Service, ServiceAddress, Warning, WarningKind};
 
-use super::{Access, ListenerKey, Spec, TcpChain, TcpMatch};
-use crate::{Plan, name, ports, service};
+use super::rules::{self, ServiceRules};
+use super::tcp::{Claim, TcpTable};
+use super::{Access, ListenerKey, OutboundScope, Spec};
+use crate::{Plan, l4, name, ports, service};
 
 /// All addresses: HTTP, where the host header tells services apart, and TCP services without an address of their own.
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -19,22 +22,43 @@ const HTTP_PROXY_ROUTES: &str = "http_proxy";
 struct Entry<'a> {
     /// The service that came first; it decides what the listener speaks.
     owner: &'a Service,
-    serves: Serves,
+    serves: Serves<'a>,
 }
 
-enum Serves {
+enum Serves<'a> {
     Http,
-    /// In the order of the matches; no two are equal, which Envoy would refuse.
-    Tcp(BTreeMap<TcpMatch, TcpChain>),
+    Tcp(TcpTable<'a>),
+}
+
+/// What each address serves.
+struct Planner<'a> {
+    view: &'a ScopedView,
+    captured: bool,
+    rules: ServiceRules<'a>,
+    entries: BTreeMap<(IpAddr, u16), Entry<'a>>,
+    warnings: Vec<Warning>,
 }
 
 /// The listeners for connections that the workload of a sidecar opens.
-pub fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<ListenerKey> {
+///
+/// `scope` is the scope of the sidecar in the same view.
+pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
     let mesh = view.mesh();
+    let interception = scope.interception;
     let captured = interception != InterceptionMode::None;
     let access = if captured { Access::Captured } else { Access::Bound };
-    let mut warnings = Vec::new();
-    let mut keys: Vec<ListenerKey> = entries(view, captured, &mut warnings)
+    let mut planner = Planner {
+        view,
+        captured,
+        rules: ServiceRules::new(view, scope.source_selectors()),
+        entries: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
+    planner.add_services();
+    let mut warnings = planner.warnings;
+    warnings.extend(planner.rules.warnings);
+    let mut keys: Vec<ListenerKey> = planner
+        .entries
         .into_iter()
         .map(|((address, port), entry)| {
             let spec = match entry.serves {
@@ -43,7 +67,7 @@ pub fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<Liste
                     access,
                 },
                 Serves::Tcp(chains) => Spec::OutboundTcp {
-                    chains: chains.into_values().collect(),
+                    chains: chains.into_chains().into(),
                     access,
                 },
             };
@@ -88,97 +112,114 @@ pub fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<Liste
     Plan { keys, warnings }
 }
 
-/// What each address serves. Services come oldest first, and the first one on an address decides (P12.3).
-fn entries<'a>(
-    view: &'a ScopedView,
-    captured: bool,
-    warnings: &mut Vec<Warning>,
-) -> BTreeMap<(IpAddr, u16), Entry<'a>> {
-    let mut entries: BTreeMap<(IpAddr, u16), Entry<'_>> = BTreeMap::new();
-    for service in view.services() {
-        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
-            // A proxy that is not root cannot bind the lower ports.
-            if !captured && port.number <= 1024 {
-                continue;
+// === impl Planner ===
+
+impl<'a> Planner<'a> {
+    /// Services come oldest first, and the first one on an address decides (P12.3).
+    fn add_services(&mut self) {
+        let view = self.view;
+        for service in view.services() {
+            let ports = service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
+            for port in ports {
+                self.add(service, port);
             }
-            let address = if captured {
-                address(service, port)
-            } else {
-                LOOPBACK
-            };
-            if address.is_unspecified() && ports::is_bound(view.mesh(), port.number) {
-                warnings.push(Warning {
-                    object: service::object(service),
-                    kind: WarningKind::Unsupported,
-                    reason: format!(
-                        "port {} is the proxy's own; its listener is left out",
-                        port.number
-                    ),
-                });
-                continue;
+            for port in self.rules.further_ports(service) {
+                self.add(service, &port);
             }
-            let added = if port.protocol.is_http() {
-                add_http(&mut entries, (address, port.number), service)
-            } else {
-                add_tcp(&mut entries, (address, port.number), service, port)
-            };
-            warnings.extend(added.err());
         }
     }
-    entries
-}
 
-fn add_http<'a>(
-    entries: &mut BTreeMap<(IpAddr, u16), Entry<'a>>,
-    at: (IpAddr, u16),
-    service: &'a Service,
-) -> Result<(), Warning> {
-    let entry = entries.entry(at).or_insert(Entry {
-        owner: service,
-        serves: Serves::Http,
-    });
-    match entry.serves {
-        // Host names tell the services apart.
-        Serves::Http => Ok(()),
-        Serves::Tcp(_) => Err(conflict(service, at, entry.owner, WarningKind::HttpOverTcp)),
-    }
-}
-
-fn add_tcp<'a>(
-    entries: &mut BTreeMap<(IpAddr, u16), Entry<'a>>,
-    at: (IpAddr, u16),
-    service: &'a Service,
-    port: &Port,
-) -> Result<(), Warning> {
-    let matches = tcp_match(service, port).ok_or_else(|| Warning {
-        object: service::object(service),
-        kind: WarningKind::Unsupported,
-        reason: format!(
-            "host {} cannot be told from others by TLS server name; port {} is left out",
-            service.id.host, port.number
-        ),
-    })?;
-    let entry = entries.entry(at).or_insert_with(|| Entry {
-        owner: service,
-        serves: Serves::Tcp(BTreeMap::new()),
-    });
-    let Serves::Tcp(chains) = &mut entry.serves else {
-        return Err(conflict(service, at, entry.owner, WarningKind::TcpOverHttp));
-    };
-    let cluster = name::outbound_cluster(port.number, "", &service.id.host);
-    let passthrough = service.resolution == Resolution::Passthrough;
-    match chains.entry(matches.clone()) {
-        btree_map::Entry::Vacant(vacant) => {
-            vacant.insert(TcpChain {
-                matches,
-                cluster,
-                passthrough,
-            });
-            Ok(())
+    fn add(&mut self, service: &'a Service, port: &Port) {
+        // A proxy that is not root cannot bind the lower ports.
+        if !self.captured && port.number <= 1024 {
+            return;
         }
-        // Another address of the same host.
-        btree_map::Entry::Occupied(chain) if chain.get().cluster == cluster => Ok(()),
-        btree_map::Entry::Occupied(_) => Err(conflict(service, at, entry.owner, WarningKind::TcpOverTcp)),
+        let address = if self.captured {
+            address(service, port)
+        } else {
+            LOOPBACK
+        };
+        let at = (address, port.number);
+        if address.is_unspecified() && ports::is_bound(self.view.mesh(), port.number) {
+            self.warn(
+                service,
+                format!(
+                    "port {} is the proxy's own; its listener is left out",
+                    port.number
+                ),
+            );
+            return;
+        }
+        let conflict = if port.protocol.is_http() {
+            self.add_http(at, service)
+        } else {
+            self.add_tcp(at, service, port)
+        };
+        if let Some((owner, kind)) = conflict {
+            self.warnings.push(conflict_with(owner, service, at, kind));
+        }
+    }
+
+    fn add_http(&mut self, at: (IpAddr, u16), service: &'a Service) -> Option<(&'a Service, WarningKind)> {
+        let entry = self.entries.entry(at).or_insert(Entry {
+            owner: service,
+            serves: Serves::Http,
+        });
+        match entry.serves {
+            // Host names tell the services apart.
+            Serves::Http => None,
+            Serves::Tcp(_) => Some((entry.owner, WarningKind::HttpOverTcp)),
+        }
+    }
+
+    fn add_tcp(
+        &mut self,
+        at: (IpAddr, u16),
+        service: &'a Service,
+        port: &Port,
+    ) -> Option<(&'a Service, WarningKind)> {
+        let Some(server_names) = rules::server_names(self.view, service, port) else {
+            let reason = format!(
+                "host {} cannot be told from others by TLS server name; port {} is left out",
+                service.id.host, port.number
+            );
+            self.warn(service, reason);
+            return None;
+        };
+        let rules = self.rules.of(service, port, &server_names);
+        if rules.is_empty() {
+            return None;
+        }
+        let entry = self.entries.entry(at).or_insert_with(|| Entry {
+            owner: service,
+            serves: Serves::Tcp(TcpTable::default()),
+        });
+        let Serves::Tcp(table) = &mut entry.serves else {
+            return Some((entry.owner, WarningKind::TcpOverHttp));
+        };
+        let mut loser_to = None;
+        for slot in l4::first_match(&rules) {
+            let Some(rule) = rules.get(slot.rule) else {
+                continue;
+            };
+            let claim = Claim {
+                owner: service,
+                protocol: port.protocol,
+                route: Arc::clone(&rule.route),
+            };
+            if let Err(owner) = table.claim(slot.range, slot.server_name, &claim) {
+                loser_to.get_or_insert(owner);
+            }
+        }
+        loser_to.map(|owner| (owner, WarningKind::TcpOverTcp))
+    }
+
+    fn warn(&mut self, service: &Service, reason: String) {
+        self.warnings.push(Warning {
+            object: service::object(service),
+            kind: WarningKind::Unsupported,
+            reason,
+        });
     }
 }
 
@@ -190,29 +231,10 @@ fn address(service: &Service, port: &Port) -> IpAddr {
     }
 }
 
-/// What tells connections to a service from others on the same listener; `None` when nothing could.
-fn tcp_match(service: &Service, port: &Port) -> Option<TcpMatch> {
-    match service.address {
-        ServiceAddress::Ip(_) => Some(TcpMatch::Any),
-        ServiceAddress::Cidr(range) if !port.protocol.is_tls() => Some(TcpMatch::Range(range)),
-        ServiceAddress::Cidr(_) | ServiceAddress::Unspecified if port.protocol.is_tls() => {
-            is_server_name(&service.id.host).then(|| TcpMatch::ServerName(service.id.host.clone()))
-        }
-        ServiceAddress::Cidr(_) | ServiceAddress::Unspecified => Some(TcpMatch::Any),
-    }
-}
-
-/// Whether Envoy can match a host in a TLS handshake: it knows names and `*.` followed by one.
-fn is_server_name(host: &Host) -> bool {
-    let name = host.as_str();
-    let name = name.strip_prefix("*.").unwrap_or(name);
-    !name.is_empty() && !name.contains('*')
-}
-
-fn conflict(
+fn conflict_with(
+    owner: &Service,
     service: &Service,
     (address, port): (IpAddr, u16),
-    owner: &Service,
     kind: WarningKind,
 ) -> Warning {
     Warning {

@@ -6,7 +6,8 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::mesh_config::OutboundTrafficPolicy;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
-use pilot_model::{Resolution, Service, WarningKind};
+use mesh_config::Labels;
+use pilot_model::{Resolution, ScopedView, Service, WarningKind};
 
 use super::*;
 use crate::Plan;
@@ -90,6 +91,11 @@ fn bound_port(listener: &Listener) -> (String, u32) {
         panic!("no port")
     };
     (socket.address.clone(), port)
+}
+
+fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<ListenerKey> {
+    let scope = OutboundScope::new(view, interception, &Labels::default());
+    super::outbound(view, &scope)
 }
 
 fn outbound_of(services: impl IntoIterator<Item = Service>) -> Plan<ListenerKey> {
@@ -197,10 +203,10 @@ fn section_8_1_ranges_and_server_names_share_a_port() {
             ("10.0.0.0/8", "outbound|443||b.example.com"),
             ("*.example.org", "outbound|443||*.example.org"),
             ("a.example.com", "outbound|443||a.example.com"),
+            ("", "PassthroughCluster"),
             ("10.0.0.0/8 self", "local InboundPassthroughCluster"),
             ("*.example.org self", "local InboundPassthroughCluster"),
             ("a.example.com self", "local InboundPassthroughCluster"),
-            ("", "PassthroughCluster"),
             ("self", "local InboundPassthroughCluster"),
         ])
     );

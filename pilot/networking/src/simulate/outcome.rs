@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_api::envoy::config::core::v3::HeaderValueOption;
 use mesh_api::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use mesh_api::envoy::config::core::v3::{HeaderValueOption, Metadata};
 use serde::Serialize;
 
 use super::ProxyConfig;
@@ -203,5 +203,14 @@ impl HeaderChanges {
 
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// The object that part of a message comes from, as its API path.
+pub(super) fn rule(metadata: Option<&Metadata>) -> Option<String> {
+    let istio = metadata?.filter_metadata.get("istio")?;
+    match &istio.fields.get("config")?.kind {
+        Some(prost_types::value::Kind::StringValue(path)) => Some(path.clone()),
+        _ => None,
     }
 }

@@ -21,7 +21,7 @@ use mesh_api::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use mesh_api::envoy::r#type::v3::FractionalPercent;
 use mesh_api::envoy::r#type::v3::fractional_percent::DenominatorType;
 
-use super::outcome::{Abort, Cors, Delay, HeaderChanges, Outcome, Retries, Share};
+use super::outcome::{Abort, Cors, Delay, HeaderChanges, Outcome, Retries, Share, rule};
 use super::{Call, SimulateError};
 
 /// A request as Envoy sees it.
@@ -240,7 +240,7 @@ impl Request {
                 .decorator
                 .as_ref()
                 .map(|decorator| decorator.operation.clone()),
-            rule: rule(route),
+            rule: rule(route.metadata.as_ref()),
             request_headers: HeaderChanges::new(
                 &route.request_headers_to_add,
                 &route.request_headers_to_remove,
@@ -410,14 +410,6 @@ fn full_match(pattern: &str, text: &str, virtual_host: &VirtualHost) -> Result<b
     regex
         .map(|regex| regex.is_match(text))
         .map_err(|error| fault(virtual_host, &error.to_string()))
-}
-
-fn rule(route: &Route) -> Option<String> {
-    let istio = route.metadata.as_ref()?.filter_metadata.get("istio")?;
-    match &istio.fields.get("config")?.kind {
-        Some(prost_types::value::Kind::StringValue(path)) => Some(path.clone()),
-        _ => None,
-    }
 }
 
 fn retries(policy: &RetryPolicy) -> Retries {
