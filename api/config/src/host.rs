@@ -120,6 +120,7 @@ mod tests {
         );
     }
 
+    /// `R-N-4`, `R-N-5`.
     #[test]
     fn cover_and_overlap() {
         for (a, b, subset, overlap) in [

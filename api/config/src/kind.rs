@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(Kind::ALL.len(), collections.len());
     }
 
+    /// `R-N-1`.
     #[test]
     fn every_kind_names_a_known_message_and_finds_itself() {
         for &kind in Kind::ALL {

@@ -128,6 +128,7 @@ impl fmt::Display for Protocol {
 mod tests {
     use super::*;
 
+    /// `R-S-6`, `R-S-8`.
     #[test]
     fn r_s_7_the_port_name_announces_the_protocol() {
         for (name, transport, expected) in [

@@ -46,14 +46,9 @@ fn visit(workspace: &Path, folder: &Path, ids: &[&str], found: &mut Vec<Bearer>)
                 continue;
             }
             if is_testdata {
-                let input = path.join("in.yaml");
-                let input = if input.is_file() {
-                    read(&input)?
-                } else {
-                    String::new()
-                };
-                let comments = input.lines().filter(|line| line.trim_start().starts_with('#'));
-                let text: Vec<&str> = comments.collect();
+                let texts = case_texts(&path)?;
+                let lines = texts.iter().flat_map(|text| text.lines());
+                let text: Vec<&str> = lines.filter(|line| line.trim_start().starts_with('#')).collect();
                 add(found, folder.strip_prefix(workspace)?, name, &text, ids);
             }
             visit(workspace, &path, ids, found)?;
@@ -64,6 +59,23 @@ fn visit(workspace: &Path, folder: &Path, ids: &[&str], found: &mut Vec<Bearer>)
         }
     }
     Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What the author of a golden case wrote.
+fn case_texts(case: &Path) -> Result<Vec<String>> {
+    let files = fs::read_dir(case).with_context(|| format!("cannot read {}", case.display()))?;
+    let paths = files.map(|file| Ok(file?.path()));
+    let mut texts = Vec::new();
+    for path in paths.collect::<Result<Vec<_>>>()? {
+        if path.is_file() && path.extension() == Some(OsStr::new("yaml")) {
+            texts.push(read(&path)?);
+        }
+    }
+    Ok(texts)
 }
 
 fn add(found: &mut Vec<Bearer>, file: &Path, name: &str, text: &[&str], ids: &[&str]) {

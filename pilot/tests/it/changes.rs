@@ -9,6 +9,7 @@ use crate::pilot::{FRONTEND, INGRESS, Pilot};
 const FORECAST_V1: &str = "outbound|3002|v1|forecast.weather.svc.cluster.local";
 const FORECAST: &str = "outbound|3002||forecast.weather.svc.cluster.local";
 
+/// `P9.3`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_configuration_is_whole() {
     let galley = Galley::start();

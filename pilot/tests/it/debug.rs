@@ -36,6 +36,7 @@ async fn p17_without_proxies_the_pages_are_empty() {
     assert!(body.contains("nobody.nowhere"), "{body}");
 }
 
+/// `R-G-5`.
 #[tokio::test(flavor = "multi_thread")]
 async fn p17_proxies_and_how_far_they_have_followed() {
     let galley = Galley::start();

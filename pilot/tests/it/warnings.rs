@@ -15,6 +15,7 @@ fn to(destination: &str) -> String {
     )
 }
 
+/// `R-DR-7`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_does_not_exist_is_reported_and_everything_else_works() {
     let mut galley = Galley::start();

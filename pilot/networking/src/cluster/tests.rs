@@ -105,6 +105,7 @@ fn r_dr_9_every_port_and_every_subset_of_a_service_is_a_cluster() {
     );
 }
 
+/// `R-OB-1`.
 #[test]
 fn section_9_clusters_for_unknown_traffic_are_out_of_reach_of_any_policy() {
     let mesh = MeshConfig {
@@ -230,6 +231,7 @@ fn r_dr_14_a_cluster_for_original_destinations_ignores_load_balancers() {
     assert_eq!(cluster.lb_policy(), LbPolicy::ClusterProvided);
 }
 
+/// `R-DR-16`.
 #[test]
 fn section_6_4_connection_pools() {
     let defaults = under(TrafficPolicy::default());
@@ -320,6 +322,7 @@ fn invalid_values_count_as_not_given() {
     assert_eq!(outlier.max_ejection_percent, Some(100));
 }
 
+/// `R-DR-23`, `R-DR-25`, `R-DR-26`.
 #[test]
 fn section_6_5_outlier_detection_counts_gateway_failures_and_ejects_at_least_one() {
     let settings = OutlierDetection {

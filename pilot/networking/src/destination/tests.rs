@@ -73,6 +73,7 @@ fn in_force(rules: &RuleChain, subset: Option<&str>, port: u16) -> (Option<Simpl
     (simple, limit)
 }
 
+/// `R-DR-3`, `R-DR-4`, `R-DR-5`, `R-DR-15`.
 #[test]
 fn r_dr_2_to_5_port_of_subset_then_subset_then_port_of_service_then_service() {
     use SimpleLb::{LeastConn, Random, RoundRobin};

@@ -193,6 +193,7 @@ fn the_key_changes_with_the_endpoints_of_its_host_only() {
     );
 }
 
+/// `P10.1`.
 #[test]
 fn p10_3_groups_are_sorted_and_weigh_the_sum_of_their_members() {
     let assignment = build_all(&[

@@ -159,6 +159,7 @@ fn names(sets: &[Arc<ResourceSet>]) -> Vec<String> {
     items.map(|item| item.name.to_string()).collect()
 }
 
+/// `P11.4`.
 #[test]
 fn proxies_of_equal_scope_share_what_they_are_sent() {
     let (generator, published) = (generator(), mesh().publish());

@@ -64,6 +64,7 @@ fn v3_load_balancer() {
     );
 }
 
+/// `R-DR-17`.
 #[test]
 fn v3_connection_pool() {
     check_table(
@@ -105,6 +106,7 @@ trafficPolicy:
     );
 }
 
+/// `R-DR-28`.
 #[test]
 fn v3_outlier_detection() {
     check_table(

@@ -89,6 +89,7 @@ fn v7_several_hosts_must_be_told_apart() {
     );
 }
 
+/// `R-SE-3`.
 #[test]
 fn v7_endpoints_by_resolution() {
     let entry = |more: &str| problems("ServiceEntry", &format!("hosts: [a.com]\n{HTTP}\n{more}"));

@@ -190,6 +190,7 @@ fn v6_matches() {
     }
 }
 
+/// `R-VS-28`.
 #[test]
 fn v6_faults() {
     for valid in [

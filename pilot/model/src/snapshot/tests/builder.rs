@@ -192,6 +192,7 @@ fn the_changes_of_a_publication_name_what_changed_since_the_one_before() {
     assert!(builder.publish().changes.is_empty());
 }
 
+/// `R-N-11`.
 #[test]
 fn p15_2_the_defaults_of_export_to_follow_the_mesh_configuration() {
     let visibility = |published: &Published| {

@@ -55,6 +55,7 @@ fn a_type_without_names_yet_has_nothing_to_wait_for() {
     server.nothing();
 }
 
+/// `P8.2`.
 #[test]
 fn an_ack_is_recorded_and_not_answered() {
     let mut server = Server::new(StateOfTheWorld, Mesh::sample());
@@ -248,6 +249,7 @@ fn names_mean_nothing_for_clusters_and_listeners() {
     server.nothing();
 }
 
+/// `P8.7`.
 #[test]
 fn a_response_of_clusters_or_listeners_is_whole_and_one_of_endpoints_or_routes_is_not() {
     let mut server = settled();
