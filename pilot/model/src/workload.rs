@@ -1,6 +1,6 @@
 //! Workloads: what a proxy stands in front of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Workload {
     pub service_account: Str,
     /// Where it runs.
     pub locality: Locality,
+    /// The ports on which probes ask how it is (P4.2).
+    pub management_ports: BTreeSet<u16>,
     /// The service ports that it serves, also while it is not ready, so that its proxy is configured in time (P4.2).
     pub instances: Vec<ServiceInstance>,
 }

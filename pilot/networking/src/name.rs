@@ -16,6 +16,9 @@ pub const VIRTUAL_OUTBOUND_LISTENER: &str = "virtualOutbound";
 /// The listener that receives captured inbound connections.
 pub const VIRTUAL_INBOUND_LISTENER: &str = "virtualInbound";
 
+/// What stands for the host in names of management ports.
+pub(crate) const MANAGEMENT_HOST: &str = "mgmtCluster";
+
 /// Where sidecars receive captured inbound connections (DESIGN §8); Envoy's ports are in spec 05 §0.1.
 pub const INBOUND_PORT: u16 = 15006;
 
@@ -74,6 +77,11 @@ pub(crate) fn parse_outbound(name: &str) -> Option<(u16, &str, &str)> {
 /// The cluster of a local service port: `inbound|<service port>|<port name>|<host>`.
 pub fn inbound_cluster(service_port: u16, port_name: &str, host: &Host) -> String {
     format!("inbound|{service_port}|{port_name}|{host}")
+}
+
+/// The cluster of a port that only probes ask: `inbound|<port>|mgmt-<port>|mgmtCluster`.
+pub fn management_cluster(port: u16) -> String {
+    inbound_cluster(port, &format!("mgmt-{port}"), &Host::from(MANAGEMENT_HOST))
 }
 
 /// The listener `<address>_<port>`.

@@ -83,7 +83,18 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
         return Plan::default();
     };
     let whole = view.whole();
-    let mut keys: Vec<ClusterKey> = instance::served(view, proxy, workload)
+    let served = instance::served(view, proxy, workload);
+    let management = served.management_ports.into_iter().map(|port| ClusterKey {
+        name: name::management_cluster(port).into(),
+        mesh: view.mesh().clone(),
+        target: Target::Workload {
+            address: EndpointAddress::Ip(SocketAddr::new(loopback(ip), port)),
+            service_port: port,
+            protocol: Protocol::Tcp,
+            rules: None,
+        },
+    });
+    let mut keys: Vec<ClusterKey> = served
         .ports
         .into_iter()
         .map(|port| {
@@ -104,6 +115,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
                 },
             }
         })
+        .chain(management)
         .collect();
     keys.sort_by(|a, b| a.name.cmp(&b.name));
     // A service port that leads to two ports of the workload, for instance while its target port is being changed.

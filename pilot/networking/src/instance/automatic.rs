@@ -1,13 +1,20 @@
 //! The ports that services say a workload has.
 
-use pilot_model::{LocalEndpoint, ScopedView, ServiceInstance, Warning, WarningKind};
+use pilot_model::{
+    InterceptionMode, LocalEndpoint, Proxy, ScopedView, ServiceInstance, Warning, WarningKind, Workload,
+};
 
 use super::{Listen, Served, ServedPort, object};
 use crate::{name, ports};
 
 /// Chooses among the service ports that lead to the same port of the workload: the oldest service wins, then the lower
 /// port. `instances` come in that order.
-pub(super) fn served<'a>(view: &ScopedView, mut instances: Vec<&'a ServiceInstance>) -> Served<'a> {
+pub(super) fn served<'a>(
+    view: &ScopedView,
+    proxy: &Proxy,
+    workload: &Workload,
+    mut instances: Vec<&'a ServiceInstance>,
+) -> Served<'a> {
     let mut warnings = Vec::new();
     let closed = ports::closed(view.mesh());
     instances.retain(|instance| {
@@ -44,6 +51,18 @@ pub(super) fn served<'a>(view: &ScopedView, mut instances: Vec<&'a ServiceInstan
         }
         same_port
     });
+    // Without capture, probes find the application itself.
+    let probed = workload
+        .management_ports
+        .iter()
+        .filter(|_| proxy.interception != InterceptionMode::None);
+    let management_ports = probed
+        .copied()
+        .filter(|port| {
+            let is_served = instances.iter().any(|instance| instance.target_port == *port);
+            !is_served && !closed.contains(port) && !ports::is_bound(view.mesh(), *port)
+        })
+        .collect();
     let ports = instances.into_iter().map(|instance| {
         let port = &instance.service_port;
         ServedPort {
@@ -59,6 +78,7 @@ pub(super) fn served<'a>(view: &ScopedView, mut instances: Vec<&'a ServiceInstan
     });
     Served {
         ports: ports.collect(),
+        management_ports,
         warnings,
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn served<'a>(
 ) -> Served<'a> {
     let mut served = Served {
         ports: Vec::with_capacity(listeners.len()),
+        management_ports: Vec::new(),
         warnings: Vec::new(),
     };
     let mut clusters = BTreeSet::new();

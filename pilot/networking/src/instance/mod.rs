@@ -17,6 +17,8 @@ use crate::service;
 pub(crate) struct Served<'a> {
     /// In a stable order; no two of them listen in the same place.
     pub(crate) ports: Vec<ServedPort<'a>>,
+    /// Ports that no service has and that probes ask, in ascending order.
+    pub(crate) management_ports: Vec<u16>,
     /// Ports that are served as something else than their service says, or not at all.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -53,7 +55,7 @@ pub(crate) fn served<'a>(view: &ScopedView, proxy: &Proxy, workload: &'a Workloa
     let sidecar = view.sidecar();
     match sidecar.and_then(|sidecar| Some((sidecar, sidecar.ingress.as_ref()?))) {
         Some((sidecar, listeners)) => ingress::served(view, proxy, &instances, &sidecar.key, listeners),
-        None => automatic::served(view.whole(), instances),
+        None => automatic::served(view.whole(), proxy, workload, instances),
     }
 }
 

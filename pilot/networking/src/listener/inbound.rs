@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
 use super::{InboundPort, ListenerKey, Spec};
@@ -60,6 +61,28 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             address,
             port: port.port,
             spec: Spec::Inbound { port, listen },
+        });
+    }
+    // Probes come from outside the mesh: their bytes are forwarded as they are, whatever the policy for others.
+    for number in served.management_ports {
+        let port = InboundPort {
+            address: None,
+            port: number,
+            service_port: number,
+            host: name::MANAGEMENT_HOST.into(),
+            protocol: Protocol::Tcp,
+            cluster: name::management_cluster(number).into(),
+        };
+        ports.push(port.clone());
+        keys.push(ListenerKey {
+            name: name::listener(ip, number).into(),
+            mesh: mesh.clone(),
+            address: ip,
+            port: number,
+            spec: Spec::Inbound {
+                port,
+                listen: Listen::Captured { port: number },
+            },
         });
     }
     // With both captures on one port, `virtualOutbound` serves both and hands over by address.

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod pods;
+mod probes;
 mod services;
 #[cfg(test)]
 mod tests;

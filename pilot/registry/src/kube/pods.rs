@@ -1,6 +1,6 @@
 //! Pods and nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mesh_api::k8s::io::api::core::v1::Pod;
@@ -8,7 +8,7 @@ use mesh_config::{Labels, Meta, Str, Timestamp};
 use pilot_model::{Locality, ServiceInstance, Workload};
 
 use super::services::{ServiceObject, TargetPort};
-use super::{KubeRegistry, in_namespace, spiffe_id};
+use super::{KubeRegistry, in_namespace, probes, spiffe_id};
 
 /// A label that gives a locality where the node gives none (P2.4).
 const LOCALITY_LABEL: &str = "istio-locality";
@@ -38,6 +38,7 @@ pub(super) struct PodObject {
     pub(super) service_account: Str,
     /// Container ports by name.
     ports: BTreeMap<String, u16>,
+    management_ports: BTreeSet<u16>,
 }
 
 impl PodObject {
@@ -53,6 +54,9 @@ impl PodObject {
         let ports = containers
             .flat_map(|container| &container.ports)
             .filter(|port| !port.name().is_empty());
+        let ports = ports
+            .filter_map(|port| Some((port.name().to_owned(), u16::try_from(port.container_port()).ok()?)))
+            .collect();
         Self {
             namespace: meta.key.namespace.clone(),
             name: meta.key.name.clone(),
@@ -65,9 +69,8 @@ impl PodObject {
             labels: Labels::from(&meta.labels),
             node: spec.node_name().into(),
             service_account: spiffe_id(trust_domain, &meta.key.namespace, account),
-            ports: ports
-                .filter_map(|port| Some((port.name().to_owned(), u16::try_from(port.container_port()).ok()?)))
-                .collect(),
+            management_ports: probes::management_ports(&spec, &ports),
+            ports,
         }
     }
 
@@ -104,6 +107,7 @@ impl KubeRegistry {
                 labels: pod.labels.clone(),
                 service_account: pod.service_account.clone(),
                 locality: self.locality(pod),
+                management_ports: pod.management_ports.clone(),
                 instances,
             }),
             None if instances.is_empty() => None,
