@@ -89,6 +89,11 @@ const WARNINGS: &[(WarningKind, &str, &str)] = &[
         "Gateway servers that cannot be merged with others on their port.",
     ),
     (
+        WarningKind::RejectedByProxy,
+        "pilot_isolated_configs",
+        "Objects that are left out for proxies that reject what is made from them.",
+    ),
+    (
         WarningKind::Unsupported,
         "pilot_unsupported_fields",
         "Objects with a valid part that this version leaves out.",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use mesh_config::{Host, Labels, Port, Str, Timestamp};
+use mesh_config::{ConfigKey, Host, Kind, Labels, Port, Str, Timestamp};
 
 use crate::Endpoint;
 
@@ -86,6 +86,16 @@ pub enum Visibility {
 // === impl Service ===
 
 impl Service {
+    /// The object that defines the service.
+    pub fn object(&self) -> ConfigKey {
+        let kind = if &*self.registry == "ServiceEntry" {
+            Kind::ServiceEntry
+        } else {
+            Kind::Service
+        };
+        ConfigKey::new(kind, self.id.namespace.clone(), self.id.name.clone())
+    }
+
     /// The port with this number.
     pub fn port(&self, number: u16) -> Option<&Port> {
         self.ports.iter().find(|port| port.number == number)

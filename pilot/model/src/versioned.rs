@@ -4,10 +4,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Identifies one version of one value.
 ///
-/// All revisions come from one counter of the [`crate::Builder`], so two values with the same revision are the same.
+/// All revisions of published values come from one counter of the [`crate::Builder`], so two values with the same
+/// revision are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev(u64);
 
@@ -24,6 +26,12 @@ pub struct Versioned<T> {
 // === impl Rev ===
 
 impl Rev {
+    /// A revision that no builder has given and that is given once.
+    pub(crate) fn unique() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self((1 << 63) | LAST.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// The next revision.
     #[must_use]
     pub(crate) fn next(self) -> Self {

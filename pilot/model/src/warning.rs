@@ -44,6 +44,8 @@ pub enum WarningKind {
     DuplicateSidecar,
     /// A server of a Gateway cannot be merged with those on the same port (`pilot_total_rejected_configs`).
     GatewayServer,
+    /// Some proxy rejects what is made from the object, which is left out for it (`pilot_isolated_configs`).
+    RejectedByProxy,
     /// The object is valid, but a part of it is not supported and was left out.
     Unsupported,
 }

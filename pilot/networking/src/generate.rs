@@ -6,6 +6,8 @@ use std::hash::Hash;
 use mesh_api::type_url;
 use pilot_model::Warning;
 
+use crate::Origin;
+
 /// The resource types, in the order in which they are pushed (P8.3): a route must not arrive before its clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum XdsType {
@@ -31,6 +33,9 @@ pub trait Generate {
 
     /// Makes the message. The key is the only input.
     fn build(key: &Self::Key) -> Built<Self::Message>;
+
+    /// What the resource was made because of, in any order. Mesh-wide configuration is not mentioned.
+    fn origins(key: &Self::Key) -> Vec<Origin>;
 }
 
 /// A message and what went wrong while making it.

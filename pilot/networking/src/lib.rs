@@ -21,6 +21,7 @@ mod instance;
 mod l4;
 pub mod listener;
 pub mod name;
+mod origin;
 mod ports;
 pub mod route;
 mod service;
@@ -34,4 +35,5 @@ mod vantage;
 
 pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};
+pub use origin::Origin;
 pub use vantage::Vantage;

@@ -1,16 +1,11 @@
 //! Small questions about services.
 
-use mesh_config::{ConfigKey, Kind};
+use mesh_config::ConfigKey;
 use pilot_model::{ScopedView, Service, ServiceInstance, Versioned};
 
 /// The object that defines a service, for findings.
 pub(crate) fn object(service: &Service) -> ConfigKey {
-    let kind = if &*service.registry == "ServiceEntry" {
-        Kind::ServiceEntry
-    } else {
-        Kind::Service
-    };
-    ConfigKey::new(kind, service.id.namespace.clone(), service.id.name.clone())
+    service.object()
 }
 
 /// The service that a workload serves. `None` when the view does not show it.

@@ -1,5 +1,7 @@
 //! What Pilot was told, and what it could not follow.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State as Extract;
 use mesh_config::decode;
@@ -61,7 +63,18 @@ pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
         .flat_map(|publication| publication.rejected.iter())
         .map(|(key, reason)| json!({ "object": key.to_string(), "reason": reason }))
         .collect();
+    let mut isolated: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for client in state.discovery.clients() {
+        for (object, finding) in &client.isolated {
+            isolated.entry(object.to_string()).or_default().push(json!({
+                "proxy": &*client.proxy.node_id,
+                "type": finding.xds_type.as_str(),
+                "reason": finding.reason,
+            }));
+        }
+    }
     Json(json!({
+        "isolated": isolated,
         "generation": publication.map(|publication| publication.published.generation),
         "warnings": warnings,
         "rejected": rejected,

@@ -186,7 +186,10 @@ async fn p17_what_pilot_was_told() {
     );
 
     let status = pilot.json("/debug/push_status").await;
-    assert_eq!(keys(&status), ["cached", "generation", "rejected", "warnings"]);
+    assert_eq!(
+        keys(&status),
+        ["cached", "generation", "isolated", "rejected", "warnings"]
+    );
     let sources = pilot.json("/debug/sourcez").await;
     assert_eq!(sources[0]["connected"], true, "{sources}");
 }

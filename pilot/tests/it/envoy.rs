@@ -29,6 +29,8 @@ pub(crate) struct Envoy {
     initialized: BTreeSet<&'static str>,
     /// Reject responses of this type.
     pub(crate) rejects: Option<&'static str>,
+    /// Reject responses with a resource in which this text stands.
+    pub(crate) poison: Option<&'static str>,
 }
 
 enum Stream {
@@ -77,6 +79,7 @@ impl Envoy {
             asked: BTreeMap::new(),
             initialized: BTreeSet::new(),
             rejects: None,
+            poison: None,
         };
         for url in [type_url::CLUSTER, type_url::LISTENER] {
             match &mut envoy.stream {
@@ -233,7 +236,15 @@ impl Envoy {
             names: resources.keys().cloned().collect(),
             removed: removed.clone(),
         };
-        if self.rejects == Some(url) {
+        let is_poisoned = |poison: &str| {
+            let mut resources = resources.values();
+            resources.any(|any| {
+                any.value
+                    .windows(poison.len())
+                    .any(|text| text == poison.as_bytes())
+            })
+        };
+        if self.rejects == Some(url) || self.poison.is_some_and(is_poisoned) {
             match (&mut self.stream, answer) {
                 (Stream::Sotw(client), Answer::Sotw(response)) => client.nack(response, "bad")?,
                 (Stream::Delta(client), Answer::Delta(response)) => client.nack(response, "bad")?,

@@ -1,9 +1,11 @@
 //! Proxies that reject what they are sent.
 
 use mesh_api::type_url;
+use serde_json::json;
 
+use crate::envoy::Envoy;
 use crate::galley::{Galley, forecast_to};
-use crate::pilot::{FRONTEND, Pilot};
+use crate::pilot::{FORECAST, FRONTEND, Pilot};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nack_is_counted_and_shown_and_not_answered_with_the_same() {
@@ -16,9 +18,11 @@ async fn a_nack_is_counted_and_shown_and_not_answered_with_the_same() {
     envoy.rejects = Some(type_url::ROUTE);
     galley.apply(&forecast_to("v2"));
     envoy.expect("rds").await;
+    // Without the object that changed: whatever is bad, it is not that.
+    envoy.expect("rds").await;
     let metric = format!("pilot_xds_rds_reject{{err=\"InvalidArgument\",node=\"{FRONTEND}\"}}");
-    pilot.until_metric(&metric, 1.0).await;
-    assert_eq!(pilot.metric("pilot_total_xds_rejects").await, 1.0);
+    pilot.until_metric(&metric, 2.0).await;
+    assert_eq!(pilot.metric("pilot_total_xds_rejects").await, 2.0);
     assert_eq!(envoy.route("3002"), good);
 
     let status = pilot.sync_status("frontend-v1-0.weather").await;
@@ -37,7 +41,113 @@ async fn a_nack_is_counted_and_shown_and_not_answered_with_the_same() {
     galley.apply(&forecast_to("v1"));
     envoy.expect("rds").await;
     pilot.synced("frontend-v1-0.weather").await;
-    assert_eq!(pilot.metric("pilot_total_xds_rejects").await, 1.0);
+    assert_eq!(pilot.metric("pilot_total_xds_rejects").await, 2.0);
+    assert_eq!(pilot.json("/debug/push_status").await["isolated"], json!({}));
+}
+
+/// So many VirtualServices, one for each host, one of which holds what the proxy does not stand.
+fn redirects(count: usize, bad: Option<usize>) -> String {
+    let object = |number: usize| {
+        let path = if bad == Some(number) { POISON } else { "/there" };
+        format!(
+            "{{apiVersion: networking.istio.io/v1alpha3, kind: VirtualService,
+               metadata: {{name: host-{number}, namespace: weather}},
+               spec: {{hosts: [host-{number}.example.com], http: [{{redirect: {{uri: {path}}}}}]}}}}"
+        )
+    };
+    let objects: Vec<String> = (0..count).map(object).collect();
+    objects.join("\n---\n")
+}
+
+const POISON: &str = "/no-proxy-stands-this";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_10_the_object_that_a_proxy_rejects_is_left_out_for_it_alone() {
+    const COUNT: usize = 200;
+    for is_delta in [false, true] {
+        let mut galley = Galley::start();
+        galley.set(&redirects(COUNT, Some(77)));
+        galley.publish();
+        let pilot = Pilot::of(&galley).await;
+        let other = pilot.settled(FORECAST).await;
+        assert!(other.route("80").contains(POISON));
+
+        // A proxy that comes for the first time: all objects are new to it.
+        let node = mesh_testing::ads::node(FRONTEND, &json!({}));
+        let mut envoy = if is_delta {
+            Envoy::delta(&pilot.xds(), node).await
+        } else {
+            Envoy::sotw(&pilot.xds(), node).await
+        };
+        envoy.poison = Some(POISON);
+        let all_but_one = |envoy: &Envoy| {
+            envoy.has(type_url::ROUTE, "80")
+                && envoy.route("80").matches("RedirectAction").count() == COUNT - 1
+        };
+        envoy.until(all_but_one).await;
+        assert!(!envoy.route("80").contains("host-77.example.com"));
+
+        let bad = "VirtualService weather/host-77";
+        let status = pilot.json("/debug/push_status").await;
+        let isolated = status["isolated"].as_object().unwrap();
+        assert_eq!(isolated.keys().collect::<Vec<_>>(), [bad], "{status}");
+        assert_eq!(isolated[bad][0]["proxy"], FRONTEND);
+        assert_eq!(isolated[bad][0]["type"], "rds");
+        assert_eq!(pilot.metric("pilot_isolated_configs").await, 1.0);
+
+        // Everything else goes on.
+        galley.apply(&redirects(COUNT + 1, Some(77)));
+        envoy
+            .until(|envoy| envoy.route("80").contains("host-200.example.com"))
+            .await;
+        assert!(!envoy.route("80").contains("host-77.example.com"));
+
+        // It is tried again when it is another.
+        galley.apply(&redirects(COUNT + 1, None));
+        envoy
+            .until(|envoy| envoy.route("80").contains("host-77.example.com"))
+            .await;
+        assert_eq!(pilot.json("/debug/push_status").await["isolated"], json!({}));
+
+        // And found at once among what changed: the others are known to be good.
+        let rejects = pilot.metric("pilot_total_xds_rejects").await;
+        galley.apply(&redirects(COUNT + 1, Some(5)));
+        envoy
+            .until(|envoy| !envoy.route("80").contains("host-5.example.com"))
+            .await;
+        assert_eq!(pilot.metric("pilot_total_xds_rejects").await, rejects + 1.0);
+        drop(other);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_10_a_rule_that_spoils_a_cluster_is_told_from_its_service() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    envoy.poison = Some("outbound|3002|no-proxy-stands-this|");
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: forecast, namespace: weather},
+          spec: {host: forecast, subsets: [{name: no-proxy-stands-this, labels: {version: v1}}]}}",
+    );
+    envoy
+        .until(|envoy| {
+            !envoy.has(
+                type_url::CLUSTER,
+                "outbound|3002|v1|forecast.weather.svc.cluster.local",
+            )
+        })
+        .await;
+    assert!(envoy.has(
+        type_url::CLUSTER,
+        "outbound|3002||forecast.weather.svc.cluster.local"
+    ));
+    let status = pilot.json("/debug/push_status").await;
+    let isolated = status["isolated"].as_object().unwrap();
+    assert_eq!(
+        isolated.keys().collect::<Vec<_>>(),
+        ["DestinationRule weather/forecast"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! One stream with its I/O: reads requests, watches publications, sends what the state says.
 
+mod isolation;
+
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,11 +14,12 @@ use pilot_networking::XdsType;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
+pub(crate) use self::isolation::Verdicts;
 use crate::discovery::{Current, Shared};
 use crate::generator::ProxyContext;
 use crate::names::Names;
 use crate::status::ClientStatus;
-use crate::stream::{Impact, Outgoing, Protocol, Step, StreamState};
+use crate::stream::{Impact, Isolation, Outgoing, Protocol, Step, StreamState};
 use crate::transport::Chunks;
 use crate::wire::{Incoming, Wire};
 
@@ -32,6 +36,12 @@ pub(crate) struct Connection<W: Wire> {
     proxy: Option<Arc<Proxy>>,
     /// What the proxy is served.
     context: Option<ProxyContext>,
+    /// What that was made from, with the objects that are left out for the proxy.
+    published: Option<Published>,
+    /// The objects that are left out.
+    isolation: Isolation,
+    /// How long publications wait for the running search for bad objects.
+    search_until: Option<Instant>,
     /// Whether there is a newer publication than that of the context.
     is_outdated: bool,
     /// When the proxy may be given the newer publication, once it has asked for a turn.
@@ -79,6 +89,9 @@ impl<W: Wire> Connection<W> {
             state: Some(StreamState::new(W::PROTOCOL)),
             proxy: None,
             context: None,
+            published: None,
+            isolation: Isolation::default(),
+            search_until: None,
             is_outdated: false,
             turn: None,
             waiting_since: None,
@@ -113,7 +126,7 @@ impl<W: Wire> Connection<W> {
         let drain = self.shared.drain.clone();
         let mut resends = current.borrow().as_ref().map_or(0, |current| current.resends);
         loop {
-            let (patience, turn) = (self.end_of_patience(), self.turn);
+            let (patience, turn, search) = (self.end_of_patience(), self.turn, self.end_of_search());
             tokio::select! {
                 () = drain.signaled() => return Err(End::Closed),
                 () = self.sender.closed() => return Err(End::Closed),
@@ -135,9 +148,14 @@ impl<W: Wire> Connection<W> {
                 }
                 () = at(patience) => self.give_up_waiting(),
                 () = at(turn) => {}
+                () = at(search) => {}
             }
             self.follow(&current)?;
             self.send_pending().await?;
+            while self.isolate() {
+                self.follow(&current)?;
+                self.send_pending().await?;
+            }
         }
     }
 
@@ -196,12 +214,14 @@ impl<W: Wire> Connection<W> {
             request.subscribe = names.iter().map(text).collect();
         }
         let is_repeated = request.repeats;
+        let mut rejection = None;
         match state.on_request(xds_type, &request) {
             Step::Respond => tracing::debug!(proxy = %proxy.node_id, %xds_type, "request"),
             Step::Ack => tracing::debug!(proxy = %proxy.node_id, %xds_type, "ack"),
             Step::Nack(code, reason) => {
                 tracing::warn!(proxy = %proxy.node_id, %xds_type, reason, "proxy rejected its configuration and keeps the last");
                 self.shared.metrics.rejected(xds_type, &proxy.node_id, code);
+                rejection = Some(reason);
             }
             Step::Stale => {
                 tracing::debug!(proxy = %proxy.node_id, %xds_type, nonce = request.nonce, "stale nonce");
@@ -221,6 +241,9 @@ impl<W: Wire> Connection<W> {
                 .convergence_time
                 .observe(since.elapsed().as_secs_f64());
         }
+        if let Some(reason) = rejection {
+            self.on_rejected(xds_type, &reason);
+        }
         Ok(())
     }
 
@@ -233,7 +256,8 @@ impl<W: Wire> Connection<W> {
             connection: format!("{}-{}", proxy.node_id, self.id),
             peer: self.peer.clone(),
             proxy: Arc::clone(&proxy),
-            types: std::collections::BTreeMap::new(),
+            types: BTreeMap::new(),
+            isolated: BTreeMap::new(),
         };
         self.shared.clients.insert(self.id, status);
         self.shared.metrics.clients.inc();
@@ -243,7 +267,7 @@ impl<W: Wire> Connection<W> {
 
     /// Takes over the newest publication, when it is the proxy's turn.
     fn follow(&mut self, current: &watch::Receiver<Option<Current>>) -> Result<(), End> {
-        if self.context.is_some() && !self.is_outdated {
+        if self.context.is_some() && (!self.is_outdated || self.is_searching()) {
             return Ok(());
         }
         let (Some(proxy), Some(current)) = (&self.proxy, current.borrow().clone()) else {
@@ -254,7 +278,7 @@ impl<W: Wire> Connection<W> {
             return Ok(());
         }
         self.is_outdated = false;
-        let context = ProxyContext::new(proxy, current.published);
+        let context = ProxyContext::new(proxy, self.allowed(&current.published));
         if context.proxy.proxy_type == ProxyType::Router && context.workload.instances.is_empty() {
             // It would get no listeners and look healthy.
             if self.context.is_none() {
@@ -269,9 +293,11 @@ impl<W: Wire> Connection<W> {
         let former = self.context.as_ref();
         let impact = former.map_or(Impact::Everything, |former| context.impact_since(former));
         self.context = Some(context);
+        self.published = Some(current.published);
         if let Some(state) = &mut self.state {
             state.on_publish(impact);
         }
+        self.shared.clients.isolate(self.id, self.isolation.guilty());
         self.converging_since.get_or_insert(current.at.max(self.opened));
         Ok(())
     }

@@ -11,7 +11,7 @@ use pilot_networking::{Features, XdsType};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::transport::server::TcpConnectInfo;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Verdicts};
 use crate::generator::{Generator, ProxyContext};
 use crate::metrics::XdsMetrics;
 use crate::names::Names;
@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) generator: Generator,
     pub(crate) metrics: XdsMetrics,
     pub(crate) clients: Clients,
+    pub(crate) verdicts: Verdicts,
     pub(crate) permits: Semaphore,
     /// Turns of proxies that have got something already.
     pub(crate) pushes: Option<Throttle>,
@@ -101,6 +102,7 @@ impl Discovery {
             options,
             metrics,
             clients: Clients::default(),
+            verdicts: Verdicts::default(),
             drain,
             current: watch::Sender::new(None),
             spawner,

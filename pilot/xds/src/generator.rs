@@ -390,12 +390,13 @@ impl Generator {
         let build = |key: &G::Key| {
             let built = G::build(key);
             let awaits_endpoints = G::awaits_endpoints(&built.message);
-            Some(Encoded::new(
+            let encoded = Encoded::new(
                 G::name(key).into(),
                 built.message.encode_to_vec().into(),
                 awaits_endpoints,
                 built.warnings,
-            ))
+            );
+            Some(encoded.with_origins(G::origins(key)))
         };
         cache.get(key, generation, build, || self.on_panic(G::TYPE, G::name(key)))
     }

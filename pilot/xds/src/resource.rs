@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_model::Warning;
-use pilot_networking::XdsType;
+use pilot_networking::{Origin, XdsType};
 
 /// One resource in the form in which it is sent.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Encoded {
     pub awaits_endpoints: bool,
     /// What went wrong while making it.
     pub warnings: Vec<Warning>,
+    /// What it was made because of, without what its parts were.
+    pub origins: Vec<Origin>,
     /// The resources that it was put together from: as long as it is used, so are they.
     pub parts: Vec<Arc<Encoded>>,
     /// See [`Self::version`].
@@ -67,6 +69,7 @@ impl Encoded {
             body,
             awaits_endpoints,
             warnings,
+            origins: Vec::new(),
             parts: Vec::new(),
             version: OnceLock::new(),
         }
@@ -76,6 +79,20 @@ impl Encoded {
     #[must_use]
     pub fn with_parts(self, parts: Vec<Arc<Encoded>>) -> Self {
         Self { parts, ..self }
+    }
+
+    /// The resource with what it was made because of.
+    #[must_use]
+    pub fn with_origins(self, mut origins: Vec<Origin>) -> Self {
+        origins.sort();
+        origins.dedup();
+        Self { origins, ..self }
+    }
+
+    /// What the resource and its parts were made because of.
+    pub fn origins(&self) -> impl Iterator<Item = &Origin> {
+        let parts = self.parts.iter().flat_map(|part| &part.origins);
+        self.origins.iter().chain(parts)
     }
 
     /// The version for delta xDS.
@@ -292,7 +309,7 @@ fn digest(bytes: &[u8]) -> u64 {
     mix(words.fold(seed, mix), PRIME)
 }
 
-fn same(a: &Arc<Encoded>, b: &Arc<Encoded>) -> bool {
+pub(crate) fn same(a: &Arc<Encoded>, b: &Arc<Encoded>) -> bool {
     Arc::ptr_eq(a, b) || (a.name == b.name && a.body == b.body)
 }
 

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh_config::Str;
-use pilot_model::{Proxy, Warning};
+use mesh_config::{ConfigKey, Str};
+use pilot_model::{Proxy, Warning, WarningKind};
 use pilot_networking::XdsType;
 use serde::Serialize;
 
 use crate::resource::{Encoded, ResourceSet};
-use crate::stream::StreamState;
+use crate::stream::{Finding, StreamState};
 
 /// One connected proxy.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct ClientStatus {
     pub proxy: Arc<Proxy>,
     /// The exchange so far, for each type that it asked for.
     pub types: BTreeMap<XdsType, TypeStatus>,
+    /// Objects that are left out for the proxy because it rejects what is made from them.
+    pub isolated: BTreeMap<ConfigKey, Finding>,
 }
 
 /// The exchange about one type.
@@ -105,6 +107,15 @@ impl Clients {
         }
     }
 
+    /// Notes which objects are left out for a proxy.
+    pub(crate) fn isolate(&self, connection: u64, objects: &BTreeMap<ConfigKey, Finding>) {
+        if let Some(status) = self.lock().get_mut(&connection)
+            && status.isolated != *objects
+        {
+            status.isolated.clone_from(objects);
+        }
+    }
+
     pub(crate) fn remove(&self, connection: u64) {
         self.lock().remove(&connection);
     }
@@ -122,7 +133,18 @@ impl Clients {
                 sets.entry(Arc::as_ptr(set)).or_insert_with(|| Arc::clone(set));
             }
         }
-        sets.values().flat_map(|set| set.warnings()).cloned().collect()
+        let mut warnings: BTreeSet<Warning> = sets.values().flat_map(|set| set.warnings()).cloned().collect();
+        let clients = self.lock();
+        let isolated = clients.values().flat_map(|client| &client.isolated);
+        warnings.extend(isolated.map(|(object, finding)| Warning {
+            object: object.clone(),
+            kind: WarningKind::RejectedByProxy,
+            reason: format!(
+                "left out for proxies that reject what is made from it, in {}: {}",
+                finding.xds_type, finding.reason
+            ),
+        }));
+        warnings
     }
 
     /// The newest stream of a proxy, by node id, `<pod>.<namespace>`, or connection.

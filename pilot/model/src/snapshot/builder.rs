@@ -198,6 +198,7 @@ impl Builder {
                 SidecarTable::new(self.rev, &self.sidecars)
             }),
             views: Mutex::default(),
+            without: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
             derived: Arc::default(),
             derived_from_services,

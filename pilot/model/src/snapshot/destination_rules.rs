@@ -122,6 +122,15 @@ impl DestinationRuleTable {
         self.check_identities
     }
 
+    /// All rules.
+    pub fn iter(&self) -> impl Iterator<Item = &Versioned<DestinationRule>> {
+        let chains = self.own.values().flat_map(|rules| {
+            let wildcard = rules.wildcard.iter().map(|(_, chain)| chain);
+            rules.exact.values().chain(wildcard)
+        });
+        chains.flat_map(|chain| chain.iter())
+    }
+
     /// The rules that a client in `client` follows when it calls `host`, a service of namespace `service`.
     ///
     /// First the client's own namespace, unless that is the root namespace; then what the service's namespace exports;

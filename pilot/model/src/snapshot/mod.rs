@@ -8,12 +8,13 @@ mod sidecars;
 #[cfg(test)]
 mod tests;
 mod virtual_services;
+mod without;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::Str;
+use mesh_config::{ConfigKey, Str};
 
 pub use self::builder::Builder;
 pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleChain};
@@ -64,6 +65,8 @@ pub struct Snapshot {
     pub sidecars: Arc<SidecarTable>,
     /// The views computed so far.
     views: Mutex<Views>,
+    /// The snapshots computed so far in which objects are left out.
+    without: Mutex<BTreeMap<BTreeSet<ConfigKey>, Arc<Snapshot>>>,
     /// The hosts without service of views that see only what everybody sees.
     pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
     /// What was made from this snapshot.

@@ -5,3 +5,4 @@ mod mesh;
 mod order;
 mod sidecars;
 mod views;
+mod without;

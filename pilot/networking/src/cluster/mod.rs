@@ -17,7 +17,7 @@ use pilot_model::{EndpointAddress, Locality, Rev, RuleChain, ScopedView, Service
 pub use self::plan::{inbound, outbound};
 use crate::destination::SubsetIndex;
 use crate::tls::upstream::CertificateFiles;
-use crate::{Built, Generate, Vantage};
+use crate::{Built, Generate, Origin, Vantage};
 
 /// Makes clusters.
 #[derive(Debug)]
@@ -113,5 +113,19 @@ impl Generate for Clusters {
 
     fn build(key: &ClusterKey) -> Built<Cluster> {
         build::cluster(key)
+    }
+
+    fn origins(key: &ClusterKey) -> Vec<Origin> {
+        let (service, rules) = match &key.target {
+            Target::BlackHole | Target::OriginalDestination => return Vec::new(),
+            Target::Service(target) => (Origin::Object(target.service.object()), &target.rules),
+            // `inbound|<port>|<name>|<host>`
+            Target::Workload { rules, .. } => {
+                let host = key.name.rsplit('|').next().unwrap_or_default();
+                (Origin::Host(host.into()), rules)
+            }
+        };
+        let rules = rules.as_deref().unwrap_or_default();
+        std::iter::once(service).chain(Origin::of_rules(rules)).collect()
     }
 }

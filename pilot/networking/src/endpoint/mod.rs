@@ -15,7 +15,7 @@ use pilot_model::{
 };
 
 pub(crate) use self::build::{address, belongs, resolved};
-use crate::{Built, Generate, Vantage, destination, name};
+use crate::{Built, Generate, Origin, Vantage, destination, name};
 
 /// Makes load assignments.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ impl Generate for Endpoints {
 
     fn build(key: &EndpointKey) -> Built<ClusterLoadAssignment> {
         build::served(key).into()
+    }
+
+    fn origins(key: &EndpointKey) -> Vec<Origin> {
+        let rule = key
+            .selection
+            .iter()
+            .filter_map(|selection| selection.subset.as_ref());
+        let rule = rule.map(|(rule, _)| Origin::Object(rule.key.clone()));
+        Origin::of_cluster(&key.cluster).into_iter().chain(rule).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
 use crate::instance::Listen;
-use crate::{Built, Generate};
+use crate::{Built, Generate, Origin};
 
 /// Makes listeners.
 #[derive(Debug)]
@@ -150,5 +150,21 @@ impl Generate for Listeners {
 
     fn build(key: &ListenerKey) -> Built<Listener> {
         build::listener(key).into()
+    }
+
+    fn origins(key: &ListenerKey) -> Vec<Origin> {
+        let of_ports =
+            |ports: &[InboundPort]| ports.iter().map(|port| Origin::Host(port.host.clone())).collect();
+        match &key.spec {
+            Spec::OutboundTcp { chains, .. } => {
+                let routes = chains.iter().filter_map(|chain| chain.route.as_ref());
+                routes.flat_map(|route| Origin::of_route(route)).collect()
+            }
+            Spec::VirtualInbound { ports, .. } => of_ports(ports),
+            Spec::Inbound { port, .. } => of_ports(std::slice::from_ref(port)),
+            Spec::Gateway(port) => port.origins(),
+            // Shared by everybody on the port: its routes know.
+            Spec::VirtualOutbound { .. } | Spec::OutboundHttp { .. } => Vec::new(),
+        }
     }
 }

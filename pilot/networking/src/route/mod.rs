@@ -28,7 +28,7 @@ pub use self::assemble::assemble;
 pub use self::key::{RouteKey, VirtualHostKey};
 use self::scope::Role;
 pub use self::scope::RouteScope;
-use crate::{Built, Features, Generate};
+use crate::{Built, Features, Generate, Origin};
 
 /// Makes virtual hosts.
 #[derive(Debug)]
@@ -55,6 +55,17 @@ impl Generate for VirtualHosts {
 
     fn build(key: &VirtualHostKey) -> Built<VirtualHost> {
         build::virtual_host(key.input())
+    }
+
+    fn origins(key: &VirtualHostKey) -> Vec<Origin> {
+        match &key.input().routes {
+            key::Routes::Service { cluster, .. } => Origin::of_cluster(cluster).into_iter().collect(),
+            key::Routes::Rules(sets) => {
+                let objects = sets.iter().map(|set| set.object.key.clone());
+                objects.map(Origin::Object).collect()
+            }
+            key::Routes::Cluster(_) | key::Routes::Status(_) => Vec::new(),
+        }
     }
 }
 

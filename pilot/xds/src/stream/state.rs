@@ -57,6 +57,8 @@ pub struct StreamState {
     released: Vec<Str>,
     /// Whether waiting for clusters was given up until the next publication.
     impatient: bool,
+    /// Clusters that the client rejected and never had: nothing at the client can need them.
+    refused: BTreeSet<Str>,
     nonces: u64,
 }
 
@@ -72,6 +74,7 @@ impl StreamState {
             expected_endpoints: BTreeSet::new(),
             released: Vec::new(),
             impatient: false,
+            refused: BTreeSet::new(),
             nonces: 0,
         }
     }
@@ -114,6 +117,19 @@ impl StreamState {
         self.impatient = false;
     }
 
+    /// Notes that something else is served because the client rejected clusters. Those that it had not accepted before
+    /// do not stay for its routes' sake.
+    pub fn on_left_out(&mut self) {
+        if let Some(clusters) = &self.subscriptions[XdsType::Cluster as usize]
+            && !clusters.report().last_error.is_empty()
+        {
+            let sent = clusters.sent().iter().flat_map(|set| set.items());
+            let refused = sent.filter(|item| find(clusters.accepted(), &item.name).is_none());
+            self.refused = refused.map(|item| item.name.clone()).collect();
+        }
+        self.on_publish(Impact::Everything);
+    }
+
     /// Puts equal names in the place of those that the client asked for: a list that other streams share.
     pub fn share_names(&mut self, xds_type: XdsType, intern: impl FnOnce(&Names) -> Names) {
         if let Some(subscription) = &mut self.subscriptions[xds_type as usize] {
@@ -151,6 +167,14 @@ impl StreamState {
     /// Whether the client answered everything that it was sent, and nothing is left to send.
     pub fn is_settled(&self) -> bool {
         self.is_idle() && !self.subscriptions.iter().flatten().any(Subscription::is_awaiting)
+    }
+
+    /// Whether the client has answered everything of a type that there is to send.
+    pub fn is_answered(&self, xds_type: XdsType) -> bool {
+        !self.pending[xds_type as usize]
+            && self
+                .subscription(xds_type)
+                .is_none_or(|subscription| !subscription.is_awaiting())
     }
 
     /// The subscription of a type.
@@ -243,7 +267,13 @@ impl StreamState {
             .iter()
             .map(|(name, item)| (name.clone(), item.clone()));
         let mut held: BTreeMap<Str, Option<Arc<Encoded>>> = brought.chain(gone).chain(held).collect();
-        held.retain(|name, _| find(sets, name).is_none() && !is_failed(sets, name) && clusters.wants(name));
+        let refused = std::mem::take(&mut self.refused);
+        held.retain(|name, _| {
+            find(sets, name).is_none()
+                && !is_failed(sets, name)
+                && clusters.wants(name)
+                && !refused.contains(name)
+        });
         clusters.set_held(held);
     }
 

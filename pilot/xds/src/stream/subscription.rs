@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use mesh_config::Str;
+use pilot_networking::Origin;
 
+use super::blame;
 use crate::names::Names;
 use crate::resource::{Encoded, ResourceSet};
 
@@ -58,6 +60,10 @@ pub struct Subscription {
     names: Names,
     /// What the client holds if it accepts all that it was sent. Sets are at the same positions as in the plan.
     sent: Vec<Arc<ResourceSet>>,
+    /// What the client accepted last.
+    accepted: Vec<Arc<ResourceSet>>,
+    /// What the client rejected last.
+    rejected: Vec<Arc<ResourceSet>>,
     /// Resources that left the plan, but that the client still needs until its routes no longer name them; without
     /// content when all that is known of them is that the client has them.
     held: BTreeMap<Str, Option<Arc<Encoded>>>,
@@ -84,6 +90,8 @@ struct Unanswered {
     version: String,
     /// What it is about; empty when later responses say the same again anyway.
     names: Vec<Str>,
+    /// What the client holds if it accepts it.
+    sets: Vec<Arc<ResourceSet>>,
 }
 
 /// The exchange so far, for `/debug/syncz`.
@@ -111,6 +119,8 @@ impl Subscription {
             wildcard,
             names: Names::default(),
             sent: Vec::new(),
+            accepted: Vec::new(),
+            rejected: Vec::new(),
             held: BTreeMap::new(),
             forced: BTreeSet::new(),
             suspect: BTreeSet::new(),
@@ -184,6 +194,8 @@ impl Subscription {
                 self.report.nonce_acked = response.nonce;
                 self.report.version_acked = response.version;
                 self.report.last_error.clear();
+                self.accepted = response.sets;
+                self.rejected.clear();
                 if self.unanswered.is_empty() {
                     Step::Ack
                 } else {
@@ -191,6 +203,7 @@ impl Subscription {
                 }
             }
             Some((code, message)) => {
+                self.rejected = response.sets;
                 self.on_rejected(response.names);
                 self.report.last_error = if message.is_empty() {
                     format!("rejected with code {code}")
@@ -309,6 +322,16 @@ impl Subscription {
         &self.sent
     }
 
+    /// What the client accepted last; nothing before the first time.
+    pub fn accepted(&self) -> &[Arc<ResourceSet>] {
+        &self.accepted
+    }
+
+    /// What may be to blame when the client rejects a response with this reason.
+    pub fn blame(&self, reason: &str) -> BTreeSet<Origin> {
+        blame::origins(&self.rejected, &self.accepted, reason)
+    }
+
     /// Whether a response is under way that the client has not answered.
     pub fn is_awaiting(&self) -> bool {
         !self.unanswered.is_empty()
@@ -407,13 +430,14 @@ impl Subscription {
         if self.whole {
             self.suspect.clear();
         }
-        self.on_unchanged(sets);
+        self.on_unchanged(sets.clone());
         nonce.clone_into(&mut self.report.nonce_sent);
         version.clone_into(&mut self.report.version_sent);
         self.unanswered.push_back(Unanswered {
             nonce: nonce.to_owned(),
             version: version.to_owned(),
             names,
+            sets,
         });
     }
 

@@ -5,11 +5,11 @@ mod chains;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mesh_config::Str;
+use mesh_config::{ConfigKey, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
@@ -17,7 +17,7 @@ use super::{ListenerKey, Spec};
 use crate::gateway::{self, Servers};
 use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
-use crate::{Plan, name};
+use crate::{Origin, Plan, name};
 
 /// What a router does with the connections of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub(super) struct GatewayPort {
     chains: Arc<[GatewayChain]>,
     /// Whether connections start with TLS.
     is_tls: bool,
+    /// The Gateways whose servers share the port, sorted.
+    gateways: Vec<ConfigKey>,
 }
 
 /// What becomes of some of the connections.
@@ -50,6 +52,27 @@ enum LeadsTo {
     ServerName,
     /// To clusters.
     Clusters(Arc<Route>),
+}
+
+// === impl GatewayPort ===
+
+impl GatewayPort {
+    /// The Gateways, and the VirtualServices whose rules for connections stand in the listener itself.
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let gateways = self.gateways.iter().cloned().map(Origin::Object);
+        let routes = self.chains.iter().filter_map(|chain| match &chain.leads_to {
+            LeadsTo::Clusters(route) => Some(route),
+            LeadsTo::Routes(_) | LeadsTo::ServerName => None,
+        });
+        gateways
+            .chain(routes.flat_map(|route| Origin::of_route(route)))
+            .collect()
+    }
+}
+
+fn sorted(objects: impl Iterator<Item = ConfigKey>) -> Vec<ConfigKey> {
+    let objects: BTreeSet<ConfigKey> = objects.collect();
+    objects.into_iter().collect()
 }
 
 /// The listeners of a router: one for each port of the Gateways that select it; none without a Gateway (`R-G-0`).
@@ -80,6 +103,7 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
         let content = GatewayPort {
             chains: chains::of_port(view, *server_port, &port.servers, &mut warnings).into(),
             is_tls: matches!(port.servers, Servers::Tls(_)),
+            gateways: sorted(port.servers.iter().map(|server| server.gateway.key.clone())),
         };
         bound.insert(number, *server_port);
         keys.push(ListenerKey {
