@@ -67,12 +67,13 @@ fn objects(folder: &str) -> Vec<Object> {
     files.into_iter().flat_map(read).collect()
 }
 
-const APPLICATIONS: [&str; 5] = [
+const APPLICATIONS: [&str; 6] = [
     "samples/weather",
     "samples/bookinfo",
     "samples/httpbin",
     "samples/tcp-echo",
     "samples/sleep",
+    "samples/egress-gateway",
 ];
 const RULES: [&str; 4] = [
     "samples/weather-rules",

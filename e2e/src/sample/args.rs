@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
 use super::identity::{Identity, IdentityArgs};
@@ -87,6 +88,7 @@ impl Args {
         let identity = Identity::new(identity, role.name());
         let stop = server::stop_on_signals(Duration::from_millis(shutdown_delay_ms))
             .context("cannot install signal handlers")?;
+        let mut tls = None;
         let (ports, router) = match role {
             Role::Sleep(args) => {
                 args.run(stop).await;
@@ -105,9 +107,12 @@ impl Args {
             Role::Reviews(args) => (vec![args.port], args.router(&identity)),
             Role::Ratings(args) => (vec![args.port], args.router(&identity)),
             Role::Httpbin(args) => (vec![args.listen_port()], args.router(&identity)),
-            Role::Echo(args) => (args.port.clone(), args.router(&identity)),
+            Role::Echo(args) => {
+                tls = args.acceptor()?;
+                (args.port.clone(), args.router(&identity))
+            }
         };
-        serve(listen(bind, &ports).await?, &router, &stop).await
+        serve(listen(bind, &ports).await?, tls.as_ref(), &router, &stop).await
     }
 }
 
@@ -124,10 +129,15 @@ async fn listen(bind: IpAddr, ports: &[u16]) -> Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-async fn serve(listeners: Vec<TcpListener>, router: &Router, stop: &Stop) -> Result<()> {
+async fn serve(
+    listeners: Vec<TcpListener>,
+    tls: Option<&TlsAcceptor>,
+    router: &Router,
+    stop: &Stop,
+) -> Result<()> {
     let servers = listeners
         .into_iter()
-        .map(|listener| server::serve(listener, router.clone(), stop.clone()));
+        .map(|listener| server::serve(listener, tls.cloned(), router.clone(), stop.clone()));
     futures::future::try_join_all(servers).await?;
     Ok(())
 }

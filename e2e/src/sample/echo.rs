@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -17,10 +19,11 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
 
 use super::identity::Identity;
 use super::random::Numbers;
-use super::server;
+use super::{server, tls};
 
 /// Flags of the role.
 #[derive(Debug, Args)]
@@ -37,6 +40,12 @@ pub(super) struct EchoArgs {
     /// Share of the requests that get this status and delay, in percent
     #[arg(long, env = "ECHO_PERCENT", default_value_t = Behaviour::default().percent)]
     percent: u8,
+    /// File with the certificate to serve HTTPS with; its key must be given too
+    #[arg(long, env = "ECHO_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// File with the key of the certificate
+    #[arg(long, env = "ECHO_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 /// How an `echo` pod answers.
@@ -95,9 +104,19 @@ const DELAY_MS: &str = "x-echo-delay-ms";
 // === impl EchoArgs ===
 
 impl EchoArgs {
+    /// What ends TLS, when there is a certificate to show.
+    pub(super) fn acceptor(&self) -> Result<Option<TlsAcceptor>> {
+        let files = self.tls_certificate.as_ref().zip(self.tls_key.as_ref());
+        files
+            .map(|(certificate, key)| tls::acceptor(certificate, key))
+            .transpose()
+    }
+
     pub(super) fn router(self, identity: &Identity) -> Router {
         let Self {
             port: _,
+            tls_certificate: _,
+            tls_key: _,
             status,
             delay_ms,
             percent,

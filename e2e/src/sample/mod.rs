@@ -24,6 +24,7 @@ mod sleep;
 mod tcp_echo;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod weather;
 
 pub use args::Args;

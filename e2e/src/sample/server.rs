@@ -6,19 +6,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
+use axum::serve::{IncomingStream, Listener, ListenerExt};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
 use super::identity::Identity;
+use super::tls::TlsListener;
 
 /// Completes when the process is told to end. Clones complete together.
 pub(super) type Stop = Shared<BoxFuture<'static, ()>>;
@@ -48,10 +51,32 @@ pub(super) fn finish(routes: Router, identity: &Identity) -> Router {
         .layer(middleware::from_fn(log))
 }
 
-/// Serves until `stop`, then lets requests under way finish within [`GRACE`].
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: Stop) -> io::Result<()> {
-    // A connection that cannot be told to be quick still works.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+/// Serves until `stop`, then lets requests under way finish within [`GRACE`]. With an acceptor, requests come inside TLS.
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: Stop,
+) -> io::Result<()> {
+    match tls {
+        // A connection that cannot be told to be quick still works.
+        None => {
+            run(
+                listener.tap_io(|stream| drop(stream.set_nodelay(true))),
+                router,
+                stop,
+            )
+            .await
+        }
+        Some(acceptor) => run(TlsListener::new(listener, acceptor).tap_io(|_| ()), router, stop).await,
+    }
+}
+
+async fn run<L>(listener: L, router: Router, stop: Stop) -> io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+    SocketAddr: for<'a> Connected<IncomingStream<'a, L>>,
+{
     let server = axum::serve(
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),

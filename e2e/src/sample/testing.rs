@@ -56,7 +56,7 @@ impl TestServer {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let never = std::future::pending().boxed().shared();
-            server::serve(listener, router, never).await.unwrap();
+            server::serve(listener, None, router, never).await.unwrap();
         });
         let http = legacy::Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         Self {

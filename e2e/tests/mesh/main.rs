@@ -5,6 +5,9 @@
 
 mod failures;
 mod faults;
+mod gateway;
+mod gateway_passthrough;
+mod gateway_tls;
 mod requests;
 mod resilience;
 mod routing;

@@ -28,6 +28,9 @@ pub(crate) static DOUBLES: Fixture = Fixture::new(&["../tests/mesh/doubles"]);
 /// The weather application itself, with its way in through the gateway.
 pub(crate) static WEATHER: Fixture = Fixture::new(&["weather"]);
 
+/// What gateways lead to, an egress gateway, and a server outside the mesh.
+pub(crate) static GATEWAYS: Fixture = Fixture::new(&["../tests/mesh/gateways", "egress-gateway"]);
+
 /// Outlives every test, and with it the tasks of the meshes.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

@@ -12,6 +12,7 @@ mod caller;
 mod doubles;
 pub(crate) mod fixture;
 pub(crate) mod rule;
+pub(crate) mod tls;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
