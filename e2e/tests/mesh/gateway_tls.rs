@@ -102,7 +102,7 @@ async fn ex_50_51_53_a_gateway_ends_tls_for_several_servers() {
     leads_to_https(&mesh).await;
     answers_421(&mesh, &stranger).await;
     asks_for_certificates(&mesh, &authority, &clients).await;
-    takes_new_certificates(&mesh, &authority).await;
+    Box::pin(takes_new_certificates(&mesh, &authority)).await;
 }
 
 /// EX50: the certificate of the gateway is shown, plain HTTP arrives, and the rules hold.

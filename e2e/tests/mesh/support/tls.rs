@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_runtime::Spawner;
 use mesh_testing::certificates::{Authority, Pair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -98,11 +99,11 @@ impl TlsClient {
         let io = TokioIo::new(stream);
         let sender = if is_http2 {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-            tokio::spawn(connection);
+            Spawner::default().spawn("connection", async move { drop(connection.await) });
             Sender::Http2(sender)
         } else {
             let (sender, connection) = http1::handshake(io).await?;
-            tokio::spawn(connection);
+            Spawner::default().spawn("connection", async move { drop(connection.await) });
             Sender::Http1(sender)
         };
         Ok(Session { sender, certificate })
