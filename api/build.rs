@@ -3,11 +3,14 @@
 //! Istio's and Kubernetes' .proto files live in `proto/`. Envoy's come out of the `envoy-types` package, which is
 //! in `Cargo.lock` but never compiled: cargo has unpacked it, `cargo metadata` says where.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use prost_types::FileDescriptorSet;
 
 /// The Envoy files that we name in code; their imports come along.
 ///
@@ -40,6 +43,13 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/extensions/filters/network/mongo_proxy/v3/mongo_proxy.proto",
 ];
 
+/// Folders of Envoy's filters. Somebody may write the configuration of any of them, so that their messages are described
+/// but nothing is generated for them.
+const ENVOY_FILTERS: &[&str] = &[
+    "envoy/extensions/filters/http",
+    "envoy/extensions/filters/network",
+];
+
 /// Folders of the `envoy-types` package that hold include roots.
 const ENVOY_INCLUDES: &[&str] = &[
     "data-plane-api",
@@ -62,15 +72,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut roots: Vec<PathBuf> = ENVOY_ROOTS.iter().map(PathBuf::from).collect();
     roots.extend(proto_files(&ours)?);
 
-    let mut compiler = protox::Compiler::new(includes)?;
-    compiler.include_imports(true).include_source_info(true);
-    for root in &roots {
-        compiler
-            .open_file(root)
-            .map_err(|error| format!("{}: {error:?}", root.display()))?;
-    }
-
-    let mut descriptors = compiler.file_descriptor_set();
+    let compiled = compile(&includes, &roots)?;
+    let mut descriptors = with_filters(compiled.clone(), &includes)?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut config = prost_build::Config::new();
@@ -89,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "crate::DeltaDiscoveryResponse",
         )
         .include_file("mod.rs");
-    tonic_prost_build::configure().compile_fds_with_config(descriptors.clone(), config)?;
+    tonic_prost_build::configure().compile_fds_with_config(compiled, config)?;
 
     // Comments served the generated documentation; at run time they would be dead weight.
     for file in &mut descriptors.file {
@@ -100,6 +103,46 @@ fn main() -> Result<(), Box<dyn Error>> {
         prost::Message::encode_to_vec(&descriptors),
     )?;
     Ok(())
+}
+
+fn compile(includes: &[PathBuf], roots: &[PathBuf]) -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new(includes)?;
+    compiler.include_imports(true).include_source_info(true);
+    for root in roots {
+        compiler
+            .open_file(root)
+            .map_err(|error| format!("{}: {error:?}", root.display()))?;
+    }
+    Ok(compiler.file_descriptor_set())
+}
+
+/// Adds what Envoy's filters need. Each is compiled alone, so that no order has to be found in which relative names mean
+/// what they should.
+fn with_filters(
+    mut compiled: FileDescriptorSet,
+    includes: &[PathBuf],
+) -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let mut known: BTreeSet<String> = compiled.file.iter().map(|file| file.name().to_owned()).collect();
+    for folder in ENVOY_FILTERS {
+        let root = includes
+            .iter()
+            .map(|include| include.join(folder))
+            .find(|path| path.is_dir())
+            .ok_or_else(|| format!("{folder} is not there"))?;
+        for file in proto_files(&root)? {
+            let file = Path::new(folder).join(file);
+            if file.to_str().is_some_and(|name| known.contains(name)) {
+                continue;
+            }
+            let files = compile(includes, &[file])?.file;
+            compiled.file.extend(
+                files
+                    .into_iter()
+                    .filter(|file| known.insert(file.name().to_owned())),
+            );
+        }
+    }
+    Ok(compiled)
 }
 
 /// The `proto` folder of the `envoy-types` package.

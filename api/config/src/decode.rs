@@ -35,6 +35,15 @@ pub enum Class {
     Invalid(ConfigError),
 }
 
+/// What keeps JSON from being a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageError {
+    /// Path of the field; empty for the message itself.
+    pub field: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// Tells whose object a document holds, without reading its content.
 pub fn classify(document: &Document) -> Class {
     match Header::read(&document.value, None) {
@@ -68,6 +77,29 @@ pub fn object(document: &Document) -> Result<Config, ConfigError> {
 /// As [`object`], without a location.
 pub fn from_json(kind: Option<Kind>, value: &Value) -> Result<Config, ConfigError> {
     read(value, kind).map_err(|fault| error(None, value, fault))
+}
+
+/// Reads a message that Envoy or Istio defines, by canonical proto JSON, strictly.
+///
+/// # Errors
+///
+/// Unknown message or field, wrong type: the error names field and reason.
+pub fn message(name: &str, value: &Value) -> Result<Any, MessageError> {
+    let unknown = || Fault::new(&Path::Root, suggest::unknown("message", name, []));
+    let encoded = mesh_api::descriptors()
+        .get_message_by_name(name)
+        .ok_or_else(unknown)
+        .and_then(|descriptor| Reader::default().message(&descriptor, value, &Path::Root));
+    match encoded {
+        Ok(encoded) => Ok(Any {
+            type_url: format!("type.googleapis.com/{name}"),
+            value: encoded.into(),
+        }),
+        Err(Fault { path, reason }) => Err(MessageError {
+            field: display(&path),
+            reason,
+        }),
+    }
 }
 
 /// The whole object as JSON: `apiVersion`, `kind`, `metadata` and content.

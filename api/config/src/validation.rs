@@ -4,6 +4,7 @@
 //! decide against Istio 1.1's validator, the rule says so. Addresses of both IP families are accepted.
 
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 pub mod mesh;
 mod primitive;
@@ -32,6 +33,7 @@ pub fn validate(config: &Config) -> Vec<Problem> {
     let mut problems = Problems::default();
     match config.meta.key.kind {
         Kind::DestinationRule => check(config, &mut problems, destination_rule::check),
+        Kind::EnvoyFilter => check(config, &mut problems, envoy_filter::check),
         Kind::Gateway => {
             gateway::check_name(&config.meta.key.name, &mut problems);
             check(config, &mut problems, gateway::check);

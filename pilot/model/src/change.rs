@@ -48,6 +48,8 @@ pub enum ConfigSpec {
     Gateway(Box<v1alpha3::Gateway>),
     /// What proxies need to know.
     Sidecar(Box<v1alpha3::Sidecar>),
+    /// Envoy filters that proxies get beside their own.
+    EnvoyFilter(Box<v1alpha3::EnvoyFilter>),
 }
 
 /// What changed between two publications.
@@ -79,6 +81,7 @@ impl ConfigSpec {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
             Self::Sidecar(_) => Kind::Sidecar,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
         }
     }
 }

@@ -30,8 +30,8 @@ pub use scope::{Egress, ScopedView, ServicelessHosts, ViewRevs, Viewer};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
 pub use sidecar::{Bind, EgressListener, ImportedHosts, IngressListener, LocalEndpoint, Sidecar};
 pub use snapshot::{
-    Builder, DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, RuleChain,
-    ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
+    Builder, DestinationRule, DestinationRuleTable, EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable,
+    Published, RuleChain, ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 pub use versioned::{Rev, Versioned};
 pub use warning::{Warning, WarningKind};

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Sidecar, Subset, VirtualService};
+use mesh_api::istio::networking::v1alpha3::{
+    DestinationRule, EnvoyFilter, Gateway, Sidecar, Subset, VirtualService,
+};
 use mesh_config::{ConfigKey, Host, Kind, Labels, Meta, Port, Protocol, Timestamp};
 use pilot_model::{
     Builder, Change, ConfigSpec, Endpoint, EndpointAddress, EndpointIndex, InterceptionMode, Locality, Proxy,
@@ -75,6 +77,15 @@ impl Mesh {
             namespace,
             name,
             ConfigSpec::VirtualService(Box::new(rules)),
+        )
+    }
+
+    pub(crate) fn envoy_filter(self, namespace: &str, name: &str, envoy_filter: EnvoyFilter) -> Self {
+        self.config(
+            Kind::EnvoyFilter,
+            namespace,
+            name,
+            ConfigSpec::EnvoyFilter(Box::new(envoy_filter)),
         )
     }
 

@@ -11,6 +11,7 @@ pub mod cluster;
 mod destination;
 pub mod endpoint;
 mod envoy;
+mod envoy_filter;
 mod features;
 mod filter;
 #[cfg(test)]

@@ -132,6 +132,10 @@ impl Registries {
                 let spec = config.decode::<v1alpha3::Sidecar>().map_err(failed)?;
                 vec![Change::Config(meta(), ConfigSpec::Sidecar(Box::new(spec)))]
             }
+            Kind::EnvoyFilter => {
+                let spec = config.decode::<v1alpha3::EnvoyFilter>().map_err(failed)?;
+                vec![Change::Config(meta(), ConfigSpec::EnvoyFilter(Box::new(spec)))]
+            }
             Kind::ServiceEntry => {
                 let entry = config.decode::<v1alpha3::ServiceEntry>().map_err(failed)?;
                 self.service_entries.apply(&config.meta, &entry)
@@ -142,7 +146,11 @@ impl Registries {
 
     fn gone(&mut self, meta: &Meta) -> Vec<Change> {
         match meta.key.kind {
-            Kind::VirtualService | Kind::DestinationRule | Kind::Gateway | Kind::Sidecar => {
+            Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::Sidecar
+            | Kind::EnvoyFilter => {
                 vec![Change::ConfigGone(meta.key.clone())]
             }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),

@@ -1,6 +1,7 @@
 //! A positive and a negative case for each rule.
 
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 mod mesh;
 mod service_entry;
@@ -43,7 +44,7 @@ fn check_table(kind: &str, table: &[(&str, &[&str])]) {
 
 #[test]
 fn kinds_without_rules_have_no_problems() {
-    assert_eq!(problems("EnvoyFilter", "{}"), [""; 0]);
+    assert_eq!(problems("Policy", "{}"), [""; 0]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use mesh_config::{Host, Labels, Str};
 
 use crate::sidecar::Imports;
 use crate::snapshot::{
-    DestinationRuleTable, Gateway, GatewayTable, RuleChain, ServiceTable, SidecarTable, Snapshot,
-    VirtualService, VirtualServiceTable,
+    DestinationRuleTable, EnvoyFilterTable, Gateway, GatewayTable, RuleChain, ServiceTable, SidecarTable,
+    Snapshot, VirtualService, VirtualServiceTable,
 };
 use crate::{
     Derived, EgressListener, IdentityTable, MESH_GATEWAY, NetworkTable, Rev, Service, Sidecar, Versioned,
@@ -36,6 +36,7 @@ pub struct ScopedView {
     destination_rules: Arc<DestinationRuleTable>,
     gateways: Arc<GatewayTable>,
     sidecars: Arc<SidecarTable>,
+    envoy_filters: Arc<EnvoyFilterTable>,
     differing_hosts: Arc<BTreeSet<Host>>,
     /// Shared by all namespaces that see neither services nor VirtualServices of their own.
     serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
@@ -109,6 +110,7 @@ impl ScopedView {
             destination_rules: Arc::clone(&snapshot.destination_rules),
             gateways: Arc::clone(&snapshot.gateways),
             sidecars: Arc::clone(&snapshot.sidecars),
+            envoy_filters: Arc::clone(&snapshot.envoy_filters),
             differing_hosts: Arc::default(),
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
             derived: Arc::clone(&snapshot.derived),
@@ -322,6 +324,11 @@ impl ScopedView {
     /// The Gateways that a proxy with these labels executes, oldest first.
     pub fn gateways<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Versioned<Gateway>> {
         self.gateways.selecting(labels)
+    }
+
+    /// The EnvoyFilters, those for other workloads included.
+    pub fn envoy_filters(&self) -> &EnvoyFilterTable {
+        &self.envoy_filters
     }
 
     /// Whether a Gateway of this resolved name exists anywhere.

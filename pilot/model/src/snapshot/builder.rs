@@ -7,8 +7,8 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
 
 use super::{
-    DestinationRule, DestinationRuleTable, Gateway, GatewayTable, Published, ServiceTable, SidecarTable,
-    Snapshot, VirtualService, VirtualServiceTable,
+    DestinationRule, DestinationRuleTable, EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable, Published,
+    ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 use crate::{
     Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, IdentityTable, NetworkTable, Networks, Rev,
@@ -32,6 +32,7 @@ pub struct Builder {
     destination_rules: BTreeMap<ConfigKey, Versioned<DestinationRule>>,
     gateways: BTreeMap<ConfigKey, Versioned<Gateway>>,
     sidecars: BTreeMap<ConfigKey, Versioned<Sidecar>>,
+    envoy_filters: BTreeMap<ConfigKey, Versioned<EnvoyFilter>>,
     endpoints: Arc<EndpointIndex>,
     workloads: Arc<WorkloadTable>,
     identities: Arc<IdentityTable>,
@@ -57,6 +58,7 @@ impl Builder {
             destination_rules: BTreeMap::new(),
             gateways: BTreeMap::new(),
             sidecars: BTreeMap::new(),
+            envoy_filters: BTreeMap::new(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
             identities: Arc::default(),
@@ -197,6 +199,11 @@ impl Builder {
             sidecars: table(last.map(|last| &last.sidecars), changed(Kind::Sidecar), || {
                 SidecarTable::new(self.rev, &self.sidecars)
             }),
+            envoy_filters: table(
+                last.map(|last| &last.envoy_filters),
+                changed(Kind::EnvoyFilter),
+                || EnvoyFilterTable::new(self.rev, &self.envoy_filters),
+            ),
             views: Mutex::default(),
             without: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
@@ -299,6 +306,12 @@ impl Builder {
                 Sidecar::new(meta, *spec),
                 &mut self.rev,
             ),
+            ConfigSpec::EnvoyFilter(spec) => replace(
+                &mut self.envoy_filters,
+                key.clone(),
+                EnvoyFilter::new(meta, *spec),
+                &mut self.rev,
+            ),
         };
         if changed {
             self.changes.configs.insert(key);
@@ -312,6 +325,7 @@ impl Builder {
             Kind::DestinationRule => remove(&mut self.destination_rules, &key, rev),
             Kind::Gateway => remove(&mut self.gateways, &key, rev),
             Kind::Sidecar => remove(&mut self.sidecars, &key, rev),
+            Kind::EnvoyFilter => remove(&mut self.envoy_filters, &key, rev),
             _ => false,
         };
         if removed {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod destination_rules;
+mod envoy_filters;
 mod gateways;
 mod services;
 mod sidecars;
@@ -18,6 +19,7 @@ use mesh_config::{ConfigKey, Str};
 
 pub use self::builder::Builder;
 pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleChain};
+pub use self::envoy_filters::{EnvoyFilter, EnvoyFilterTable};
 pub use self::gateways::{Gateway, GatewayTable};
 pub use self::services::ServiceTable;
 pub use self::sidecars::SidecarTable;
@@ -63,6 +65,8 @@ pub struct Snapshot {
     pub gateways: Arc<GatewayTable>,
     /// Sidecars.
     pub sidecars: Arc<SidecarTable>,
+    /// EnvoyFilters.
+    pub envoy_filters: Arc<EnvoyFilterTable>,
     /// The views computed so far.
     views: Mutex<Views>,
     /// The snapshots computed so far in which objects are left out.

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_config::{ConfigKey, Kind};
 
-use super::{DestinationRuleTable, GatewayTable, Published, ServiceTable, Snapshot, VirtualServiceTable};
+use super::{
+    DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable, Snapshot,
+    VirtualServiceTable,
+};
 use crate::Rev;
 
 impl Published {
@@ -25,7 +28,7 @@ impl Published {
 impl Snapshot {
     /// The snapshot without some objects; computed once for all who ask for the same.
     ///
-    /// Left out are services, whatever defines them, and VirtualServices, DestinationRules and Gateways. Tables of other
+    /// Left out are services, whatever defines them, and VirtualServices, DestinationRules, Gateways and EnvoyFilters. Tables of other
     /// objects are shared.
     pub fn without(&self, objects: &BTreeSet<ConfigKey>) -> Arc<Snapshot> {
         let lock = || self.without.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,6 +52,10 @@ impl Snapshot {
             }
             Kind::Gateway => {
                 let mut all = self.gateways.iter();
+                all.find(|known| known.key == *object).map(|known| known.rev())
+            }
+            Kind::EnvoyFilter => {
+                let mut all = self.envoy_filters.iter();
                 all.find(|known| known.key == *object).map(|known| known.rev())
             }
             // A ServiceEntry makes several.
@@ -102,6 +109,16 @@ impl Snapshot {
         } else {
             Arc::clone(&self.gateways)
         };
+        let envoy_filters = if concerns(&[Kind::EnvoyFilter]) {
+            let left = self
+                .envoy_filters
+                .iter()
+                .filter(|object| !objects.contains(&object.key));
+            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object.clone())).collect();
+            Arc::new(EnvoyFilterTable::new(Rev::unique(), &left))
+        } else {
+            Arc::clone(&self.envoy_filters)
+        };
         let is_same_base = Arc::ptr_eq(&services, &self.services)
             && Arc::ptr_eq(&destination_rules, &self.destination_rules);
         Snapshot {
@@ -114,6 +131,7 @@ impl Snapshot {
             destination_rules,
             gateways,
             sidecars: Arc::clone(&self.sidecars),
+            envoy_filters,
             views: Mutex::default(),
             without: Mutex::default(),
             public_serviceless_hosts: Arc::default(),

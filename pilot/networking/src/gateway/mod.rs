@@ -202,6 +202,15 @@ impl<'a> Port<'a> {
     }
 }
 
+impl Port<'_> {
+    /// The name of the port, as the first server has it.
+    pub(crate) fn name(&self) -> &str {
+        let first = self.servers.iter().next();
+        let port = first.and_then(|first| first.server.port.as_ref());
+        port.map_or("", |port| port.name.as_str())
+    }
+}
+
 // === impl Servers ===
 
 impl Servers<'_> {

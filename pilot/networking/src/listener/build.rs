@@ -18,6 +18,7 @@ use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspec
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::Protocol;
+use pilot_model::Warning;
 use prost_types::Duration;
 
 use super::{Access, InboundPort, ListenerKey, Spec, TcpChain};
@@ -28,7 +29,7 @@ use crate::{envoy, name, ports};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-pub(super) fn listener(key: &ListenerKey) -> Listener {
+pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listener {
     let listener = Listener {
         name: key.name.to_string(),
         address: Some(address(key)),
@@ -41,7 +42,7 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
             transparent,
             loopback,
             ports,
-        } => virtual_inbound(listener, mesh, *transparent, *loopback, ports),
+        } => virtual_inbound(listener, mesh, *transparent, *loopback, ports, warnings),
         Spec::OutboundHttp { routes, access } => {
             let http = Http {
                 stat_prefix: format!("outbound_{}", key.name),
@@ -60,7 +61,7 @@ pub(super) fn listener(key: &ListenerKey) -> Listener {
             bind_to_port: matches!(listen, Listen::Captured { .. }).then_some(false),
             traffic_direction: TrafficDirection::Inbound.into(),
             filter_chains: vec![FilterChain {
-                filters: inbound_filters(mesh, port),
+                filters: inbound_filters(mesh, port, warnings),
                 ..FilterChain::default()
             }],
             ..listener
@@ -110,6 +111,7 @@ fn virtual_inbound(
     transparent: bool,
     loopback: IpAddr,
     served: &[InboundPort],
+    warnings: &mut Vec<Warning>,
 ) -> Listener {
     let to = |address: Option<IpAddr>, port: u16, filters| {
         chain(
@@ -126,7 +128,7 @@ fn virtual_inbound(
     filter_chains.extend(
         served
             .iter()
-            .map(|port| to(port.address, port.port, inbound_filters(mesh, port))),
+            .map(|port| to(port.address, port.port, inbound_filters(mesh, port, warnings))),
     );
     filter_chains.extend(
         closed
@@ -236,6 +238,12 @@ fn to_itself(mesh: &MeshConfig, matches: FilterChainMatch) -> FilterChain {
     )
 }
 
+/// Whether a chain takes what the pod sends to itself, which is not what the listener is about.
+pub(super) fn is_to_itself(chain: &FilterChain) -> bool {
+    let matches = chain.filter_chain_match.as_ref();
+    matches.is_some_and(|matches| matches.source_type() == ConnectionSourceType::SameIpOrLoopback)
+}
+
 fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
     let matches = (matches != FilterChainMatch::default()).then_some(matches);
     FilterChain {
@@ -246,7 +254,13 @@ fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
 }
 
 /// What serves one port of the workload.
-fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
+fn inbound_filters(mesh: &MeshConfig, port: &InboundPort, warnings: &mut Vec<Warning>) -> Vec<Filter> {
+    let mut filters = own_inbound_filters(mesh, port);
+    port.user_filters.insert(&mut filters, warnings);
+    filters
+}
+
+fn own_inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
     if !port.protocol.is_http() {
         let route = l4::Route::to_cluster(port.cluster.clone(), false);
         return filter::route(mesh, &route, port.protocol);

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::ListenerType;
 use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
 use super::{InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
+use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::instance::{Listen, ServedPort};
 use crate::{Plan, instance, name, ports};
 
@@ -23,6 +25,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     let mesh = view.mesh();
     let captured = proxy.interception != InterceptionMode::None;
     let served = instance::served(view, proxy, workload);
+    let mut envoy_filters = Selected::new(view, &workload.labels);
     let mut ports = Vec::with_capacity(served.ports.len());
     let mut keys = Vec::with_capacity(served.ports.len() + 1);
     for port in served.ports {
@@ -34,6 +37,17 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             cluster,
             ..
         } = port;
+        let address = match listen {
+            Listen::Bound { address, .. } => address,
+            Listen::Captured { .. } | Listen::Socket(_) => destination.unwrap_or(ip),
+        };
+        let user_filters = envoy_filters.on(Target {
+            listener_type: ListenerType::SidecarInbound,
+            port: instance.service_port.number,
+            port_name: &instance.service_port.name,
+            address: listen.port().map(|_| address),
+            chains: Chains::of(protocol.is_http()),
+        });
         let port = InboundPort {
             address: destination,
             port: listen.port().unwrap_or_default(),
@@ -41,10 +55,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: instance.host.clone(),
             protocol,
             cluster,
-        };
-        let address = match listen {
-            Listen::Bound { address, .. } => address,
-            Listen::Captured { .. } | Listen::Socket(_) => destination.unwrap_or(ip),
+            user_filters,
         };
         let name = match &listen {
             // Nothing is captured: the application itself listens on its ports.
@@ -61,6 +72,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             address,
             port: port.port,
             spec: Spec::Inbound { port, listen },
+            user_filters: UserFilters::default(),
         });
     }
     // Probes come from outside the mesh: their bytes are forwarded as they are, whatever the policy for others.
@@ -72,6 +84,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: name::MANAGEMENT_HOST.into(),
             protocol: Protocol::Tcp,
             cluster: name::management_cluster(number).into(),
+            user_filters: UserFilters::default(),
         };
         ports.push(port.clone());
         keys.push(ListenerKey {
@@ -83,6 +96,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
                 port,
                 listen: Listen::Captured { port: number },
             },
+            user_filters: UserFilters::default(),
         });
     }
     // With both captures on one port, `virtualOutbound` serves both and hands over by address.
@@ -97,11 +111,11 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
                 loopback: loopback(ip),
                 ports: ports.into(),
             },
+            user_filters: UserFilters::default(),
         });
     }
     keys.sort_by(|a, b| a.name.cmp(&b.name));
-    Plan {
-        keys,
-        warnings: served.warnings,
-    }
+    let mut warnings = served.warnings;
+    warnings.extend(envoy_filters.warnings);
+    Plan { keys, warnings }
 }

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use mesh_api::envoy::config::listener::v3::Listener;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Host, Labels, Protocol, Str};
-use pilot_model::{InterceptionMode, Rev, ScopedView, Versioned, Viewer};
+use pilot_model::{EnvoyFilter, InterceptionMode, Rev, ScopedView, Versioned, Viewer};
 
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
+use crate::envoy_filter::UserFilters;
 use crate::instance::Listen;
 use crate::{Built, Generate, Origin};
 
@@ -38,6 +39,8 @@ pub struct OutboundScope {
     viewer: Option<Viewer>,
     /// `None` when there are no TLS and TCP rules.
     rules: Option<RuleScope>,
+    /// Those for the workload, oldest first.
+    envoy_filters: Vec<Versioned<EnvoyFilter>>,
 }
 
 /// What TLS and TCP rules say to a sidecar.
@@ -58,6 +61,8 @@ pub struct ListenerKey {
     address: IpAddr,
     port: u16,
     spec: Spec,
+    /// What EnvoyFilters add to all of its filter chains.
+    user_filters: UserFilters,
 }
 
 /// What a listener does with connections.
@@ -104,6 +109,8 @@ struct InboundPort {
     protocol: Protocol,
     /// The cluster that leads to it.
     cluster: Str,
+    /// What EnvoyFilters add to its filter chain.
+    user_filters: UserFilters,
 }
 
 // === impl OutboundScope ===
@@ -130,11 +137,27 @@ impl OutboundScope {
             interception,
             viewer: view.service_viewer(),
             rules,
+            envoy_filters: view.envoy_filters().selecting(labels).cloned().collect(),
         }
     }
 
     fn source_selectors(&self) -> &[Labels] {
         self.rules.as_ref().map_or(&[], |rules| &rules.source_selectors)
+    }
+}
+
+// === impl ListenerKey ===
+
+impl ListenerKey {
+    /// The EnvoyFilters that its filters are from.
+    fn user_filters(&self) -> impl Iterator<Item = &EnvoyFilter> {
+        let ports = match &self.spec {
+            Spec::VirtualInbound { ports, .. } => &**ports,
+            Spec::Inbound { port, .. } => std::slice::from_ref(port),
+            _ => &[],
+        };
+        let of_ports = ports.iter().flat_map(|port| port.user_filters.objects());
+        self.user_filters.objects().chain(of_ports)
     }
 }
 
@@ -149,13 +172,18 @@ impl Generate for Listeners {
     }
 
     fn build(key: &ListenerKey) -> Built<Listener> {
-        build::listener(key).into()
+        let mut warnings = Vec::new();
+        let mut message = build::listener(key, &mut warnings);
+        let chains = message.filter_chains.iter_mut();
+        key.user_filters
+            .insert_into(chains.filter(|chain| !build::is_to_itself(chain)), &mut warnings);
+        Built { message, warnings }
     }
 
     fn origins(key: &ListenerKey) -> Vec<Origin> {
         let of_ports =
             |ports: &[InboundPort]| ports.iter().map(|port| Origin::Host(port.host.clone())).collect();
-        match &key.spec {
+        let mut origins = match &key.spec {
             Spec::OutboundTcp { chains, .. } => {
                 let routes = chains.iter().filter_map(|chain| chain.route.as_ref());
                 routes.flat_map(|route| Origin::of_route(route)).collect()
@@ -165,6 +193,11 @@ impl Generate for Listeners {
             Spec::Gateway(port) => port.origins(),
             // Shared by everybody on the port: its routes know.
             Spec::VirtualOutbound { .. } | Spec::OutboundHttp { .. } => Vec::new(),
-        }
+        };
+        origins.extend(
+            key.user_filters()
+                .map(|object| Origin::Object(object.key.clone())),
+        );
+        origins
     }
 }

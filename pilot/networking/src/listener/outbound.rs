@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use mesh_config::{Port, Protocol};
+use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::ListenerType;
+use mesh_config::{Port, Protocol, Str};
 use pilot_model::{InterceptionMode, ScopedView, Service, ServiceAddress, Warning, WarningKind};
 
 use super::rules::{self, ServiceRules};
 use super::tcp::{Claim, TcpTable};
 use super::{Access, ListenerKey, OutboundScope, Spec};
+use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::{Plan, l4, name, ports, service};
 
 /// All addresses: HTTP, where the host header tells services apart, and TCP services without an address of their own.
@@ -22,6 +24,8 @@ const HTTP_PROXY_ROUTES: &str = "http_proxy";
 struct Entry<'a> {
     /// The service that came first; it decides what the listener speaks.
     owner: &'a Service,
+    /// The name of its port.
+    port_name: Str,
     serves: Serves<'a>,
 }
 
@@ -57,10 +61,18 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
     planner.add_services();
     let mut warnings = planner.warnings;
     warnings.extend(planner.rules.warnings);
+    let mut envoy_filters = Selected::of(view, &scope.envoy_filters);
     let mut keys: Vec<ListenerKey> = planner
         .entries
         .into_iter()
         .map(|((address, port), entry)| {
+            let user_filters = envoy_filters.on(Target {
+                listener_type: ListenerType::SidecarOutbound,
+                port,
+                port_name: &entry.port_name,
+                address: Some(address),
+                chains: Chains::of(matches!(entry.serves, Serves::Http)),
+            });
             let spec = match entry.serves {
                 Serves::Http => Spec::OutboundHttp {
                     routes: port.to_string().into(),
@@ -77,6 +89,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
                 address,
                 port,
                 spec,
+                user_filters,
             }
         })
         .collect();
@@ -90,6 +103,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
             spec: Spec::VirtualOutbound {
                 transparent: interception == InterceptionMode::Tproxy,
             },
+            user_filters: UserFilters::default(),
         });
     }
     let http_proxy = if captured {
@@ -106,7 +120,9 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
             routes: HTTP_PROXY_ROUTES.into(),
             access: Access::Bound,
         },
+        user_filters: UserFilters::default(),
     }));
+    warnings.extend(envoy_filters.warnings);
     keys.sort_by(|a, b| a.name.cmp(&b.name));
     keys.dedup_by(|later, first| later.name == first.name);
     Plan { keys, warnings }
@@ -151,7 +167,7 @@ impl<'a> Planner<'a> {
             return;
         }
         let conflict = if port.protocol.is_http() {
-            self.add_http(at, service)
+            self.add_http(at, service, port)
         } else {
             self.add_tcp(at, service, port)
         };
@@ -160,9 +176,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn add_http(&mut self, at: (IpAddr, u16), service: &'a Service) -> Option<(&'a Service, WarningKind)> {
+    fn add_http(
+        &mut self,
+        at: (IpAddr, u16),
+        service: &'a Service,
+        port: &Port,
+    ) -> Option<(&'a Service, WarningKind)> {
         let entry = self.entries.entry(at).or_insert(Entry {
             owner: service,
+            port_name: port.name.clone(),
             serves: Serves::Http,
         });
         match entry.serves {
@@ -192,6 +214,7 @@ impl<'a> Planner<'a> {
         }
         let entry = self.entries.entry(at).or_insert_with(|| Entry {
             owner: service,
+            port_name: port.name.clone(),
             serves: Serves::Tcp(TcpTable::default()),
         });
         let Serves::Tcp(table) = &mut entry.serves else {

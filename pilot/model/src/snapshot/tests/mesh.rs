@@ -165,6 +165,23 @@ pub(super) fn gateway(namespace: &str, name: &str, selector: &[(&str, &str)]) ->
     )
 }
 
+/// An EnvoyFilter with one filter for workloads with these labels.
+pub(super) fn envoy_filter(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Change {
+    let labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let spec = v1alpha3::EnvoyFilter {
+        workload_labels: labels.collect(),
+        filters: vec![v1alpha3::envoy_filter::Filter::default()],
+    };
+    config(
+        Kind::EnvoyFilter,
+        namespace,
+        name,
+        ConfigSpec::EnvoyFilter(Box::new(spec)),
+    )
+}
+
 /// A Sidecar with one egress listener for each list of hosts, the first without port, the others on ports from 9000.
 /// No labels mean the whole namespace, no listener that everything is visible.
 pub(super) fn sidecar(namespace: &str, name: &str, labels: &[(&str, &str)], hosts: &[&[&str]]) -> Change {

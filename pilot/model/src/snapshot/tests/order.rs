@@ -14,7 +14,7 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// One fact about one of a few objects, which may be said again differently or taken back.
 fn fact() -> impl Strategy<Value = Change> {
     let object = (0..NAMESPACES.len(), 0..NAMES.len(), 0..3i64);
-    (object, 0..14usize).prop_map(|((namespace, name, age), kind)| {
+    (object, 0..16usize).prop_map(|((namespace, name, age), kind)| {
         let (namespace, name) = (NAMESPACES[namespace], NAMES[name]);
         let host = format!("{name}.{namespace}.svc.cluster.local");
         let ip = format!("10.0.0.{}", name.len());
@@ -48,7 +48,9 @@ fn fact() -> impl Strategy<Value = Change> {
                 created(age, sidecar(namespace, name, labels, hosts[age as usize]))
             }
             11 => gone(Kind::Sidecar, namespace, name),
-            12 => endpoints(
+            12 => created(age, envoy_filter(namespace, name, &[("app", name)])),
+            13 => gone(Kind::EnvoyFilter, namespace, name),
+            14 => endpoints(
                 namespace,
                 &host,
                 [None, Some(&[][..]), Some(&["10.0.0.1"][..])][age as usize],

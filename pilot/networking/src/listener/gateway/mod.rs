@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::ListenerType;
 use mesh_config::{ConfigKey, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
 use super::{ListenerKey, Spec};
+use crate::envoy_filter::{Chains, Selected, Target};
 use crate::gateway::{self, Servers};
 use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
@@ -84,6 +86,7 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
         downstream::asks_for_secrets(proxy),
     );
     let mut warnings = merged.warnings;
+    let mut envoy_filters = Selected::new(view, &workload.labels);
     // Two service ports may lead to the same port of the workload.
     let mut bound = BTreeMap::new();
     let mut keys = Vec::with_capacity(merged.ports.len());
@@ -106,18 +109,39 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             gateways: sorted(port.servers.iter().map(|server| server.gateway.key.clone())),
         };
         bound.insert(number, *server_port);
+        let user_filters = envoy_filters.on(Target {
+            listener_type: ListenerType::Gateway,
+            port: *server_port,
+            port_name: port.name(),
+            address: Some(port.bind),
+            chains: content.chains(),
+        });
         keys.push(ListenerKey {
             name: name::listener(port.bind, number).into(),
             mesh: view.mesh().clone(),
             address: port.bind,
             port: number,
             spec: Spec::Gateway(content),
+            user_filters,
         });
     }
     keys.sort_by(|a, b| a.name.cmp(&b.name));
+    warnings.extend(envoy_filters.warnings);
     warnings.sort();
     warnings.dedup();
     Plan { keys, warnings }
+}
+
+// === impl GatewayPort ===
+
+impl GatewayPort {
+    fn chains(&self) -> Chains {
+        let is_http = |chain: &GatewayChain| matches!(chain.leads_to, LeadsTo::Routes(_));
+        Chains {
+            http: self.chains.iter().any(is_http),
+            tcp: !self.chains.iter().all(is_http),
+        }
+    }
 }
 
 /// The port of the workload behind a port of its service, else the same number (`A-13`).
