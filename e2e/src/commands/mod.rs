@@ -1,6 +1,7 @@
 //! The commands of `cargo mesh`.
 
 mod down;
+mod examples;
 mod exec;
 mod logs;
 mod status;

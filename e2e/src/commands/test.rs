@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use mesh_testing::provision;
 
-use super::say;
+use super::{examples, say};
 use crate::coverage;
 use crate::mesh::programs::workspace;
 use crate::provision::{install_envoy, install_tools};
@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// Show which tests bear the ids of the specification's requirements, and run nothing.
     #[arg(long)]
     list_requirements: bool,
+    /// Run the tests that bear the ids of the specification's examples, and show what became of each.
+    #[arg(long)]
+    list_examples: bool,
     /// More words for `cargo test`, such as the name of a test.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -35,6 +38,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     install_tools()?;
     let envoy = install_envoy(provision::envoy)?;
     let floor = install_envoy(provision::envoy_floor)?;
+    if args.list_examples {
+        return examples::run(&[("ENVOY_BIN", envoy), ("ENVOY_BIN_FLOOR", floor)]);
+    }
     let cargo = |words: &[OsString]| -> Result<bool> {
         say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

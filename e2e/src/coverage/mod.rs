@@ -3,6 +3,7 @@
 //! An id stands in the name of a test (`r_vs_11_weights_sum_up`), in its documentation (`R-VS-11`), or in the name or a
 //! comment of a golden case. What nobody bears is listed as well.
 
+mod example;
 mod requirement;
 mod source;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+pub use self::example::{borne, examples};
 pub use self::requirement::{Requirement, requirements};
 pub use self::source::{Bearer, bearers};
 

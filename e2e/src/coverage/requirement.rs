@@ -21,7 +21,12 @@ pub struct Requirement {
 ///
 /// When a line of the list is not of the form `ID title [! excuse]`.
 pub fn requirements() -> Result<Vec<Requirement>> {
-    let lines = LIST.lines().map(str::trim);
+    parse(LIST)
+}
+
+/// Reads a list of ids.
+pub(super) fn parse(list: &'static str) -> Result<Vec<Requirement>> {
+    let lines = list.lines().map(str::trim);
     let mut requirements: Vec<Requirement> = Vec::new();
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (id, rest) = line

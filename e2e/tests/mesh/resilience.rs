@@ -104,7 +104,7 @@ fn r_vs_21_a_timeout_covers_all_tries() {
             .await;
         let time = began.elapsed();
         assert!(
-            (Duration::from_secs(1)..Duration::from_secs(8)).contains(&time),
+            (Duration::from_millis(900)..Duration::from_millis(2900)).contains(&time),
             "{time:?}"
         );
         assert_eq!(answer.body, "upstream request timeout");
@@ -153,7 +153,7 @@ fn ex_37_requests_beyond_the_pool_are_refused_and_connections_are_renewed() {
 /// Pool and isolation together. Five errors in a row put a pod aside, a third of the pods at most, and for longer the
 /// second time. The times are the book's divided by 300.
 #[test]
-fn ex_38_43_five_errors_in_a_row_put_a_pod_aside() {
+fn ex_38_43_1137_five_errors_in_a_row_put_a_pod_aside() {
     DOUBLES.run(async |mesh| {
         mesh.enforce(&(destination_rule(
             "forecast",
@@ -164,7 +164,7 @@ fn ex_38_43_five_errors_in_a_row_put_a_pod_aside() {
         ) + &only("v1")))
         .await;
         let caller = mesh.from(FRONTEND);
-        // 500 is not among the errors that count.
+        // EX-1137: 500 is not among the errors that count.
         mesh.behave(V1[0], PORT, status_of(500)).await;
         let tally = caller.pods(45, FORECAST, &[]).await;
         assert_eq!(tally.of("500"), 15, "{:?}", tally.0);

@@ -103,12 +103,12 @@ async fn seed_000(mesh: TestMesh) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seed_000_a_gateway_step_by_step() {
+async fn ex_61_62_63_64_65_a_gateway_step_by_step() {
     seed_000(TestMesh::start(&["httpbin"]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seed_000_on_the_oldest_envoy() {
+async fn ex_61_62_63_64_65_on_the_oldest_envoy() {
     let envoy = provision::envoy_floor().expect("the oldest Envoy");
     seed_000(TestMesh::start_on(&envoy, &["httpbin"]).await).await;
 }

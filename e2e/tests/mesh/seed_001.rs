@@ -106,12 +106,12 @@ fn assert_a_third_each(versions: &BTreeMap<&'static str, usize>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seed_001_bookinfo_step_by_step() {
+async fn ex_66_67_68_69_bookinfo_step_by_step() {
     seed_001(TestMesh::start(&["bookinfo"]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seed_001_on_the_oldest_envoy() {
+async fn ex_66_67_68_69_on_the_oldest_envoy() {
     let envoy = provision::envoy_floor().expect("the oldest Envoy");
     seed_001(TestMesh::start_on(&envoy, &["bookinfo"]).await).await;
 }

@@ -11,8 +11,10 @@
 mod caller;
 mod doubles;
 pub(crate) mod fixture;
+mod look;
 pub(crate) mod rule;
 pub(crate) mod tls;
+mod way;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(crate) use self::caller::{pod, status, version};
+pub(crate) use self::caller::{Caller, pod, status, version};
 use self::doubles::Touched;
 use self::fixture::InUse;
 
@@ -45,6 +47,11 @@ const PROXY: &str = "istio-proxy";
 
 /// One test at a time puts load on the machine, so that none measures the others.
 static LOAD: Mutex<()> = Mutex::const_new(());
+
+/// The turn of a test that puts load on a mesh that it shares.
+pub(crate) async fn load_turn() -> MutexGuard<'static, ()> {
+    LOAD.lock().await
+}
 
 /// A mesh that ends with its test.
 pub(crate) struct TestMesh {
@@ -224,12 +231,25 @@ impl TestMesh {
         let state = self.mesh.state();
         for pod in state.pods.iter().filter(|pod| pod.admin.is_some() && pod.ready) {
             self.eventually(&format!("{} follows the newest rules", pod.name), async || {
+                if !self.runs(pod) {
+                    return Ok(());
+                }
                 let seen = self.mark_of(pod).await?;
                 ensure!(seen == rule::marked(mark), "it is at {seen:?}, not {mark}");
                 Ok(())
             })
             .await;
         }
+    }
+
+    /// Whether this very pod is still there, ready, and not another one of its name.
+    fn runs(&self, pod: &PodState) -> bool {
+        let state = self.mesh.state();
+        let now = state
+            .pods
+            .iter()
+            .find(|now| now.name == pod.name && now.namespace == pod.namespace);
+        now.is_some_and(|now| now.ready && now.pid == pod.pid)
     }
 
     /// Where a pod's proxy redirects the requests for the mark.

@@ -290,10 +290,13 @@ impl Request {
             _ => self.host.clone(),
         });
         outcome.timeout = action.timeout.map(|timeout| timeout.to_string());
-        let limits = action.max_stream_duration.as_ref();
-        outcome.max_grpc_timeout = limits
-            .and_then(|limits| limits.grpc_timeout_header_max)
-            .map(|timeout| timeout.to_string());
+        // As Envoy does: who limits the stream itself has no timeout of the route.
+        if action.max_stream_duration.is_some() {
+            outcome.timeout = None;
+        }
+        #[expect(deprecated, reason = "the newer field turns the timeout off")]
+        let grpc = action.max_grpc_timeout;
+        outcome.max_grpc_timeout = grpc.map(|timeout| timeout.to_string());
         outcome.retries = action.retry_policy.as_ref().map(retries);
         outcome.mirror = action
             .request_mirror_policies

@@ -5,7 +5,7 @@ use mesh_api::envoy::config::route::v3::redirect_action::PathRewriteSpecifier;
 use mesh_api::envoy::config::route::v3::retry_policy::RetryHostPredicate;
 use mesh_api::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
 use mesh_api::envoy::config::route::v3::route_action::{
-    ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration, RequestMirrorPolicy,
+    ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy,
 };
 use mesh_api::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use mesh_api::envoy::config::route::v3::{RedirectAction, RetryPolicy, RouteAction, WeightedCluster};
@@ -183,12 +183,12 @@ fn cluster_specifier(
 }
 
 /// The deadline of a request with its retries, also for what a gRPC caller asks for; zero means none.
+///
+/// The newer `max_stream_duration` is no replacement: Envoy ignores the timeout of a route that has it (`R-VS-21`).
+#[expect(deprecated, reason = "the newer field turns the timeout off")]
 fn set_timeout(action: &mut RouteAction, timeout: Duration) {
     action.timeout = Some(timeout);
-    action.max_stream_duration = Some(MaxStreamDuration {
-        grpc_timeout_header_max: Some(timeout),
-        ..MaxStreamDuration::default()
-    });
+    action.max_grpc_timeout = Some(timeout);
 }
 
 /// After a match by prefix the new path takes the place of the prefix, else of the whole path (`R-VS-17`).

@@ -1,0 +1,239 @@
+//! Rules that change under load, in any order: no request may notice (make before break).
+//!
+//! The suite runs a short version. `MESH_TEST_FULL=1` runs 500 switches under 500 requests a second, and 1,000 orders.
+
+use e2e::load::{Load, Report};
+
+use crate::support::fixture::DOUBLES;
+use crate::support::rule::{destination_rule, object, virtual_service};
+use crate::support::{TestMesh, load_turn};
+
+const FRONTEND: &str = "frontend-v1-0";
+/// Reached through the gateway and from inside alike.
+const HOST: &str = "switched.example.com";
+
+/// How much is done.
+struct Size {
+    switches: usize,
+    orders: usize,
+    /// Requests a second.
+    rate: u32,
+}
+
+// === impl Size ===
+
+impl Size {
+    fn wanted() -> Self {
+        match std::env::var_os("MESH_TEST_FULL") {
+            Some(full) if full == "1" => Self {
+                switches: 500,
+                orders: 1000,
+                rate: 500,
+            },
+            _ => Self {
+                switches: 40,
+                orders: 25,
+                rate: 200,
+            },
+        }
+    }
+}
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: weather}}\n\
+         spec: {{ports: [{{name: http, port: {port}, targetPort: 3002}}], selector: {{app: forecast}}}}\n"
+    )
+}
+
+/// All requests for the host go to one destination, and nothing is tried twice.
+fn route(destination: &str) -> String {
+    virtual_service(
+        "switched",
+        &format!(
+            "{{hosts: [{HOST}], gateways: [mesh, istio-system/weather], http: [{{retries: {{attempts: 0}}, route: [{{destination: {{{destination}}}}}]}}]}}"
+        ),
+    )
+}
+
+fn subsets(names: &[&str]) -> String {
+    let subsets: Vec<String> = names
+        .iter()
+        .zip(["v1", "v2"].iter().cycle())
+        .map(|(name, version)| format!("{{name: {name}, labels: {{version: {version}}}}}"))
+        .collect();
+    destination_rule(
+        "forecast",
+        &format!("{{host: forecast, subsets: [{}]}}", subsets.join(", ")),
+    )
+}
+
+fn assert_no_failure(what: &str, report: &Report) {
+    assert!(
+        report.failures.is_empty() && report.answered > 0,
+        "{what}: {} of {} failed: {:?}",
+        report.failures.len(),
+        report.answered,
+        report.failures.iter().take(20).collect::<Vec<_>>()
+    );
+    println!("{what}: {} requests, none failed", report.answered);
+}
+
+/// One of three changes in turn: another route, another subset in place of the one that is used, another service in
+/// place of the one that is used.
+async fn switch(mesh: &TestMesh, number: usize) {
+    let side = number / 3 % 2;
+    match number % 3 {
+        0 => {
+            let subset = ["one", "two"][side];
+            mesh.enforce(&route(&format!("host: forecast, subset: {subset}")))
+                .await;
+        }
+        1 => {
+            // The subset that carries the traffic leaves with the rule that named it.
+            let name = format!("s-{number}");
+            let rules = subsets(&["one", "two", &name]) + &route(&format!("host: forecast, subset: {name}"));
+            mesh.enforce(&rules).await;
+            mesh.enforce(&(subsets(&["one", "two"]) + &route("host: forecast, subset: one")))
+                .await;
+        }
+        _ => {
+            let [new, old] = [["blue", "green"], ["green", "blue"]][side];
+            mesh.apply(&service(new, 3002)).await;
+            mesh.apply(&route(&format!("host: {new}"))).await;
+            // It exists from the second time on.
+            let _ = mesh.mesh().delete("Service", "weather", old).await;
+            mesh.settle().await;
+        }
+    }
+}
+
+#[test]
+fn pain_5_switching_back_and_forth_fails_no_request() {
+    DOUBLES.run(async |mesh| {
+        let _turn = load_turn().await;
+        let size = Size::wanted();
+        let gateway = object(
+            "Gateway",
+            "istio-system",
+            "weather",
+            "{selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}",
+        );
+        let rules = gateway + &service("blue", 3002) + &subsets(&["one", "two"]) + &route("host: forecast, subset: one");
+        mesh.enforce(&rules).await;
+        mesh.eventually_status("/", &[("host", HOST)], 200).await;
+        let (way, relay) = mesh.from(FRONTEND).way("http://switched.example.com/").await.expect("a port");
+        let switches = async {
+            let pod = |answer: &e2e::load::Answer| answer.header("x-sample-version").to_owned();
+            let outside = Load::start(mesh.url("/"), HOST, size.rate / 2, pod);
+            let inside = Load::start(way.url("/"), HOST, size.rate / 2, pod);
+            for number in 0..size.switches {
+                switch(mesh, number).await;
+            }
+            mesh.wait_for_answers(&inside, 20).await;
+            (outside.stop().await, inside.stop().await)
+        };
+        tokio::pin!(switches, relay);
+        let (outside, inside) = tokio::select! {
+            reports = &mut switches => reports,
+            () = &mut relay => unreachable!("a relay has no end"),
+        };
+        assert_no_failure("through the gateway", &outside);
+        assert_no_failure("from inside", &inside);
+    });
+}
+
+/// How many services are changed; each by four objects.
+const SERVICES: usize = 5;
+
+/// The twenty objects of a state: for each service its subset, the route to it, a host outside and a rule for another
+/// host. A state differs from the one before in all of them.
+fn state(number: usize) -> Vec<String> {
+    let subset = format!("s-{number}");
+    (0..SERVICES)
+        .flat_map(|at| {
+            let host = format!("order-{at}");
+            [
+                destination_rule(&host, &format!("{{host: {host}, subsets: [{{name: {subset}, labels: {{app: forecast}}}}]}}")),
+                virtual_service(
+                    &host,
+                    &format!("{{hosts: [{host}], http: [{{retries: {{attempts: 0}}, route: [{{destination: {{host: {host}, subset: {subset}}}}}]}}]}}"),
+                ),
+                object(
+                    "ServiceEntry",
+                    "weather",
+                    &host,
+                    &format!("{{hosts: [{host}.example.com], ports: [{{number: {}, name: http, protocol: HTTP}}], resolution: DNS}}", 4000 + number % 2),
+                ),
+                virtual_service(
+                    &format!("other-{at}"),
+                    &format!("{{hosts: [other-{at}.example.com], http: [{{redirect: {{uri: /{number}}}}}]}}"),
+                ),
+            ]
+        })
+        .collect()
+}
+
+/// Shuffles by the number of the order: the same orders in every run.
+fn shuffle<T>(items: &mut [T], seed: usize) {
+    let mut random = u64::try_from(seed)
+        .expect("a seed")
+        .wrapping_add(1)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for at in (1..items.len()).rev() {
+        // xorshift64
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let bound = u64::try_from(at + 1).expect("small");
+        items.swap(at, usize::try_from(random % bound).expect("small"));
+    }
+}
+
+/// Pain 5: twenty changes that belong together may arrive in any order and one by one.
+#[test]
+fn pain_5_twenty_changes_in_any_order_fail_no_request() {
+    DOUBLES.run(async |mesh| {
+        let _turn = load_turn().await;
+        let size = Size::wanted();
+        let services: String = (0..SERVICES)
+            .map(|at| service(&format!("order-{at}"), 3002))
+            .collect();
+        mesh.enforce(&(services + &state(0).concat())).await;
+        let (way, relay) = mesh
+            .from(FRONTEND)
+            .way("http://forecast:3002/")
+            .await
+            .expect("a port");
+        let orders = async {
+            let loads: Vec<Load> = (0..SERVICES)
+                .map(|at| {
+                    let rate = size.rate / u32::try_from(SERVICES).expect("few");
+                    Load::start(way.url("/"), format!("order-{at}:3002"), rate, |_| String::new())
+                })
+                .collect();
+            for number in 1..=size.orders {
+                let mut changes = state(number);
+                shuffle(&mut changes, number);
+                for change in changes {
+                    mesh.apply(&change).await;
+                }
+                mesh.settle().await;
+            }
+            let mut reports = Vec::new();
+            for load in loads {
+                mesh.wait_for_answers(&load, 5).await;
+                reports.push(load.stop().await);
+            }
+            reports
+        };
+        tokio::pin!(orders, relay);
+        let reports = tokio::select! {
+            reports = &mut orders => reports,
+            () = &mut relay => unreachable!("a relay has no end"),
+        };
+        for (at, report) in reports.iter().enumerate() {
+            assert_no_failure(&format!("order-{at}"), report);
+        }
+    });
+}
