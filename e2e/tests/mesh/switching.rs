@@ -76,7 +76,7 @@ fn assert_no_failure(what: &str, report: &Report) {
         report.answered,
         report.failures.iter().take(20).collect::<Vec<_>>()
     );
-    println!("{what}: {} requests, none failed", report.answered);
+    eprintln!("{what}: {} requests, none failed", report.answered);
 }
 
 /// One of three changes in turn: another route, another subset in place of the one that is used, another service in
