@@ -125,7 +125,7 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
             protocol,
             rules,
             identities: target.identities.as_deref(),
-            secrets: Some(mesh.sds_uds_path.as_str()).filter(|socket| !socket.is_empty()),
+            secrets: !mesh.sds_uds_path.is_empty(),
             files: target.certificate_files.as_ref(),
         };
         upstream::apply(&mut cluster, &upstream, policy.tls)

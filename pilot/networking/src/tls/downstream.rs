@@ -1,6 +1,7 @@
 //! TLS that clients of a gateway speak (§7.2, P14; spec 03 §9).
 
 use mesh_api::envoy::config::core::v3::TransportSocket;
+use mesh_api::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -163,7 +164,7 @@ impl Downstream {
                 common.tls_certificates = vec![certificate_files(chain, key)]
             }
             Certificate::Secret(name) => {
-                common.tls_certificate_sds_secret_configs = vec![secret(name, SECRETS_SOCKET)]
+                common.tls_certificate_sds_secret_configs = vec![secret(name, secrets())]
             }
         }
         let must_show = matches!(self.clients, Clients::MustShow(_) | Clients::MustShowForSecret(_));
@@ -200,12 +201,21 @@ impl Downstream {
             Clients::MustShowForSecret(name) => Some(ValidationContextType::CombinedValidationContext(
                 CombinedCertificateValidationContext {
                     default_validation_context: Some(context),
-                    validation_context_sds_secret_config: Some(secret(name, SECRETS_SOCKET)),
+                    validation_context_sds_secret_config: Some(secret(name, secrets())),
                     ..CombinedCertificateValidationContext::default()
                 },
             )),
         }
     }
+}
+
+/// Where the gateway asks for secrets.
+fn secrets() -> TargetSpecifier {
+    TargetSpecifier::GoogleGrpc(GoogleGrpc {
+        target_uri: SECRETS_SOCKET.to_owned(),
+        stat_prefix: "sdsstat".to_owned(),
+        ..GoogleGrpc::default()
+    })
 }
 
 /// The lowest and the highest version.

@@ -5,7 +5,7 @@ pub(crate) mod upstream;
 
 use mesh_api::Any;
 use mesh_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use mesh_api::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
+use mesh_api::envoy::config::core::v3::grpc_service::TargetSpecifier;
 use mesh_api::envoy::config::core::v3::{
     ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket, api_config_source,
     data_source, transport_socket,
@@ -68,14 +68,10 @@ pub(crate) fn subject_alt_names<'a>(names: impl IntoIterator<Item = &'a str>) ->
     names.into_iter().map(matcher).collect()
 }
 
-/// A secret that the proxy asks its own pod for, at a socket such as `unix:/var/run/sds/uds_path`.
-pub(crate) fn secret(name: &str, socket: &str) -> SdsSecretConfig {
+/// A secret that the proxy asks its own pod for.
+pub(crate) fn secret(name: &str, source: TargetSpecifier) -> SdsSecretConfig {
     let service = GrpcService {
-        target_specifier: Some(TargetSpecifier::GoogleGrpc(GoogleGrpc {
-            target_uri: socket.to_owned(),
-            stat_prefix: "sdsstat".to_owned(),
-            ..GoogleGrpc::default()
-        })),
+        target_specifier: Some(source),
         ..GrpcService::default()
     };
     SdsSecretConfig {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mesh_api::envoy::config::cluster::v3::Cluster;
+use mesh_api::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -21,6 +22,8 @@ const ALPN_HTTP2: &str = "h2";
 /// The names of the secrets of a workload: its certificate, and the roots of the mesh.
 const CERTIFICATE_SECRET: &str = "default";
 const ROOTS_SECRET: &str = "ROOTCA";
+/// The cluster of the bootstrap through which a proxy asks its agent for secrets.
+const SDS_CLUSTER: &str = "sds-grpc";
 /// What fits into the message that carries a server name.
 const LONGEST_SERVER_NAME: usize = 255;
 
@@ -43,8 +46,8 @@ pub(crate) struct Upstream<'a> {
     pub(crate) rules: &'a [Versioned<DestinationRule>],
     /// The identities of its endpoints.
     pub(crate) identities: Option<&'a BTreeSet<Str>>,
-    /// Where the proxy gets its certificate from the agent, when it does not from files.
-    pub(crate) secrets: Option<&'a str>,
+    /// Whether the proxy gets its certificate from the agent instead of from files.
+    pub(crate) secrets: bool,
     /// Files other than the usual ones.
     pub(crate) files: Option<&'a CertificateFiles>,
 }
@@ -162,17 +165,17 @@ impl Upstream<'_> {
             .map(|identity| &**identity)
             .collect();
         let names = accepted(settings).unwrap_or_else(|| known.into_iter().collect());
-        if let Some(socket) = self.secrets {
+        if self.secrets {
             let validation = CombinedCertificateValidationContext {
                 default_validation_context: Some(CertificateValidationContext {
                     match_typed_subject_alt_names: super::subject_alt_names(names),
                     ..CertificateValidationContext::default()
                 }),
-                validation_context_sds_secret_config: Some(super::secret(ROOTS_SECRET, socket)),
+                validation_context_sds_secret_config: Some(super::secret(ROOTS_SECRET, secrets())),
                 ..CombinedCertificateValidationContext::default()
             };
             return CommonTlsContext {
-                tls_certificate_sds_secret_configs: vec![super::secret(CERTIFICATE_SECRET, socket)],
+                tls_certificate_sds_secret_configs: vec![super::secret(CERTIFICATE_SECRET, secrets())],
                 validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
                 ..CommonTlsContext::default()
             };
@@ -234,6 +237,14 @@ impl Upstream<'_> {
             _ => host.to_string(),
         }
     }
+}
+
+/// Where a proxy asks for the secrets of its workload.
+fn secrets() -> TargetSpecifier {
+    TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+        cluster_name: SDS_CLUSTER.to_owned(),
+        ..EnvoyGrpc::default()
+    })
 }
 
 /// A certificate of the authorities in a file, with one of these names when any is given.
