@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 
 pub use rcgen::Error;
@@ -50,15 +50,18 @@ impl Authority {
         &self.certificate
     }
 
-    /// A certificate for these host names or addresses, good for servers and clients.
+    /// A certificate for these host names, addresses or URIs, good for servers and clients.
     ///
     /// # Errors
     ///
     /// When a name is not fit for a certificate.
     pub fn issue(&self, names: &[&str]) -> Result<Pair, Error> {
         let key = KeyPair::generate()?;
-        let mut params =
-            CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        let (uris, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let mut params = CertificateParams::new(others.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        }
         if let Some(name) = names.first() {
             params.distinguished_name.push(DnType::CommonName, *name);
         }

@@ -10,8 +10,11 @@ mod galley;
 mod operation;
 mod pilot;
 mod protocols;
+mod proxy;
 mod rejection;
+mod server;
 mod sources;
+mod upstream;
 mod warnings;
 
 use std::time::Duration;
