@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mesh_testing::certificates::{Authority, Pair};
-use mesh_testing::{Envoy, envoys, ports};
+use mesh_testing::{Envoy, envoys, eventually, ports};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -219,11 +219,21 @@ async fn a_rule_with_files_that_do_not_exist_harms_its_own_cluster_only() {
                 "tls: {mode: SIMPLE, caCertificates: /nonexistent/ca.pem}",
             ),
         ];
-        let (mut galley, _pilot, proxy) = plain_mesh(&envoy, &objects).await;
+        let (mut galley, pilot, proxy) = plain_mesh(&envoy, &objects).await;
         proxy.expect("good.example.com", 200).await;
         let refused = proxy.expect("bad.example.com", 503).await;
         assert_eq!(bad.requests(), 0, "{refused:?}");
         assert!(proxy.log().contains("/nonexistent/ca.pem"), "{}", proxy.log());
+        let found = async || {
+            let status = pilot.json("/debug/push_status").await;
+            let isolated: Vec<String> = status["isolated"].as_object().unwrap().keys().cloned().collect();
+            if isolated == ["DestinationRule weather/bad.example.com"] {
+                Ok(())
+            } else {
+                Err(isolated)
+            }
+        };
+        eventually(crate::PATIENCE, found).await.unwrap();
 
         // What comes later arrives as well.
         let new = Server::plain("new").await;
@@ -266,7 +276,7 @@ async fn p10_6_the_next_region_takes_over_and_only_then() {
             let clusters = proxy.admin("/clusters").await.unwrap_or_default();
             clusters.contains("::priority::2")
         };
-        mesh_testing::eventually(crate::PATIENCE, async || {
+        eventually(crate::PATIENCE, async || {
             if served().await {
                 Ok(())
             } else {
@@ -316,7 +326,7 @@ async fn p10_6_localities_get_the_shares_that_somebody_fixed() {
             Ok(clusters) if !clusters.contains(&port) && clusters.contains("api.example.com") => Ok(()),
             other => Err(format!("{other:?}")),
         };
-        mesh_testing::eventually(crate::PATIENCE, reduced).await.unwrap();
+        eventually(crate::PATIENCE, reduced).await.unwrap();
 
         let before = [near.requests(), far.requests(), unlisted.requests()];
         for _ in 0..200 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
+use mesh_api::istio::networking::v1alpha3::traffic_policy::PortTrafficPolicy;
 use mesh_api::istio::networking::v1alpha3::{self, TlsSettings, TrafficPolicy};
 use mesh_config::{ConfigKey, Host, Meta, Str, Timestamp, most_specific_first};
 
@@ -21,6 +22,9 @@ pub struct DestinationRule {
     pub export_to: Visibility,
     /// Its content, as written.
     pub spec: v1alpha3::DestinationRule,
+    /// Whether a proxy rejected it. Of `spec` only TLS and the labels of subsets are left then, and what it asks to be
+    /// called under TLS must not be called at all.
+    pub is_rejected: bool,
 }
 
 /// The rules of one namespace for one host, oldest first, never empty.
@@ -63,19 +67,47 @@ impl DestinationRule {
             host: Host::resolve(&spec.host, &meta.key.namespace, domain),
             export_to: Visibility::from_export_to(&spec.export_to, default),
             spec,
+            is_rejected: false,
         }
+    }
+
+    /// What is left of the rule for a proxy that rejected it; `None` when nothing is.
+    ///
+    /// A rule that asks for TLS cannot just be left out: its callers would fall back to plain text.
+    pub(super) fn rejected(&self) -> Option<Self> {
+        let spec = v1alpha3::DestinationRule {
+            traffic_policy: self.spec.traffic_policy.as_ref().map(only_tls),
+            subsets: self
+                .spec
+                .subsets
+                .iter()
+                .map(|subset| v1alpha3::Subset {
+                    traffic_policy: subset.traffic_policy.as_ref().map(only_tls),
+                    ..subset.clone()
+                })
+                .collect(),
+            ..self.spec.clone()
+        };
+        self.has_tls(|tls| tls.mode() != TlSmode::Disable).then(|| Self {
+            spec,
+            is_rejected: true,
+            ..self.clone()
+        })
     }
 
     /// Whether callers check who answers (`ISTIO_MUTUAL`), at any port or in any subset.
     fn checks_identities(&self) -> bool {
-        let is_mutual = |tls: &TlsSettings| tls.mode() == TlSmode::IstioMutual;
+        self.has_tls(|tls| tls.mode() == TlSmode::IstioMutual)
+    }
+
+    fn has_tls(&self, wanted: impl Fn(&TlsSettings) -> bool + Copy) -> bool {
         let in_policy = |policy: &TrafficPolicy| {
             let ports = policy.port_level_settings.iter();
             policy
                 .tls
                 .iter()
                 .chain(ports.filter_map(|port| port.tls.as_ref()))
-                .any(is_mutual)
+                .any(wanted)
         };
         let subsets = self.spec.subsets.iter();
         self.spec
@@ -83,6 +115,23 @@ impl DestinationRule {
             .iter()
             .chain(subsets.filter_map(|subset| subset.traffic_policy.as_ref()))
             .any(in_policy)
+    }
+}
+
+/// The part of a policy that is about TLS. A port that does not mention it has its default (`R-DR-2`).
+fn only_tls(policy: &TrafficPolicy) -> TrafficPolicy {
+    TrafficPolicy {
+        tls: policy.tls.clone(),
+        port_level_settings: policy
+            .port_level_settings
+            .iter()
+            .map(|settings| PortTrafficPolicy {
+                port: settings.port.clone(),
+                tls: settings.tls.clone(),
+                ..PortTrafficPolicy::default()
+            })
+            .collect(),
+        ..TrafficPolicy::default()
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable, Snapshot,
     VirtualServiceTable,
 };
-use crate::Rev;
+use crate::{Rev, Versioned};
 
 impl Published {
     /// The same publication without some objects; itself when there are none to leave out.
@@ -28,8 +28,8 @@ impl Published {
 impl Snapshot {
     /// The snapshot without some objects; computed once for all who ask for the same.
     ///
-    /// Left out are services, whatever defines them, and VirtualServices, DestinationRules, Gateways and EnvoyFilters. Tables of other
-    /// objects are shared.
+    /// Left out are services, whatever defines them, and VirtualServices, DestinationRules, Gateways and EnvoyFilters;
+    /// what a DestinationRule asks to be called under TLS is then not called. Tables of other objects are shared.
     pub fn without(&self, objects: &BTreeSet<ConfigKey>) -> Arc<Snapshot> {
         let lock = || self.without.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(objects) {
@@ -90,11 +90,13 @@ impl Snapshot {
             Arc::clone(&self.virtual_services)
         };
         let destination_rules = if concerns(&[Kind::DestinationRule]) {
-            let left = self
-                .destination_rules
-                .iter()
-                .filter(|object| !objects.contains(&object.key));
-            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object.clone())).collect();
+            let left = self.destination_rules.iter().filter_map(|object| {
+                if !objects.contains(&object.key) {
+                    return Some(object.clone());
+                }
+                Some(Versioned::new(Rev::unique(), object.rejected()?))
+            });
+            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object)).collect();
             Arc::new(DestinationRuleTable::new(Rev::unique(), &left))
         } else {
             Arc::clone(&self.destination_rules)

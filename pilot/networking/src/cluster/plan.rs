@@ -32,6 +32,10 @@ pub fn outbound(view: &ScopedView, vantage: &Vantage) -> Plan<ClusterKey> {
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             let mut add = |subset, subset_name: &str| {
                 let target = service_target(view, vantage, service, port.number, subset, rules);
+                // The proxy rejected the rule that asks for TLS: without the cluster nothing is sent in plain text.
+                if target.is_rejected() {
+                    return;
+                }
                 if vantage.sni_dnat {
                     keys.push(ClusterKey {
                         name: name::server_name(port.number, subset_name, &service.id.host),
@@ -180,6 +184,17 @@ fn duplicate_cluster(later: &ClusterKey, first: &ClusterKey) -> Option<Warning> 
 // === impl ServiceTarget ===
 
 impl ServiceTarget {
+    /// Whether TLS is asked for by a rule that the proxy rejected.
+    fn is_rejected(&self) -> bool {
+        let rules = self.rules.as_deref().unwrap_or_default();
+        if rules.iter().all(|rule| !rule.is_rejected) {
+            return false;
+        }
+        let subset = self.subset.and_then(|index| index.get(rules));
+        let policy = destination::policy(rules, subset, self.port);
+        upstream::mode(&self.service, rules, policy.tls).is_some()
+    }
+
     /// The same for connections that are handed on as they are.
     fn without_tls(&self) -> Self {
         Self {

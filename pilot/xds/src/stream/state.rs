@@ -268,6 +268,11 @@ impl StreamState {
             .map(|(name, item)| (name.clone(), item.clone()));
         let mut held: BTreeMap<Str, Option<Arc<Encoded>>> = brought.chain(gone).chain(held).collect();
         let refused = std::mem::take(&mut self.refused);
+        let mut removed = differences.iter().flat_map(|difference| &difference.removed);
+        if removed.any(|item| refused.contains(&item.name)) {
+            // Their absence is not sent later but now: it is what the client is asked about.
+            clusters.owe_response();
+        }
         held.retain(|name, _| {
             find(sets, name).is_none()
                 && !is_failed(sets, name)

@@ -377,3 +377,30 @@ fn r_dr_31_a_port_that_does_not_mention_tls_is_plain_and_a_subset_inherits_it() 
         );
     }
 }
+
+/// Whatever the reason was: what was to be called under TLS is not called, and the rest is as without the rule.
+#[test]
+fn a_rule_that_a_proxy_rejected_does_not_become_plain_text() {
+    let mut rule = rule("forecast");
+    rule.traffic_policy = Some(TrafficPolicy {
+        outlier_detection: Some(OutlierDetection::default()),
+        ..policy(settings(TlSmode::Simple))
+    });
+    let mut plain = subset("plain", &[("version", "v1")]);
+    plain.traffic_policy = Some(policy(settings(TlSmode::Disable)));
+    rule.subsets = vec![plain, subset("v2", &[("version", "v2")])];
+    let published = Mesh::new()
+        .service(service("forecast", "10.96.0.1", &[("http", 80)]))
+        .rule("default", "forecast", rule)
+        .publish();
+    let bad = mesh_config::ConfigKey::new(mesh_config::Kind::DestinationRule, "default", "forecast");
+    let view = published.without(&[bad].into()).snapshot.view("default");
+    let plan = outbound(&view, &Vantage::of_role(ProxyType::Router));
+    let subset = "outbound|80|plain|forecast.default.svc.cluster.local";
+    assert_eq!(names(&plan), ["BlackHoleCluster", "PassthroughCluster", subset]);
+    let cluster = build(&plan, subset).message;
+    assert_eq!(
+        (cluster.transport_socket, cluster.outlier_detection),
+        (None, None)
+    );
+}
