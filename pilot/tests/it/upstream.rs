@@ -230,7 +230,7 @@ async fn a_rule_with_files_that_do_not_exist_harms_its_own_cluster_only() {
             if isolated == ["DestinationRule weather/bad.example.com"] {
                 Ok(())
             } else {
-                Err(isolated)
+                Err(isolated.join(", "))
             }
         };
         eventually(crate::PATIENCE, found).await.unwrap();
