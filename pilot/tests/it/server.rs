@@ -12,14 +12,14 @@ use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// A server of HTTP/1.1. It ends when it is dropped, with the connections that it has open.
 pub(crate) struct Server {
     pub(crate) port: u16,
     requests: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 impl Server {
@@ -58,8 +58,9 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&requests);
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, peer)) = listener.accept().await {
                 connections.spawn(connection(
                     name,
@@ -70,18 +71,16 @@ impl Server {
                 ));
             }
         });
-        Self { port, requests, task }
+        Self {
+            port,
+            requests,
+            _task: task,
+        }
     }
 
     /// How many requests it has answered.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
