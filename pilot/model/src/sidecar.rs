@@ -113,6 +113,24 @@ impl Sidecar {
             problems,
         }
     }
+
+    /// The same for proxies that cannot stand its listeners: what it imports is found on the ports of services.
+    pub(crate) fn without_listeners(&self) -> Self {
+        let egress = self.egress.as_ref().map(|listeners| {
+            let hosts = listeners.iter().flat_map(|listener| &listener.hosts.0);
+            vec![EgressListener {
+                port: None,
+                bind: None,
+                binds: false,
+                hosts: ImportedHosts(hosts.cloned().collect()),
+            }]
+        });
+        Self {
+            egress,
+            ingress: None,
+            ..self.clone()
+        }
+    }
 }
 
 fn egress(specs: &[IstioEgressListener], problems: &mut Vec<String>) -> Vec<EgressListener> {

@@ -9,6 +9,7 @@
 
 pub mod cluster;
 mod destination;
+mod egress;
 pub mod endpoint;
 mod envoy;
 mod envoy_filter;

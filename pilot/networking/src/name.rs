@@ -15,6 +15,8 @@ pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
 pub const VIRTUAL_OUTBOUND_LISTENER: &str = "virtualOutbound";
 /// The listener that receives captured inbound connections.
 pub const VIRTUAL_INBOUND_LISTENER: &str = "virtualInbound";
+/// The route configuration for all ports, used by applications that speak to an HTTP proxy.
+pub(crate) const HTTP_PROXY_ROUTES: &str = "http_proxy";
 
 /// What stands for the host in names of management ports.
 pub(crate) const MANAGEMENT_HOST: &str = "mgmtCluster";

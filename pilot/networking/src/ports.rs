@@ -45,9 +45,14 @@ pub(crate) fn is_bound(mesh: &MeshConfig, port: u16) -> bool {
     port == outbound(mesh) || port == name::INBOUND_PORT || port == METRICS
 }
 
-/// Whether a proxy may open a port itself: without root it cannot bind the lower ones (`R-SC-6`).
-pub(crate) fn can_bind(proxy: &Proxy, port: u16) -> bool {
-    port > 1024 || proxy.metadata.get("SIDECAR_UID").is_some_and(|uid| &**uid == "0")
+/// Whether only root may open a port.
+pub(crate) fn is_privileged(port: u16) -> bool {
+    port <= 1024
+}
+
+/// Whether a proxy is root, and may open all ports (`R-SC-6`).
+pub(crate) fn is_root(proxy: &Proxy) -> bool {
+    proxy.metadata.get("SIDECAR_UID").is_some_and(|uid| &**uid == "0")
 }
 
 fn valid(port: i32) -> Option<u16> {

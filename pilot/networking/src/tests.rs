@@ -117,7 +117,7 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
 }
 
 fn listener_scope(view: &ScopedView) -> listener::OutboundScope {
-    listener::OutboundScope::new(view, InterceptionMode::Redirect, &Labels::default())
+    listener::OutboundScope::new(view, &proxy(InterceptionMode::Redirect), &Labels::default())
 }
 
 fn outbound_listeners(view: &ScopedView) -> Plan<listener::ListenerKey> {

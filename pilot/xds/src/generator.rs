@@ -223,11 +223,8 @@ impl Generator {
                 vec![self.listeners(plan, generation)]
             }
             ProxyType::Sidecar => {
-                let scope = listener::OutboundScope::new(
-                    &context.view,
-                    context.proxy.interception,
-                    &context.workload.labels,
-                );
+                let scope =
+                    listener::OutboundScope::new(&context.view, &context.proxy, &context.workload.labels);
                 let outbound = self.outbound_listeners.get_or_compute(&scope, generation, || {
                     self.listeners(listener::outbound(&context.view, &scope), generation)
                 });

@@ -44,6 +44,12 @@ impl SidecarTable {
         self.rev
     }
 
+    /// All, by namespace.
+    pub fn iter(&self) -> impl Iterator<Item = &Versioned<Sidecar>> {
+        let namespaces = self.namespaces.values();
+        namespaces.flat_map(|namespace| namespace.selecting.iter().chain(&namespace.general))
+    }
+
     /// The Sidecar of a proxy in `namespace` whose workload has these labels (`R-SC-4`): the oldest of its namespace
     /// that selects the workload, then that for the whole namespace, then that for the whole mesh, which is the one
     /// without selector in the root namespace.

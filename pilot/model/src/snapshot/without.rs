@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mesh_config::{ConfigKey, Kind};
 
 use super::{
-    DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable, Snapshot,
+    DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable, SidecarTable, Snapshot,
     VirtualServiceTable,
 };
 use crate::{Rev, Versioned};
@@ -29,7 +29,8 @@ impl Snapshot {
     /// The snapshot without some objects; computed once for all who ask for the same.
     ///
     /// Left out are services, whatever defines them, and VirtualServices, DestinationRules, Gateways and EnvoyFilters;
-    /// what a DestinationRule asks to be called under TLS is then not called. Tables of other objects are shared.
+    /// what a DestinationRule asks to be called under TLS is then not called. Of Sidecars only the listeners are: without
+    /// what they import, proxies would see more than they may. Tables of other objects are shared.
     pub fn without(&self, objects: &BTreeSet<ConfigKey>) -> Arc<Snapshot> {
         let lock = || self.without.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(objects) {
@@ -52,6 +53,10 @@ impl Snapshot {
             }
             Kind::Gateway => {
                 let mut all = self.gateways.iter();
+                all.find(|known| known.key == *object).map(|known| known.rev())
+            }
+            Kind::Sidecar => {
+                let mut all = self.sidecars.iter();
                 all.find(|known| known.key == *object).map(|known| known.rev())
             }
             Kind::EnvoyFilter => {
@@ -121,6 +126,19 @@ impl Snapshot {
         } else {
             Arc::clone(&self.envoy_filters)
         };
+        let sidecars = if concerns(&[Kind::Sidecar]) {
+            let left = self.sidecars.iter().map(|object| {
+                let object = if objects.contains(&object.key) {
+                    Versioned::new(Rev::unique(), object.without_listeners())
+                } else {
+                    object.clone()
+                };
+                (object.key.clone(), object)
+            });
+            Arc::new(SidecarTable::new(Rev::unique(), &left.collect()))
+        } else {
+            Arc::clone(&self.sidecars)
+        };
         let is_same_base = Arc::ptr_eq(&services, &self.services)
             && Arc::ptr_eq(&destination_rules, &self.destination_rules);
         Snapshot {
@@ -132,7 +150,7 @@ impl Snapshot {
             virtual_services,
             destination_rules,
             gateways,
-            sidecars: Arc::clone(&self.sidecars),
+            sidecars,
             envoy_filters,
             views: Mutex::default(),
             without: Mutex::default(),

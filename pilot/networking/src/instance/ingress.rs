@@ -94,7 +94,7 @@ fn listen(view: &ScopedView, proxy: &Proxy, listener: &IngressListener) -> Resul
         return Ok(Listen::Captured { port });
     }
 
-    if !ports::can_bind(proxy, port) {
+    if ports::is_privileged(port) && !ports::is_root(proxy) {
         return Err("a proxy that is not root cannot bind the port".to_owned());
     }
     let address = match (address(listener), proxy.ips.first()) {

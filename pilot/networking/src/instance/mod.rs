@@ -86,15 +86,3 @@ fn object(view: &ScopedView, instance: &ServiceInstance) -> ConfigKey {
         }
     }
 }
-
-// === impl Listen ===
-
-impl Listen {
-    /// The port; `None` for a socket.
-    pub(crate) fn port(&self) -> Option<u16> {
-        match *self {
-            Self::Captured { port } | Self::Bound { port, .. } => Some(port),
-            Self::Socket(_) => None,
-        }
-    }
-}

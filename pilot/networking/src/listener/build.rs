@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use mesh_api::Any;
-use mesh_api::envoy::config::core::v3::{Address, CidrRange, TrafficDirection};
+use mesh_api::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use mesh_api::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
@@ -23,7 +23,6 @@ use prost_types::Duration;
 
 use super::{Access, InboundPort, ListenerKey, Spec, TcpChain};
 use crate::filter::{self, Http, Role, Routes};
-use crate::instance::Listen;
 use crate::l4;
 use crate::{envoy, name, ports};
 
@@ -32,7 +31,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listener {
     let listener = Listener {
         name: key.name.to_string(),
-        address: Some(address(key)),
+        address: Some(key.at.to_envoy()),
         ..Listener::default()
     };
     let mesh = &*key.mesh;
@@ -57,8 +56,8 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
             outbound(listener, key, *access, vec![chain])
         }
         Spec::OutboundTcp { chains, access } => outbound_tcp(listener, key, chains, *access),
-        Spec::Inbound { port, listen } => Listener {
-            bind_to_port: matches!(listen, Listen::Captured { .. }).then_some(false),
+        Spec::Inbound { port, access } => Listener {
+            bind_to_port: (*access == Access::Captured).then_some(false),
             traffic_direction: TrafficDirection::Inbound.into(),
             filter_chains: vec![FilterChain {
                 filters: inbound_filters(mesh, port, warnings),
@@ -67,16 +66,6 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
             ..listener
         },
         Spec::Gateway(port) => super::gateway::listener(listener, key, port),
-    }
-}
-
-fn address(key: &ListenerKey) -> Address {
-    match &key.spec {
-        Spec::Inbound {
-            listen: Listen::Socket(path),
-            ..
-        } => envoy::unix_socket(path),
-        _ => envoy::socket_address(key.address.to_string(), key.port),
     }
 }
 
@@ -213,7 +202,7 @@ fn outbound(
     access: Access,
     mut filter_chains: Vec<FilterChain>,
 ) -> Listener {
-    if access == Access::Captured && key.address.is_unspecified() {
+    if access == Access::Captured && key.at.is_any_address() {
         filter_chains.push(to_itself(&key.mesh, FilterChainMatch::default()));
     }
     Listener {

@@ -6,7 +6,7 @@ use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::Listene
 use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
-use super::{InboundPort, ListenerKey, Spec};
+use super::{Access, At, InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::instance::{Listen, ServedPort};
@@ -25,6 +25,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     let mesh = view.mesh();
     let captured = proxy.interception != InterceptionMode::None;
     let served = instance::served(view, proxy, workload);
+    let is_asked_for = view.sidecar().is_some_and(|sidecar| sidecar.ingress.is_some());
     let mut envoy_filters = Selected::new(view, &workload.labels);
     let mut ports = Vec::with_capacity(served.ports.len());
     let mut keys = Vec::with_capacity(served.ports.len() + 1);
@@ -37,41 +38,41 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             cluster,
             ..
         } = port;
-        let address = match listen {
-            Listen::Bound { address, .. } => address,
-            Listen::Captured { .. } | Listen::Socket(_) => destination.unwrap_or(ip),
+        let (at, access) = match listen {
+            // Nothing is captured: the application itself listens on its ports.
+            Listen::Captured { .. } if !captured => continue,
+            Listen::Captured { port } => (At::Port(destination.unwrap_or(ip), port), Access::Captured),
+            Listen::Bound { address, port } => (At::Port(address, port), Access::Bound),
+            Listen::Socket(path) => (At::Socket(path), Access::Bound),
         };
         let user_filters = envoy_filters.on(Target {
             listener_type: ListenerType::SidecarInbound,
             port: instance.service_port.number,
             port_name: &instance.service_port.name,
-            address: listen.port().map(|_| address),
+            address: at.ip(),
             chains: Chains::of(protocol.is_http()),
         });
         let port = InboundPort {
             address: destination,
-            port: listen.port().unwrap_or_default(),
+            port: at.port(),
             service_port: instance.service_port.number,
             host: instance.host.clone(),
             protocol,
             cluster,
             user_filters,
         };
-        let name = match &listen {
-            // Nothing is captured: the application itself listens on its ports.
-            Listen::Captured { .. } if !captured => continue,
-            Listen::Socket(path) => name::socket(path),
-            _ => name::listener(address, port.port),
-        };
-        if captured && listen.port().is_some() {
+        if captured && matches!(at, At::Port(..)) {
             ports.push(port.clone());
         }
         keys.push(ListenerKey {
-            name: name.into(),
+            name: at.to_string().into(),
             mesh: mesh.clone(),
-            address,
-            port: port.port,
-            spec: Spec::Inbound { port, listen },
+            at,
+            sidecar: view
+                .sidecar()
+                .filter(|_| is_asked_for)
+                .map(|sidecar| sidecar.key.clone()),
+            spec: Spec::Inbound { port, access },
             user_filters: UserFilters::default(),
         });
     }
@@ -90,11 +91,11 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
         keys.push(ListenerKey {
             name: name::listener(ip, number).into(),
             mesh: mesh.clone(),
-            address: ip,
-            port: number,
+            at: At::Port(ip, number),
+            sidecar: None,
             spec: Spec::Inbound {
                 port,
-                listen: Listen::Captured { port: number },
+                access: Access::Captured,
             },
             user_filters: UserFilters::default(),
         });
@@ -104,8 +105,8 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
         keys.push(ListenerKey {
             name: name::VIRTUAL_INBOUND_LISTENER.into(),
             mesh: mesh.clone(),
-            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port: name::INBOUND_PORT,
+            at: At::Port(IpAddr::V4(Ipv4Addr::UNSPECIFIED), name::INBOUND_PORT),
+            sidecar: None,
             spec: Spec::VirtualInbound {
                 transparent: proxy.interception == InterceptionMode::Tproxy,
                 loopback: loopback(ip),

@@ -1,5 +1,6 @@
 //! Listeners (P12, P14).
 
+mod at;
 mod build;
 mod gateway;
 mod inbound;
@@ -14,16 +15,16 @@ use std::sync::Arc;
 
 use mesh_api::envoy::config::listener::v3::Listener;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Host, Labels, Protocol, Str};
-use pilot_model::{EnvoyFilter, InterceptionMode, Rev, ScopedView, Versioned, Viewer};
+use mesh_config::{ConfigKey, Host, Labels, Protocol, Str};
+use pilot_model::{EnvoyFilter, InterceptionMode, Proxy, Rev, ScopedView, Versioned, Viewer};
 
+use self::at::At;
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
 use crate::envoy_filter::UserFilters;
-use crate::instance::Listen;
-use crate::{Built, Generate, Origin};
+use crate::{Built, Generate, Origin, egress, ports};
 
 /// Makes listeners.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
     interception: InterceptionMode,
+    binds_low_ports: bool,
+    /// Addresses of the pod that egress listeners name.
+    own_addresses: Vec<IpAddr>,
     /// Who gets them, when not everybody sees these services.
     viewer: Option<Viewer>,
     /// `None` when there are no TLS and TCP rules.
@@ -58,8 +62,9 @@ struct RuleScope {
 pub struct ListenerKey {
     name: Str,
     mesh: Versioned<MeshConfig>,
-    address: IpAddr,
-    port: u16,
+    at: At,
+    /// The Sidecar that asks for it.
+    sidecar: Option<ConfigKey>,
     spec: Spec,
     /// What EnvoyFilters add to all of its filter chains.
     user_filters: UserFilters,
@@ -81,17 +86,17 @@ enum Spec {
     /// Forwards connections to services.
     OutboundTcp { chains: Arc<[TcpChain]>, access: Access },
     /// Serves one port of the workload.
-    Inbound { port: InboundPort, listen: Listen },
+    Inbound { port: InboundPort, access: Access },
     /// Serves one port of an edge of the mesh.
     Gateway(gateway::GatewayPort),
 }
 
-/// How connections reach an outbound listener.
+/// How connections reach a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Access {
     /// Captured, and handed over by the listener that captures.
     Captured,
-    /// Opened to it by the application.
+    /// Opened to it by whoever sends them.
     Bound,
 }
 
@@ -117,7 +122,7 @@ struct InboundPort {
 
 impl OutboundScope {
     /// The scope of a sidecar; `labels` are those of its workload.
-    pub fn new(view: &ScopedView, interception: InterceptionMode, labels: &Labels) -> Self {
+    pub fn new(view: &ScopedView, proxy: &Proxy, labels: &Labels) -> Self {
         let revs = view.revs();
         let virtual_services: Vec<Rev> = view.mesh_l4_virtual_services().map(Versioned::rev).collect();
         let rules = (!virtual_services.is_empty()).then(|| {
@@ -134,7 +139,15 @@ impl OutboundScope {
         Self {
             mesh: revs.mesh,
             services: revs.services,
-            interception,
+            interception: proxy.interception,
+            binds_low_ports: ports::is_root(proxy),
+            own_addresses: view
+                .egress()
+                .into_iter()
+                .flatten()
+                .filter_map(|egress| egress::address(&egress.listener))
+                .filter(|address| proxy.ips.contains(address))
+                .collect(),
             viewer: view.service_viewer(),
             rules,
             envoy_filters: view.envoy_filters().selecting(labels).cloned().collect(),
@@ -194,6 +207,7 @@ impl Generate for Listeners {
             // Shared by everybody on the port: its routes know.
             Spec::VirtualOutbound { .. } | Spec::OutboundHttp { .. } => Vec::new(),
         };
+        origins.extend(key.sidecar.iter().cloned().map(Origin::Object));
         origins.extend(
             key.user_filters()
                 .map(|object| Origin::Object(object.key.clone())),

@@ -94,7 +94,7 @@ fn bound_port(listener: &Listener) -> (String, u32) {
 }
 
 fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<ListenerKey> {
-    let scope = OutboundScope::new(view, interception, &Labels::default());
+    let scope = OutboundScope::new(view, &proxy(interception), &Labels::default());
     super::outbound(view, &scope)
 }
 

@@ -9,8 +9,9 @@ use mesh_api::istio::networking::v1alpha3::http_fault_injection::{Abort, Delay};
 use mesh_api::istio::networking::v1alpha3::port_selector::Port;
 use mesh_api::istio::networking::v1alpha3::string_match::MatchType;
 use mesh_api::istio::networking::v1alpha3::{
-    CorsPolicy, Destination, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry,
-    HttpRewrite, HttpRoute, HttpRouteDestination, Percent, PortSelector, StringMatch, VirtualService,
+    self, CorsPolicy, Destination, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry,
+    HttpRewrite, HttpRoute, HttpRouteDestination, IstioEgressListener, IstioIngressListener, Percent,
+    PortSelector, Sidecar, StringMatch, VirtualService,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::weighted;
@@ -351,4 +352,86 @@ fn cors() -> impl Strategy<Value = CorsPolicy> {
                 }
             },
         )
+}
+
+/// Any Sidecar for a whole namespace that decodes.
+pub(crate) fn sidecar() -> impl Strategy<Value = Sidecar> {
+    (vec(egress(), 0..6), vec(ingress(), 0..5)).prop_map(|(egress, ingress)| Sidecar {
+        workload_selector: None,
+        ingress,
+        egress,
+    })
+}
+
+fn egress() -> impl Strategy<Value = IstioEgressListener> {
+    let hosts = select(vec![
+        "*/*",
+        "./*",
+        "weather/*",
+        "~/*",
+        "*/web.weather.svc.cluster.local",
+        "weather/*.svc.cluster.local",
+        "weather",
+        "/",
+        "",
+    ]);
+    let hosts = vec(hosts.prop_map(str::to_owned), 0..3);
+    (weighted(0.7, listener_port()), bind(), 0..4, hosts).prop_map(|(port, bind, capture_mode, hosts)| {
+        IstioEgressListener {
+            port,
+            bind,
+            capture_mode,
+            hosts,
+        }
+    })
+}
+
+fn ingress() -> impl Strategy<Value = IstioIngressListener> {
+    let endpoint = prop_oneof![
+        4 => select(vec!["127.0.0.1:8080", ":8081", "unix:///tmp/app", "unix://@app"]).prop_map(str::to_owned),
+        1 => text(),
+    ];
+    (weighted(0.95, listener_port()), bind(), 0..4, endpoint).prop_map(
+        |(port, bind, capture_mode, default_endpoint)| IstioIngressListener {
+            port,
+            bind,
+            capture_mode,
+            default_endpoint,
+        },
+    )
+}
+
+fn listener_port() -> impl Strategy<Value = v1alpha3::Port> {
+    let number = select(vec![
+        0, 0, 80, 81, 443, 3002, 3003, 9000, 15_000, 15_001, 15_002, 15_006, 15_090, 65_535, 70_000,
+    ]);
+    let protocol = select(vec![
+        "HTTP", "HTTP2", "grpc", "TCP", "TLS", "HTTPS", "MONGO", "UDP", "",
+    ]);
+    (number, protocol, select(vec!["http", "tcp", "a", ""])).prop_map(|(number, protocol, name)| {
+        v1alpha3::Port {
+            number,
+            protocol: protocol.to_owned(),
+            name: name.to_owned(),
+        }
+    })
+}
+
+fn bind() -> impl Strategy<Value = String> {
+    let known = select(vec![
+        "",
+        "",
+        "",
+        "0.0.0.0",
+        "127.0.0.1",
+        "127.0.0.2",
+        "10.1.0.1",
+        "10.96.0.20",
+        "unix:///tmp/a",
+        "unix:///tmp/b",
+        "unix://@a",
+        "unix://",
+        "::1",
+    ]);
+    prop_oneof![8 => known.prop_map(str::to_owned), 1 => text()]
 }

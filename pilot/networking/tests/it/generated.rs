@@ -49,7 +49,7 @@ impl Generated {
             ProxyType::Sidecar => {
                 let inbound = cluster::inbound(&view, proxy, workload);
                 collect::<cluster::Clusters>(inbound, &mut clusters, &mut warnings);
-                let scope = listener::OutboundScope::new(&view, proxy.interception, &workload.labels);
+                let scope = listener::OutboundScope::new(&view, proxy, &workload.labels);
                 let outbound = listener::outbound(&view, &scope);
                 collect::<listener::Listeners>(outbound, &mut listeners, &mut warnings);
                 let inbound = listener::inbound(&view, proxy, workload);

@@ -46,7 +46,10 @@ fn main() -> ExitCode {
         let accepts = envoy.clone();
         trials.push(Trial::test(name, move || acceptance::cases(&accepts)));
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
-        trials.push(Trial::test(name, move || properties::envoy_accepts(&envoy)));
+        let writes = envoy.clone();
+        trials.push(Trial::test(name, move || properties::envoy_accepts(&writes)));
+        let name = format!("r-sc-6-envoy-{}-accepts-whatever-a-sidecar-says", envoy.version);
+        trials.push(Trial::test(name, move || scoping::envoy_accepts_sidecars(&envoy)));
     }
     golden::main(trials)
 }

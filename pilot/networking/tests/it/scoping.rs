@@ -6,13 +6,15 @@ use libtest_mimic::Failed;
 use mesh_api::Any;
 use mesh_api::istio::networking::v1alpha3::VirtualService;
 use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
+use mesh_testing::Envoy;
 use pilot_model::{Change, ConfigSpec, Warning};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::arbitrary::virtual_service;
+use crate::arbitrary::{sidecar, virtual_service};
 use crate::world::World;
 
 /// What the proxies see: their namespace and the root namespace, as the Sidecars say.
@@ -143,6 +145,70 @@ fn object() -> impl Strategy<Value = String> {
             }
         },
     )
+}
+
+/// Services and a pod that Sidecars can be about.
+const SUBJECT: &str = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: web, namespace: weather},
+   spec: {clusterIP: 10.96.0.20, selector: {app: web}, ports: [
+     {name: http, port: 80, protocol: TCP}, {name: tcp, port: 9000, protocol: TCP}, {name: a, port: 3002, protocol: TCP}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: api, namespace: weather},
+   spec: {clusterIP: None, ports: [{name: http, port: 3003, protocol: TCP}, {name: tcp, port: 81, protocol: TCP}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: tls, namespace: other},
+   spec: {clusterIP: None, ports: [{name: https, port: 443, protocol: TCP}, {name: http, port: 9000, protocol: TCP}]}}
+- {apiVersion: v1, kind: Pod, metadata: {name: web-0, namespace: weather, labels: {app: web}},
+   spec: {containers: [{name: web, ports: [{containerPort: 80}]}]}, status: {podIP: 10.1.0.1, phase: Running}}
+- {apiVersion: networking.istio.io/v1alpha3, kind: VirtualService, metadata: {name: web, namespace: weather},
+   spec: {hosts: [web, alias.example.com], http: [{route: [{destination: {host: web}}]}],
+     tcp: [{match: [{port: 81}], route: [{destination: {host: web, port: {number: 9000}}}]}]}}
+";
+/// The same pod in all ways to be captured.
+const SUBJECTS: &str = "
+proxies:
+- {name: captured, namespace: weather, ip: 10.1.0.1}
+- {name: bare, namespace: weather, ip: 10.1.0.1, metadata: {INTERCEPTION_MODE: NONE}}
+- {name: root, namespace: weather, ip: 10.1.0.1, metadata: {INTERCEPTION_MODE: NONE, SIDECAR_UID: '0'}}
+";
+
+/// No Sidecar that decodes makes an Envoy reject anything, such as two listeners in one place.
+pub(crate) fn envoy_accepts_sidecars(envoy: &Envoy) -> Result<(), Failed> {
+    let mut runner = TestRunner::deterministic();
+    let mut worlds = Vec::new();
+    for round in 0..24 {
+        let spec = sidecar().new_tree(&mut runner)?.current();
+        let meta = Meta {
+            key: ConfigKey::new(Kind::Sidecar, "weather", "default"),
+            labels: Default::default(),
+            annotations: Default::default(),
+            created: Timestamp::default(),
+            version: String::new(),
+        };
+        let about = format!("round {round}: {spec:?}");
+        let change = Change::Config(meta, ConfigSpec::Sidecar(Box::new(spec)));
+        let world = World::new(SUBJECT, SUBJECTS, vec![change])?;
+        for proxy in &world.proxies {
+            let mut listeners = BTreeSet::new();
+            for listener in &proxy.config.listeners {
+                if !listeners.insert(&listener.name) {
+                    return Err(format!("{about}: {} has {} twice", proxy.name, listener.name).into());
+                }
+            }
+            worlds.push((format!("{} {about}", proxy.name), proxy.resources()));
+        }
+    }
+    let rejected = envoy.validate_all(&worlds);
+    let lines: Vec<String> = rejected
+        .into_iter()
+        .map(|(world, reason)| format!("{world}: {reason}"))
+        .collect();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(lines.join("\n").into())
+    }
 }
 
 type Everything = Vec<(String, Vec<Any>, BTreeSet<Warning>)>;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_api::istio::networking::v1alpha3::DestinationRule;
+use mesh_api::istio::networking::v1alpha3::{DestinationRule, IstioEgressListener, Sidecar};
 use mesh_config::{ConfigKey, Host, Labels, Meta, Port, Protocol, Timestamp};
 use mesh_runtime::Metrics;
 use pilot_model::{
@@ -182,6 +182,66 @@ fn proxies_of_equal_scope_share_what_they_are_sent() {
     // What is inbound is each proxy's own.
     let inbound = |context| names(&generate(&generator, context, XdsType::Cluster, &[])[1..]);
     assert_ne!(inbound(&first), inbound(&second));
+}
+
+/// A Sidecar of a namespace that imports service `a` alone.
+fn sidecar(namespace: &str) -> Change {
+    let meta = Meta {
+        key: ConfigKey::new(mesh_config::Kind::Sidecar, namespace, "default"),
+        labels: [].into(),
+        annotations: [].into(),
+        created: Timestamp::default(),
+        version: String::new(),
+    };
+    let egress = IstioEgressListener {
+        hosts: vec![format!("default/{}", host("a"))],
+        ..IstioEgressListener::default()
+    };
+    let sidecar = Sidecar {
+        egress: vec![egress],
+        ..Sidecar::default()
+    };
+    Change::Config(meta, ConfigSpec::Sidecar(Box::new(sidecar)))
+}
+
+#[test]
+fn p15_3_proxies_of_one_sidecar_share_all_outbound_sets_and_others_what_they_always_did() {
+    let mut builder = mesh();
+    builder.apply(sidecar("limited"));
+    let (generator, published) = (generator(), builder.publish());
+    let [first, second, free] = [("limited", 8), ("limited", 9), ("default", 1)]
+        .map(|(namespace, last)| context(&published, namespace, last));
+    let (a, b) = (
+        "outbound|80||a.default.svc.cluster.local",
+        "outbound|80||b.default.svc.cluster.local",
+    );
+    for (xds_type, subscribed) in [
+        (XdsType::Cluster, &NO_NAMES[..]),
+        (XdsType::Listener, &[]),
+        (XdsType::Endpoint, &[a]),
+        (XdsType::Route, &["80"]),
+    ] {
+        let [one, other, free] =
+            [&first, &second, &free].map(|context| generate(&generator, context, xds_type, subscribed));
+        assert!(Arc::ptr_eq(&one[0], &other[0]), "{xds_type}");
+        assert!(!Arc::ptr_eq(&one[0], &free[0]), "{xds_type}");
+    }
+    let clusters = |context| generate(&generator, context, XdsType::Cluster, &NO_NAMES);
+    let (limited, free) = (clusters(&first), clusters(&free));
+    assert!(limited[0].get(b).is_none() && free[0].get(b).is_some());
+    // A cluster that means the same is the same, whoever plans it.
+    let shared = |sets: &[Arc<ResourceSet>]| sets[0].get(a).map(Arc::as_ptr);
+    assert_eq!(shared(&limited), shared(&free));
+    // A cluster that a proxy does not have has no endpoints for it.
+    let endpoints = generate(&generator, &first, XdsType::Endpoint, &[b]);
+    let free = generate(
+        &generator,
+        &context(&published, "default", 1),
+        XdsType::Endpoint,
+        &[b],
+    );
+    let bytes = |sets: &[Arc<ResourceSet>]| sets[0].get(b).map(|item| item.body.clone());
+    assert_ne!(bytes(&endpoints), bytes(&free));
 }
 
 #[test]

@@ -253,3 +253,38 @@ fn a_sidecar_that_comes_changes_and_goes_is_followed() {
     builder.apply(virtual_service("a", "b", &["c"], &[], ""));
     assert_eq!(builder.publish().snapshot.sidecars.rev(), before);
 }
+
+#[test]
+fn pain_10_a_proxy_that_cannot_stand_the_listeners_of_its_sidecar_still_sees_no_more_than_it_may() {
+    let published = publish(vec![
+        added(service("weather", "forecast", 1)),
+        added(service("news", "front", 2)),
+        added(service("sports", "scores", 3)),
+        sidecar("weather", "general", &[], &[&["news/*"], &["./*"]]),
+        sidecar("sports", "general", &[], &[&["news/*"]]),
+    ]);
+    let key = published
+        .snapshot
+        .sidecars
+        .iter()
+        .find(|sidecar| &*sidecar.key.namespace == "weather")
+        .map(|sidecar| sidecar.key.clone())
+        .expect("it exists");
+    assert!(published.snapshot.revision_of(&key).is_some());
+    let without = published.without(&[key].into());
+    let reduced = view(&without, "weather", &[]);
+    assert_eq!(services(&reduced), ["forecast", "front"]);
+    let ports: Vec<_> = reduced
+        .egress()
+        .expect("trimmed")
+        .iter()
+        .map(|egress| egress.listener.port.is_some())
+        .collect();
+    assert_eq!(ports, [false]);
+    assert_ne!(reduced.viewer(), view(&published, "weather", &[]).viewer());
+    // Those of others are the same.
+    assert_eq!(
+        view(&without, "sports", &[]).viewer(),
+        view(&published, "sports", &[]).viewer()
+    );
+}

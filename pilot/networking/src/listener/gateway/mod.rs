@@ -14,7 +14,7 @@ use mesh_config::{ConfigKey, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
-use super::{ListenerKey, Spec};
+use super::{At, ListenerKey, Spec};
 use crate::envoy_filter::{Chains, Selected, Target};
 use crate::gateway::{self, Servers};
 use crate::l4::{Route, ServerName};
@@ -119,8 +119,8 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
         keys.push(ListenerKey {
             name: name::listener(port.bind, number).into(),
             mesh: view.mesh().clone(),
-            address: port.bind,
-            port: number,
+            at: At::Port(port.bind, number),
+            sidecar: None,
             spec: Spec::Gateway(content),
             user_filters,
         });

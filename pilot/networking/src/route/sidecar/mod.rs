@@ -12,12 +12,8 @@ use self::planner::Planner;
 use super::domains::Domains;
 use super::key::{Routes, VirtualHostInput, VirtualHostKey};
 use crate::Features;
+use crate::egress::{self, Ports, Reach};
 use crate::name::PASSTHROUGH_CLUSTER;
-
-/// The route configuration of the listener that applications use as an HTTP proxy: it serves all ports.
-const HTTP_PROXY: &str = "http_proxy";
-/// The port that callers do not write.
-const HTTP_PORT: u16 = 80;
 
 /// The plan of one port.
 #[derive(Clone, Debug)]
@@ -29,7 +25,8 @@ struct PortPlan {
     warnings: Vec<Warning>,
 }
 
-/// The virtual hosts of one route configuration, sorted by name: of all HTTP services on the port that is its name.
+/// The virtual hosts of one route configuration, sorted by name: of all HTTP services that its listener imports, on the
+/// port that is its name or on all.
 pub(super) fn plan(
     view: &ScopedView,
     domain: &str,
@@ -38,16 +35,16 @@ pub(super) fn plan(
     name: &str,
     warnings: &mut Vec<Warning>,
 ) -> Vec<VirtualHostKey> {
+    let Some(Reach { view, ports }) = egress::reach(view, name) else {
+        return Vec::new();
+    };
     let port = |port, port_only| {
         common::plan(view, domain, source_selectors, port, port_only)
             .unwrap_or_else(|| Planner::new(view, domain, source_selectors, port, port_only).plan())
     };
-    let mut all = if name == HTTP_PROXY {
-        all_ports(view, port)
-    } else if let Ok(number @ 1..) = name.parse() {
-        port(number, false)
-    } else {
-        return Vec::new();
+    let mut all = match ports {
+        Ports::One(number) => port(number, false),
+        Ports::All { unnamed } => all_ports(view, unnamed, port),
     };
     warnings.append(&mut all.warnings);
     if features.fallthrough_route && !all.takes_all {
@@ -60,7 +57,8 @@ pub(super) fn plan(
     all.virtual_hosts
 }
 
-fn all_ports(view: &ScopedView, port: impl Fn(u16, bool) -> PortPlan) -> PortPlan {
+/// `unnamed` is the port that callers need not write.
+fn all_ports(view: &ScopedView, unnamed: u16, port: impl Fn(u16, bool) -> PortPlan) -> PortPlan {
     let mut numbers: Vec<u16> = view
         .http_ports()
         .chain(view.serviceless_hosts().keys().copied())
@@ -73,7 +71,7 @@ fn all_ports(view: &ScopedView, port: impl Fn(u16, bool) -> PortPlan) -> PortPla
         warnings: Vec::new(),
     };
     for number in numbers {
-        let mut plan = port(number, number != HTTP_PORT);
+        let mut plan = port(number, number != unnamed);
         all.virtual_hosts.append(&mut plan.virtual_hosts);
         all.warnings.append(&mut plan.warnings);
         all.takes_all |= plan.takes_all;

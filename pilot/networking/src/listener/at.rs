@@ -1,0 +1,58 @@
+//! Where listeners listen.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use mesh_api::envoy::config::core::v3::Address;
+use mesh_config::Str;
+
+use crate::{envoy, name};
+
+/// Where a listener listens. Envoy takes each only once. Its text is the name of the listener, unless that has another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum At {
+    Port(IpAddr, u16),
+    /// The path of a Unix socket.
+    Socket(Str),
+}
+
+// === impl At ===
+
+impl At {
+    /// Whether it is a port of all addresses.
+    pub(super) fn is_any_address(&self) -> bool {
+        matches!(self, Self::Port(address, _) if address.is_unspecified())
+    }
+
+    /// The address; `None` for a socket.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Port(address, _) => Some(*address),
+            Self::Socket(_) => None,
+        }
+    }
+
+    /// The port, 0 for a socket.
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::Port(_, port) => *port,
+            Self::Socket(_) => 0,
+        }
+    }
+
+    pub(super) fn to_envoy(&self) -> Address {
+        match self {
+            Self::Port(address, port) => envoy::socket_address(address.to_string(), *port),
+            Self::Socket(path) => envoy::unix_socket(path),
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address, port) => f.write_str(&name::listener(*address, *port)),
+            Self::Socket(path) => f.write_str(&name::socket(path)),
+        }
+    }
+}
