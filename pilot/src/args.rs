@@ -7,6 +7,9 @@ use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, HostPort, ListenAddr};
 use mesh_runtime::grpc::{GrpcOptions, KeepaliveArgs};
 use mesh_runtime::log::LogArgs;
+use pilot_registry::Platform;
+
+use crate::consul::ConsulArgs;
 
 /// Istio Pilot: service discovery and configuration for Envoy.
 #[derive(Debug, clap::Parser)]
@@ -43,9 +46,14 @@ pub struct RequestArgs {
 /// Flags of `pilot-discovery discovery`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DiscoveryArgs {
-    /// Service registries. Services come with the configuration sources; `MCP` and `Kubernetes` name the same here.
+    /// Service registries: Kubernetes, MCP, Consul. The services of a cluster come with the configuration sources, so
+    /// `MCP` and `Kubernetes` name the same here. ServiceEntries are followed in any case.
     #[arg(long, value_delimiter = ',', default_value = "Kubernetes")]
-    pub registries: Vec<String>,
+    pub registries: Vec<Platform>,
+
+    /// The agent of the registry `Consul`.
+    #[command(flatten)]
+    pub consul: ConsulArgs,
 
     /// File with the mesh configuration. Without it the defaults apply.
     #[arg(long = "meshConfig", default_value = "/etc/istio/config/mesh")]
@@ -172,5 +180,33 @@ mod tests {
         };
         assert_eq!(args.mcp_server_addrs, ["mcp://127.0.0.1:19901"]);
         assert!(args.secure_grpc_addr.enabled().is_none());
+    }
+
+    #[test]
+    fn p6_4_the_flags_of_consul_parse() {
+        let parse = |flags: &str| {
+            let args = format!("pilot-discovery discovery {flags}");
+            match Args::try_parse_from(args.split_whitespace()).map(|args| args.command) {
+                Ok(Command::Discovery(args)) => Ok(args),
+                Ok(_) => panic!("not discovery"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let args =
+            parse("--registries=Kubernetes,Consul --consulserverURL=http://consul:8500").expect("parses");
+        assert_eq!(args.registries, [Platform::Kubernetes, Platform::Consul]);
+        assert_eq!(args.consul.interval.get(), std::time::Duration::from_secs(2));
+        assert!(args.consul.url.is_some());
+        for (flags, complaint) in [
+            ("--registries=Mock", "\"Mock\" is no service registry"),
+            (
+                "--consulserverURL=https://consul:8501",
+                "not the address of a Consul agent",
+            ),
+            ("--consulserverInterval=soon", "soon"),
+        ] {
+            let error = parse(flags).expect_err(flags);
+            assert!(error.contains(complaint), "{error}");
+        }
     }
 }

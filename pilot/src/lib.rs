@@ -1,6 +1,7 @@
 //! Pilot: the wiring of its libraries, its flags and its debug interface. Nothing is decided here.
 
 pub mod args;
+pub mod consul;
 mod debug;
 mod metrics;
 mod networks;

@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use crate::args::DiscoveryArgs;
 use crate::networks::NetworksFile;
 use crate::state::State;
-use crate::{debug, metrics};
+use crate::{consul, debug, metrics};
 
 /// How long changes of the mesh configuration file are gathered (P7).
 const MESH_QUIET: Duration = Duration::from_millis(100);
@@ -73,6 +73,7 @@ pub struct Addresses {
 pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Addresses> {
     let DiscoveryArgs {
         registries,
+        consul,
         mesh_config,
         networks_config,
         mcp_server_addrs,
@@ -98,8 +99,6 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     if let Some(address) = secure_grpc_addr.enabled() {
         tracing::warn!(%address, "--secureGrpcAddr: xDS with TLS is not served by this version");
     }
-    tracing::debug!(?registries, "service registries");
-
     let mesh = read_mesh(&mesh_config);
     let sources = source_addresses(&mcp_server_addrs, &mesh)?;
     let trust_domain = [trust_domain, mesh.trust_domain.clone(), domain.clone()]
@@ -136,18 +135,20 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     }
     let (controller, task) = Controller::new(
         builder,
-        Registries::new(domain.as_str(), trust_domain, export_to),
+        Registries::of(&registries, domain.as_str(), trust_domain, export_to),
         Debounce::new(debounce_after.get(), debounce_max.get()),
         sources.len(),
         KINDS,
     );
     let network_controller = controller.clone();
     let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
+    let consul = consul::follow(runtime, &controller, &registries, consul)?;
     let (publications, publication) = watch::channel(None);
     let state = State {
         discovery: discovery.clone(),
         publication,
         sources: sinks.into(),
+        consul,
     };
 
     metrics::register(registry, runtime.build_info().version, state.clone())?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mesh_mcp::sink::SinkHandle;
 use pilot_registry::Publication;
+use pilot_registry::consul::ConsulHandle;
 use pilot_xds::Discovery;
 use tokio::sync::watch;
 
@@ -16,6 +17,8 @@ pub(crate) struct State {
     pub(crate) publication: watch::Receiver<Option<Publication>>,
     /// The configuration sources.
     pub(crate) sources: Arc<[SinkHandle]>,
+    /// The Consul agent, where one is followed.
+    pub(crate) consul: Option<ConsulHandle>,
 }
 
 impl State {

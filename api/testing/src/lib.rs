@@ -4,6 +4,7 @@
 
 pub mod ads;
 pub mod certificates;
+pub mod consul;
 pub mod envoy;
 mod eventually;
 pub mod golden;

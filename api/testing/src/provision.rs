@@ -3,6 +3,8 @@
 //! Nothing is fetched that is not in the table below with its checksum, and nothing is kept inside the tree: the
 //! cache is `$ISTIO_RS_CACHE`, else `$XDG_CACHE_HOME/istio-rs`, else `~/.cache/istio-rs`.
 
+mod go;
+
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
@@ -40,6 +42,8 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 
 /// Where the wheel keeps the executable.
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
+
+pub use self::go::consul;
 
 /// Something that this machine lacks, and how to get it. One line.
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,8 @@ pub struct ServiceId {
     pub host: Host,
     /// Which of the addresses that the object gives to the host, from 0.
     pub index: u16,
+    /// The registry that knows it, such as `Kubernetes` or `ServiceEntry`: several may have an object of this name.
+    pub registry: Str,
 }
 
 /// A service of the mesh, or one outside that the mesh knows.
@@ -26,8 +28,6 @@ pub struct ServiceId {
 pub struct Service {
     /// Names the service.
     pub id: ServiceId,
-    /// The registry that knows it, such as `Kubernetes` or `ServiceEntry`.
-    pub registry: Str,
     /// Its virtual address.
     pub address: ServiceAddress,
     /// Its ports, in the order of their definition.
@@ -88,7 +88,7 @@ pub enum Visibility {
 impl Service {
     /// The object that defines the service.
     pub fn object(&self) -> ConfigKey {
-        let kind = if &*self.registry == "ServiceEntry" {
+        let kind = if &*self.id.registry == "ServiceEntry" {
             Kind::ServiceEntry
         } else {
             Kind::Service

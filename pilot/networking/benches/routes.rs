@@ -134,8 +134,8 @@ fn service(index: usize) -> Service {
             name: name(index),
             host: host(index).into(),
             index: 0,
+            registry: "ServiceEntry".into(),
         },
-        registry: "ServiceEntry".into(),
         address: ServiceAddress::Ip(address.into()),
         ports: vec![Port {
             name: "http".into(),

@@ -133,8 +133,8 @@ pub(crate) fn service(name: &str, address: &str, ports: &[(&str, u16)]) -> Servi
             name: name.into(),
             host: host(name),
             index: 0,
+            registry: "Kubernetes".into(),
         },
-        registry: "Kubernetes".into(),
         address: if address.is_empty() {
             ServiceAddress::Unspecified
         } else if address.contains('/') {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config_store::ConfigStore;
+use crate::consul;
 use crate::debounce::Debounce;
 use crate::registries::Registries;
 
@@ -41,6 +42,13 @@ enum Input {
     Mesh(Box<MeshConfig>),
     /// New networks.
     Networks(Box<Networks>),
+    /// The instances of a service of the Consul catalog.
+    Consul {
+        service: String,
+        instances: Vec<consul::Instance>,
+    },
+    /// Every service of the Consul catalog was received once.
+    ConsulSynced,
 }
 
 /// The way to the controller.
@@ -60,6 +68,8 @@ pub struct ControllerTask {
     started: Instant,
     /// Collections that have not been delivered yet, by source.
     missing: BTreeSet<(usize, Kind)>,
+    /// Whether the services of a Consul catalog are still to come.
+    awaits_consul: bool,
     last: Option<Published>,
 }
 
@@ -69,6 +79,16 @@ pub struct SourceInput {
     controller: Controller,
     source: usize,
 }
+
+/// Where the services of a Consul catalog go.
+#[derive(Clone, Debug)]
+pub struct ConsulInput {
+    controller: Controller,
+}
+
+/// The controller is gone: nobody is left to be told anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControllerGone;
 
 // === impl Controller ===
 
@@ -85,6 +105,7 @@ impl Controller {
         let missing = (0..sources)
             .flat_map(|source| kinds.iter().map(move |&kind| (source, kind)))
             .collect();
+        let awaits_consul = registries.has_consul();
         let task = ControllerTask {
             inputs: receiver,
             builder,
@@ -93,6 +114,7 @@ impl Controller {
             debounce,
             started: Instant::now(),
             missing,
+            awaits_consul,
             last: None,
         };
         (Self { inputs: sender }, task)
@@ -103,6 +125,13 @@ impl Controller {
         SourceInput {
             controller: self.clone(),
             source,
+        }
+    }
+
+    /// The input of a Consul catalog.
+    pub fn consul(&self) -> ConsulInput {
+        ConsulInput {
+            controller: self.clone(),
         }
     }
 
@@ -133,17 +162,43 @@ impl Apply for SourceInput {
     }
 }
 
+// === impl ConsulInput ===
+
+impl ConsulInput {
+    /// Takes over the instances of a service; none when the catalog does not have it any more.
+    pub(crate) async fn set(
+        &self,
+        service: String,
+        instances: Vec<consul::Instance>,
+    ) -> Result<(), ControllerGone> {
+        self.send(Input::Consul { service, instances }).await
+    }
+
+    /// Says that every service was given over once.
+    pub(crate) async fn synced(&self) -> Result<(), ControllerGone> {
+        self.send(Input::ConsulSynced).await
+    }
+
+    async fn send(&self, input: Input) -> Result<(), ControllerGone> {
+        self.controller
+            .inputs
+            .send(input)
+            .await
+            .map_err(|_| ControllerGone)
+    }
+}
+
 // === impl ControllerTask ===
 
 impl ControllerTask {
     /// Runs until all senders are gone. `publish` is called with each publication, from this task.
     pub async fn run(mut self, mut publish: impl FnMut(Publication) + Send) {
-        if self.missing.is_empty() {
+        if self.is_complete() {
             self.debounce.on_change(self.started.elapsed());
         }
         loop {
             // Before every collection was received, a publication would take configuration away from proxies.
-            let deadline = if self.missing.is_empty() {
+            let deadline = if self.is_complete() {
                 self.debounce.deadline()
             } else {
                 None
@@ -163,6 +218,11 @@ impl ControllerTask {
         }
     }
 
+    /// Whether everything was received once.
+    fn is_complete(&self) -> bool {
+        self.missing.is_empty() && !self.awaits_consul
+    }
+
     fn take(&mut self, input: Input) {
         let changed = match input {
             Input::Mesh(mesh) => {
@@ -173,12 +233,23 @@ impl ControllerTask {
                 self.builder.apply(Change::Networks(networks));
                 self.builder.has_changes()
             }
+            Input::Consul { service, instances } => {
+                for change in self.registries.apply_consul(&service, instances) {
+                    self.builder.apply(change);
+                }
+                self.builder.has_changes()
+            }
+            Input::ConsulSynced => {
+                let was_last = self.awaits_consul && self.missing.is_empty();
+                self.awaits_consul = false;
+                was_last
+            }
             Input::State {
                 source,
                 kind,
                 objects,
             } => {
-                let was_last = self.missing.remove(&(source, kind)) && self.missing.is_empty();
+                let was_last = self.missing.remove(&(source, kind)) && self.is_complete();
                 if was_last {
                     tracing::info!("every collection was received");
                 }

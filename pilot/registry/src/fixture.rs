@@ -5,7 +5,9 @@ use pilot_model::{
     Builder, ChangeSet, Endpoint, EndpointAddress, Published, Service, ServiceAddress, Visibility,
 };
 
+use crate::Platform;
 use crate::config_store::ConfigEvent;
+use crate::consul::Instance;
 use crate::registries::Registries;
 
 /// Registries and the builder behind them.
@@ -92,8 +94,12 @@ pub(crate) fn service_entry(name: &str, spec: &str) -> String {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of_platforms(&[Platform::Kubernetes])
+    }
+
+    pub(crate) fn of_platforms(platforms: &[Platform]) -> Self {
         Self {
-            registries: Registries::new("cluster.local", "cluster.local", Visibility::Public),
+            registries: Registries::of(platforms, "cluster.local", "cluster.local", Visibility::Public),
             builder: Builder::new("cluster.local", Default::default()),
         }
     }
@@ -114,6 +120,13 @@ impl World {
 
     pub(crate) fn set_config(&mut self, config: Config) {
         self.apply(&ConfigEvent::Set(config.into()));
+    }
+
+    /// The instances of a service of the Consul catalog.
+    pub(crate) fn set_consul(&mut self, service: &str, instances: Vec<Instance>) {
+        for change in self.registries.apply_consul(service, instances) {
+            self.builder.apply(change);
+        }
     }
 
     pub(crate) fn remove(&mut self, kind: Kind, name: &str) {

@@ -4,19 +4,22 @@
 //! source ─mesh_mcp::Sink─> ConfigStore ─ConfigEvent─> Registries ─pilot_model::Change─> Builder ─(debounce)─> Publication
 //! ```
 //!
-//! The converters ([`kube`], [`service_entry`]) and the store are pure: they turn foreign objects into
+//! The converters ([`kube`], [`consul::ConsulRegistry`], [`service_entry`]) and the store are pure: they turn foreign objects into
 //! [`pilot_model::Change`]s and know nothing of how the objects arrive. One task ([`ControllerTask`]) owns them all.
 
 mod config_store;
+pub mod consul;
 mod controller;
 mod debounce;
 #[cfg(test)]
 mod fixture;
 pub mod kube;
+mod platform;
 mod registries;
 pub mod service_entry;
 
 pub use config_store::{ConfigEvent, ConfigStore};
-pub use controller::{Controller, ControllerTask, Publication, SourceInput};
+pub use controller::{ConsulInput, Controller, ControllerTask, Publication, SourceInput};
 pub use debounce::Debounce;
+pub use platform::{Platform, PlatformError};
 pub use registries::{KINDS, Registries};

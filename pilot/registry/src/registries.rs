@@ -8,7 +8,9 @@ use mesh_config::{Config, ConfigKey, Kind, Meta, Str};
 use pilot_model::{Change, ConfigSpec, Visibility, Workload};
 
 use crate::config_store::ConfigEvent;
+use crate::consul::{self, ConsulRegistry};
 use crate::kube::{self, KubeRegistry};
+use crate::platform::Platform;
 use crate::service_entry::ServiceEntryRegistry;
 
 /// The kinds that Pilot follows.
@@ -39,7 +41,9 @@ pub const KINDS: &[Kind] = &[
 /// Turns events into changes. An object that cannot be read is left out and remembered; its neighbours are not touched.
 #[derive(Debug)]
 pub struct Registries {
-    kube: KubeRegistry,
+    /// `None` where the services of the cluster are not asked for.
+    kube: Option<KubeRegistry>,
+    consul: Option<ConsulRegistry>,
     service_entries: ServiceEntryRegistry,
     rejected: BTreeMap<ConfigKey, String>,
 }
@@ -47,10 +51,29 @@ pub struct Registries {
 // === impl Registries ===
 
 impl Registries {
-    /// Empty registries. `domain` is the DNS suffix of the cluster, `trust_domain` that of identities.
+    /// Empty registries of the cluster and of ServiceEntries. `domain` is the DNS suffix of the cluster, `trust_domain` that of identities.
     pub fn new(domain: impl Into<Str>, trust_domain: impl Into<Str>, default_export_to: Visibility) -> Self {
+        Self::of(&[Platform::Kubernetes], domain, trust_domain, default_export_to)
+    }
+
+    /// Empty registries of some platforms, and of ServiceEntries, which are always there (P4.1).
+    pub fn of(
+        platforms: &[Platform],
+        domain: impl Into<Str>,
+        trust_domain: impl Into<Str>,
+        default_export_to: Visibility,
+    ) -> Self {
+        let trust_domain = trust_domain.into();
+        let consul = platforms
+            .contains(&Platform::Consul)
+            .then(|| ConsulRegistry::new(consul::REGISTRY, &trust_domain));
+        let kube = platforms
+            .iter()
+            .any(|platform| matches!(platform, Platform::Kubernetes | Platform::Mcp))
+            .then(|| KubeRegistry::new(kube::REGISTRY, domain, trust_domain));
         Self {
-            kube: KubeRegistry::new(kube::REGISTRY, domain, trust_domain),
+            kube,
+            consul,
             service_entries: ServiceEntryRegistry::new(default_export_to),
             rejected: BTreeMap::new(),
         }
@@ -58,7 +81,25 @@ impl Registries {
 
     /// Takes over an event.
     pub fn apply(&mut self, event: &ConfigEvent) -> Vec<Change> {
-        let mut changes = self.convert(event);
+        let changes = self.convert(event);
+        self.of_all(changes)
+    }
+
+    /// Takes over the instances of a service of the Consul catalog; none when it is gone.
+    pub fn apply_consul(&mut self, service: &str, instances: Vec<consul::Instance>) -> Vec<Change> {
+        let Some(consul) = &mut self.consul else {
+            return Vec::new();
+        };
+        let changes = consul.set(service, instances);
+        self.of_all(changes)
+    }
+
+    /// Whether services come from a Consul catalog too.
+    pub fn has_consul(&self) -> bool {
+        self.consul.is_some()
+    }
+
+    fn of_all(&self, mut changes: Vec<Change>) -> Vec<Change> {
         // A registry says what it knows of a workload. What is known of it is for all of them together to say.
         for change in &mut changes {
             if let Change::Workload(ip, workload) = change {
@@ -95,18 +136,25 @@ impl Registries {
         &self.rejected
     }
 
-    /// What is behind an address. It is what the cluster says it is; the ports that it serves are those of the first
-    /// registry that knows any (P4.1).
+    /// What is behind an address. It is what the first registry says that knows it; the ports that it serves are those
+    /// of the first that knows any (P4.1). The order is that of the platforms, ServiceEntries come last.
     fn workload(&self, ip: IpAddr) -> Option<Workload> {
-        let of_entries = || self.service_entries.workload(ip);
-        match self.kube.workload(ip) {
-            Some(workload) if workload.instances.is_empty() => Some(Workload {
-                instances: of_entries().map_or_else(Vec::new, |entries| entries.instances),
-                ..workload
-            }),
-            Some(workload) => Some(workload),
-            None => of_entries(),
+        let mut known = [
+            self.kube.as_ref().and_then(|kube| kube.workload(ip)),
+            self.consul.as_ref().and_then(|consul| consul.workload(ip)),
+            self.service_entries.workload(ip),
+        ]
+        .into_iter()
+        .flatten();
+        let mut workload = known.next()?;
+        if workload.instances.is_empty() {
+            let instances = known.map(|other| other.instances);
+            workload.instances = instances
+                .into_iter()
+                .find(|instances| !instances.is_empty())
+                .unwrap_or_default();
         }
+        Some(workload)
     }
 
     fn set(&mut self, config: &Config) -> Result<Vec<Change>, String> {
@@ -140,7 +188,10 @@ impl Registries {
                 let entry = config.decode::<v1alpha3::ServiceEntry>().map_err(failed)?;
                 self.service_entries.apply(&config.meta, &entry)
             }
-            _ => self.kube.apply(config).map_err(|error| error.to_string())?,
+            _ => match &mut self.kube {
+                Some(kube) => kube.apply(config).map_err(|error| error.to_string())?,
+                None => Vec::new(),
+            },
         })
     }
 
@@ -154,7 +205,10 @@ impl Registries {
                 vec![Change::ConfigGone(meta.key.clone())]
             }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),
-            _ => self.kube.remove(meta),
+            _ => match &mut self.kube {
+                Some(kube) => kube.remove(meta),
+                None => Vec::new(),
+            },
         }
     }
 }

@@ -143,10 +143,10 @@ fn convert(meta: &Meta, entry: &ServiceEntry, default_export_to: Visibility) -> 
                 name: meta.key.name.clone(),
                 host: host.clone(),
                 index,
+                registry: REGISTRY.into(),
             };
             let service = Service {
                 id: id.clone(),
-                registry: REGISTRY.into(),
                 address: *address,
                 ports: ports.clone(),
                 resolution,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State as Extract;
 use mesh_config::decode;
+use pilot_registry::consul::{ConsulHandle, REGISTRY as CONSUL};
 use serde_json::{Value, json};
 
 use crate::state::State;
@@ -21,6 +22,7 @@ pub(super) async fn configz(Extract(state): Extract<State>) -> Json<Value> {
 /// `/debug/registryz`: all services.
 pub(super) async fn registryz(Extract(state): Extract<State>) -> Json<Value> {
     let publication = state.publication();
+    let consul = state.consul.as_ref().map(ConsulHandle::status);
     let services = publication
         .iter()
         .flat_map(|publication| publication.published.snapshot.services.iter());
@@ -32,10 +34,15 @@ pub(super) async fn registryz(Extract(state): Extract<State>) -> Json<Value> {
                     .iter()
                     .map(|port| json!({"name": &*port.name, "port": port.number, "protocol": port.protocol.as_str()}))
                     .collect();
+                // What an agent that is away said last stays in force.
+                let stale = consul
+                    .as_ref()
+                    .filter(|consul| &*service.id.registry == CONSUL && !consul.connected);
                 json!({
+                    "stale": stale.map(|consul| consul.error.as_deref().unwrap_or_default()),
                     "hostname": service.id.host.as_str(),
                     "namespace": &*service.id.namespace,
-                    "registry": &*service.registry,
+                    "registry": &*service.id.registry,
                     "address": service.address.ip().map(|ip| ip.to_string()),
                     "ports": ports,
                     "resolution": format!("{:?}", service.resolution),
@@ -82,13 +89,9 @@ pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
     }))
 }
 
-/// `/debug/sourcez`: the configuration sources and the last requests sent to them.
+/// `/debug/sourcez`: the sources of configuration and services, and the last requests sent to them.
 pub(super) async fn sourcez(Extract(state): Extract<State>) -> Json<Value> {
-    Json(
-        state
-            .sources
-            .iter()
-            .map(|source| json!(source.status()))
-            .collect(),
-    )
+    let sources = state.sources.iter().map(|source| json!(source.status()));
+    let consul = state.consul.iter().map(|consul| json!(consul.status()));
+    Json(sources.chain(consul).collect())
 }

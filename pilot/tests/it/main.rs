@@ -4,6 +4,7 @@
 
 mod changes;
 mod clients;
+mod consul;
 mod debug;
 mod envoy;
 mod galley;

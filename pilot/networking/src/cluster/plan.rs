@@ -208,5 +208,5 @@ impl ServiceTarget {
 
 /// A ServiceEntry with several addresses is several services with the same clusters (P4.5).
 fn same_object(a: &Versioned<Service>, b: &Versioned<Service>) -> bool {
-    a.registry == b.registry && a.id.namespace == b.id.namespace && a.id.name == b.id.name
+    a.id.registry == b.id.registry && a.id.namespace == b.id.namespace && a.id.name == b.id.name
 }

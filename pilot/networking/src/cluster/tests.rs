@@ -398,7 +398,7 @@ fn p3_1_http2_upstreams_are_those_whose_port_says_so() {
 fn r_n_12_of_two_services_with_the_same_cluster_the_older_wins() {
     let mut entry = created(5, service("forecast", "240.0.0.1", &[("http", 80)]));
     entry.id.name = "other".into();
-    entry.registry = "ServiceEntry".into();
+    entry.id.registry = "ServiceEntry".into();
     let mut second_address = entry.clone();
     second_address.id.index = 1;
     let mesh = Mesh::new()
@@ -426,7 +426,7 @@ fn r_n_12_of_two_services_with_the_same_cluster_the_older_wins() {
 #[test]
 fn the_addresses_of_one_service_entry_share_their_clusters() {
     let mut entry = service("forecast", "240.0.0.1", &[("http", 80)]);
-    entry.registry = "ServiceEntry".into();
+    entry.id.registry = "ServiceEntry".into();
     let mut second_address = entry.clone();
     second_address.id.index = 1;
     let plan = outbound(

@@ -70,8 +70,8 @@ impl ServiceObject {
                 name: name.1,
                 host,
                 index: 0,
+                registry: registry.registry.clone(),
             },
-            registry: registry.registry.clone(),
             address: spec
                 .cluster_ip()
                 .parse()

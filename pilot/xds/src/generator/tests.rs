@@ -39,8 +39,8 @@ fn service(name: &str) -> Change {
             name: name.into(),
             host: host(name),
             index: 0,
+            registry: "Kubernetes".into(),
         },
-        registry: "Kubernetes".into(),
         address: ServiceAddress::Ip([10, 0, 1, 1].into()),
         ports: vec![port()],
         resolution: Resolution::ClientSide,
@@ -426,6 +426,7 @@ fn what_is_made_from_the_former_set_is_what_would_have_been_made_anew() {
             name: "b".into(),
             host: host("b"),
             index: 0,
+            registry: "Kubernetes".into(),
         })],
         vec![Change::Endpoints {
             registry: "Kubernetes".into(),

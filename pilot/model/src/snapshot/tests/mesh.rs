@@ -37,8 +37,8 @@ pub(super) fn service(namespace: &str, name: &str, created: i64) -> Service {
             name: name.into(),
             host: format!("{name}.{namespace}.svc.cluster.local").into(),
             index: 0,
+            registry: "Kubernetes".into(),
         },
-        registry: "Kubernetes".into(),
         address: ServiceAddress::Unspecified,
         ports: vec![Port {
             name: "http".into(),
