@@ -25,7 +25,7 @@ fn instances(entries: &[Value]) -> Vec<Instance> {
 }
 
 /// An instance as the agent gives it; `more` replaces fields of its service.
-fn entry(id: &str, address: &str, port: u16, more: Value) -> Value {
+fn entry(id: &str, address: &str, port: u16, more: &Value) -> Value {
     let mut service = json!({
         "ID": id, "Service": "forecast", "Tags": null, "Address": address, "Meta": null, "Port": port,
         "Weights": {"Passing": 1, "Warning": 1},
@@ -56,7 +56,7 @@ fn p4_4_a_service_has_the_ports_of_its_instances_and_their_protocols() {
     ] {
         let entries: Vec<Value> = metas
             .iter()
-            .map(|(port, meta)| entry("a", "10.2.0.1", *port, json!({ "Meta": meta })))
+            .map(|(port, meta)| entry("a", "10.2.0.1", *port, &json!({ "Meta": meta })))
             .collect();
         let mut world = world();
         world.set_consul("forecast", instances(&entries));
@@ -78,7 +78,7 @@ fn p4_4_labels_come_from_tags_with_a_bar_in_any_order() {
         let mut world = world();
         world.set_consul(
             "forecast",
-            instances(&[entry("a", "10.2.0.1", 80, json!({ "Tags": tags }))]),
+            instances(&[entry("a", "10.2.0.1", 80, &json!({ "Tags": tags }))]),
         );
         assert_eq!(
             world.endpoints(FORECAST).expect("known"),
@@ -90,7 +90,7 @@ fn p4_4_labels_come_from_tags_with_a_bar_in_any_order() {
 #[test]
 fn p4_4_an_instance_without_an_address_has_that_of_its_node() {
     let mut world = world();
-    world.set_consul("forecast", instances(&[entry("a", "", 80, json!({}))]));
+    world.set_consul("forecast", instances(&[entry("a", "", 80, &json!({}))]));
     assert_eq!(world.endpoints(FORECAST).expect("known"), ["http 10.2.0.9:80 -"]);
 }
 
@@ -100,7 +100,7 @@ fn p2_4_the_datacenter_is_the_region_unless_a_label_says_more() {
         (json!([]), ["dc1", "", ""]),
         (json!(["istio-locality|r.z.s"]), ["r", "z", "s"]),
     ] {
-        let instances = instances(&[entry("a", "10.2.0.1", 80, json!({ "Tags": tags }))]);
+        let instances = instances(&[entry("a", "10.2.0.1", 80, &json!({ "Tags": tags }))]);
         let locality = &instances[0].locality;
         assert_eq!(
             [&*locality.region, &*locality.zone, &*locality.sub_zone],
@@ -116,7 +116,7 @@ fn p4_4_the_meta_key_external_puts_a_service_outside_of_the_mesh() {
         "a",
         "192.0.2.1",
         443,
-        json!({"Meta": {"external": "db.example.com", "protocol": "https"}}),
+        &json!({"Meta": {"external": "db.example.com", "protocol": "https"}}),
     );
     world.set_consul("forecast", instances(&[external]));
     assert!(world.service("forecast").mesh_external);
@@ -129,7 +129,12 @@ fn p4_4_the_meta_key_external_puts_a_service_outside_of_the_mesh() {
 #[test]
 fn p4_4_critical_instances_get_no_requests_and_are_workloads_all_the_same() {
     let with_checks = |id: &str, address: &str, statuses: &[&str]| {
-        let mut entry = entry(id, address, 80, json!({"Weights": {"Passing": 10, "Warning": 2}}));
+        let mut entry = entry(
+            id,
+            address,
+            80,
+            &json!({"Weights": {"Passing": 10, "Warning": 2}}),
+        );
         let checks = statuses.iter().map(|status| json!({ "Status": status }));
         entry["Checks"] = checks.collect();
         entry
@@ -163,32 +168,32 @@ fn p4_4_critical_instances_get_no_requests_and_are_workloads_all_the_same() {
 
 #[test]
 fn p4_4_an_instance_that_cannot_be_used_harms_only_itself_and_is_named_with_its_field() {
-    let good = entry("good", "10.2.0.1", 80, json!({}));
-    let mut bad_check = entry("check", "10.2.0.2", 80, json!({}));
+    let good = entry("good", "10.2.0.1", 80, &json!({}));
+    let mut bad_check = entry("check", "10.2.0.2", 80, &json!({}));
     bad_check["Checks"] = json!([{"Status": "passing"}, {"Status": 1}]);
     for (bad, problem) in [
         (
-            entry("a", "db.example.com", 80, json!({})),
+            entry("a", "db.example.com", 80, &json!({})),
             "instance \"a\": Service.Address is not an IP address",
         ),
         (
-            entry("a", "10.2.0.2", 0, json!({})),
+            entry("a", "10.2.0.2", 0, &json!({})),
             "instance \"a\": Service.Port is not a port from 1 to 65535",
         ),
         (
-            entry("a", "10.2.0.2", 80, json!({"Port": "80"})),
+            entry("a", "10.2.0.2", 80, &json!({"Port": "80"})),
             "instance \"a\": Service.Port is not a port from 1 to 65535",
         ),
         (
-            entry("a", "10.2.0.2", 80, json!({"Tags": "x"})),
+            entry("a", "10.2.0.2", 80, &json!({"Tags": "x"})),
             "instance \"a\": Service.Tags is not a list",
         ),
         (
-            entry("a", "10.2.0.2", 80, json!({"Meta": {"protocol": 1}})),
+            entry("a", "10.2.0.2", 80, &json!({"Meta": {"protocol": 1}})),
             "instance \"a\": Service.Meta.protocol is not a string",
         ),
         (
-            entry("a", "10.2.0.2", 80, json!({"Weights": {"Passing": -1}})),
+            entry("a", "10.2.0.2", 80, &json!({"Weights": {"Passing": -1}})),
             "instance \"a\": Service.Weights.Passing is not a weight",
         ),
         (bad_check, "instance \"check\": Checks[1].Status is not a string"),
@@ -197,7 +202,7 @@ fn p4_4_an_instance_that_cannot_be_used_harms_only_itself_and_is_named_with_its_
     ] {
         let decoded = decoded(&[bad, good.clone()]);
         assert_eq!(decoded.problems, [problem]);
-        assert_eq!(decoded.instances, instances(&[good.clone()]));
+        assert_eq!(decoded.instances, instances(std::slice::from_ref(&good)));
     }
     for body in ["", "{}", "null", "[", "7"] {
         assert!(decode::instances(body.as_bytes()).is_err(), "{body}");
@@ -211,8 +216,8 @@ fn p4_4_an_instance_that_cannot_be_used_harms_only_itself_and_is_named_with_its_
 #[test]
 fn p4_4_two_protocols_on_one_port_are_that_of_the_first_instance() {
     let decoded = decoded(&[
-        entry("b", "10.2.0.2", 80, json!({"Meta": {"protocol": "tcp"}})),
-        entry("a", "10.2.0.1", 80, json!({"Meta": {"protocol": "http"}})),
+        entry("b", "10.2.0.2", 80, &json!({"Meta": {"protocol": "tcp"}})),
+        entry("a", "10.2.0.1", 80, &json!({"Meta": {"protocol": "http"}})),
     ]);
     assert_eq!(
         decoded.problems,
@@ -245,7 +250,7 @@ fn p4_1_registries_that_know_the_same_host_keep_apart() {
         .replace("weather", "default")
     };
     world.set(&entry_of("10.1.0.1"));
-    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, json!({}))]));
+    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, &json!({}))]));
     assert_eq!(world.services().len(), 2);
     assert_eq!(
         world.endpoints(FORECAST).expect("known"),
@@ -254,7 +259,7 @@ fn p4_1_registries_that_know_the_same_host_keep_apart() {
     world.set_consul("forecast", Vec::new());
     assert_eq!(world.services().len(), 1);
     assert_eq!(world.endpoints(FORECAST).expect("known"), ["http 10.1.0.1:80 -"]);
-    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, json!({}))]));
+    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, &json!({}))]));
     world.remove_key(mesh_config::ConfigKey::new(
         Kind::ServiceEntry,
         "default",
@@ -276,7 +281,7 @@ fn p4_1_a_registry_that_is_not_asked_for_knows_nothing() {
         "forecast",
         "{ports: [{name: http, port: 80}]}",
     ));
-    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, json!({}))]));
+    world.set_consul("forecast", instances(&[entry("a", "10.2.0.1", 80, &json!({}))]));
     assert_eq!(world.services().len(), 1);
 }
 
@@ -291,7 +296,7 @@ proptest! {
                 .iter()
                 .map(|(host, port)| {
                     let protocol = if *host == 0 { "tcp" } else { "http" };
-                    entry("a", &format!("10.2.0.{host}"), 80 + port, json!({
+                    entry("a", &format!("10.2.0.{host}"), 80 + port, &json!({
                         "Tags": [format!("version|v{host}")], "Meta": {"protocol": protocol},
                     }))
                 })
