@@ -31,7 +31,7 @@ async fn outside(mesh: &TestMesh, headers: &[(&str, &str)]) -> (u16, String) {
     (answer.status, answer.header("x-sample-version").to_owned())
 }
 
-/// Pattern 1 of §7.5.
+/// Pattern 1 of §7.5; R-G-1, R-G-2, R-GW-1, R-GW-4.
 #[test]
 fn ex_46_47_48_a_gateway_publishes_its_hosts_by_the_rules_that_hold_inside_too() {
     GATEWAYS.run(async |mesh| {
@@ -105,6 +105,7 @@ const WEATHERDB: &str = "{hosts: [www.weatherdb.com], ports: [{number: 80, name:
 
 const EGRESS: &str = "istio-egressgateway-0";
 
+/// R-EG-1, R-EG-2.
 #[test]
 fn ex_55_56_what_leaves_the_mesh_leaves_through_the_egress_gateway() {
     GATEWAYS.run(async |mesh| {

@@ -38,7 +38,12 @@ const RULES: &str =
 /// A backend without a sidecar, which would not believe what it did not see itself.
 const SAFE_RULES: &str = "{hosts: [safe.weather.com], gateways: [istio-system/weather-gateway], http: [
   {route: [{destination: {host: weatherdb.outside.svc.cluster.local}}]}]}";
-const HOSTS: [&str; 3] = ["weather.com", "www.weather.com", "safe.weather.com"];
+const HOSTS: [&str; 4] = [
+    "weather.com",
+    "www.weather.com",
+    "safe.weather.com",
+    "late.weather.com",
+];
 
 /// The authority that signs the certificate of the gateway, and the certificate.
 fn server(name: &str) -> (Authority, Pair) {
@@ -75,6 +80,7 @@ async fn ask(mesh: &TestMesh, client: &TlsClient, until: &AtomicBool) -> (usize,
     (answered, failures)
 }
 
+/// R-GW-1, R-GW-3, R-GW-4, P14.
 #[tokio::test(flavor = "multi_thread")]
 async fn ex_50_51_53_a_gateway_ends_tls_for_several_servers() {
     let mesh = TestMesh::start(&["../tests/mesh/gateways"]).await;
@@ -101,6 +107,7 @@ async fn ex_50_51_53_a_gateway_ends_tls_for_several_servers() {
     ends_tls(&mesh, &stranger, &pair).await;
     leads_to_https(&mesh).await;
     answers_421(&mesh, &stranger).await;
+    goes_on_beside_a_broken_server(&mesh, &stranger).await;
     asks_for_certificates(&mesh, &authority, &clients).await;
     Box::pin(takes_new_certificates(&mesh, &authority)).await;
 }
@@ -164,6 +171,36 @@ async fn answers_421(mesh: &TestMesh, client: &TlsClient) {
             assert_eq!(again.host, host);
         }
     }
+}
+
+/// Spec 09, pain 10: a server whose files do not exist makes Envoy refuse its listener, which is that of all servers on the
+/// port.
+async fn goes_on_beside_a_broken_server(mesh: &TestMesh, client: &TlsClient) {
+    let broken = "{selector: {istio: ingressgateway}, servers: [
+      {port: {number: 443, name: https, protocol: HTTPS}, hosts: [broken.weather.com],
+       tls: {mode: SIMPLE, serverCertificate: /nowhere/tls.crt, privateKey: /nowhere/tls.key}}]}";
+    mesh.apply(&object("Gateway", NAMESPACE, "broken", broken)).await;
+    // A later change of the same listener is taken: a server for another name.
+    let late = SERVERS.replace(
+        "hosts: [www.weather.com]",
+        "hosts: [www.weather.com, late.weather.com]",
+    );
+    let rules = RULES.replace(
+        "[weather.com, www.weather.com]",
+        "[weather.com, www.weather.com, late.weather.com]",
+    );
+    mesh.apply(
+        &(object("Gateway", NAMESPACE, "weather-gateway", &late) + &virtual_service("frontend", &rules)),
+    )
+    .await;
+    mesh.eventually("the others are served", async || {
+        echo(mesh, client, "late.weather.com", &[]).await.map(|_| ())
+    })
+    .await;
+    mesh.mesh()
+        .delete("Gateway", NAMESPACE, "broken")
+        .await
+        .expect("deleted");
 }
 
 /// EX51: no certificate, or one of a stranger, is refused; the backend learns who it was, and from nobody else.

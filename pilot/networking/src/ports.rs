@@ -13,6 +13,8 @@ pub(crate) const HTTP_PROXY: u16 = 15002;
 const ADMIN: u16 = 15000;
 /// Envoy's metrics.
 const METRICS: u16 = 15090;
+/// Where the agent says how the proxy is.
+const STATUS: u16 = 15020;
 
 /// Where captured outbound connections arrive.
 pub(crate) fn outbound(mesh: &MeshConfig) -> u16 {
@@ -29,12 +31,7 @@ pub(crate) fn http_proxy(mesh: &MeshConfig) -> Option<u16> {
 /// Its capture listeners would forward to themselves for ever, and the administration interface trusts everybody on
 /// the loopback address.
 pub(crate) fn closed(mesh: &MeshConfig) -> Vec<u16> {
-    let admin = mesh
-        .default_config
-        .as_ref()
-        .and_then(|config| valid(config.proxy_admin_port))
-        .unwrap_or(ADMIN);
-    let mut ports = vec![admin, outbound(mesh), HTTP_PROXY, name::INBOUND_PORT];
+    let mut ports = vec![admin(mesh), outbound(mesh), HTTP_PROXY, name::INBOUND_PORT];
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -43,6 +40,18 @@ pub(crate) fn closed(mesh: &MeshConfig) -> Vec<u16> {
 /// Whether the proxy itself listens on this port on all addresses, so that no other listener may.
 pub(crate) fn is_bound(mesh: &MeshConfig, port: u16) -> bool {
     port == outbound(mesh) || port == name::INBOUND_PORT || port == METRICS
+}
+
+/// Whether a router, or its agent, listens on this port already.
+pub(crate) fn is_bound_on_router(mesh: &MeshConfig, port: u16) -> bool {
+    port == admin(mesh) || port == METRICS || port == STATUS
+}
+
+fn admin(mesh: &MeshConfig) -> u16 {
+    let config = mesh.default_config.as_ref();
+    config
+        .and_then(|config| valid(config.proxy_admin_port))
+        .unwrap_or(ADMIN)
 }
 
 /// Whether only root may open a port.

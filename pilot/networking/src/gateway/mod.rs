@@ -322,6 +322,13 @@ impl Class {
 // === impl GatewayServer ===
 
 impl GatewayServer<'_> {
+    /// What is spoken on its port; bytes when it says something else.
+    pub(crate) fn protocol(&self) -> Protocol {
+        let port = self.server.port.as_ref();
+        port.and_then(|port| port.protocol.parse().ok())
+            .unwrap_or(Protocol::Tcp)
+    }
+
     /// A finding about it.
     pub(crate) fn warning(&self, kind: WarningKind, finding: impl std::fmt::Display) -> Warning {
         let port = self.server.port.as_ref().map_or("", |port| port.name.as_str());

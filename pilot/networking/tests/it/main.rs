@@ -14,6 +14,7 @@
 
 mod acceptance;
 mod arbitrary;
+mod arbitrary_gateway;
 mod calls;
 mod generated;
 mod properties;
@@ -45,6 +46,14 @@ fn main() -> ExitCode {
         let name = format!("envoy-{}-accepts-all-cases", envoy.version);
         let accepts = envoy.clone();
         trials.push(Trial::test(name, move || acceptance::cases(&accepts)));
+        let name = format!(
+            "envoy-{}-accepts-whatever-gateways-somebody-writes",
+            envoy.version
+        );
+        let accepts = envoy.clone();
+        trials.push(Trial::test(name, move || {
+            properties::envoy_accepts_gateways(&accepts)
+        }));
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
         let writes = envoy.clone();
         trials.push(Trial::test(name, move || properties::envoy_accepts(&writes)));

@@ -1,8 +1,8 @@
 //! What holds whatever somebody writes.
 
 use libtest_mimic::Failed;
-use mesh_api::Any;
 use mesh_api::istio::networking::v1alpha3::VirtualService;
+use mesh_api::{Any, type_url};
 use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
 use mesh_testing::Envoy;
 use pilot_model::{Change, ConfigSpec};
@@ -12,6 +12,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::arbitrary::virtual_service;
+use crate::arbitrary_gateway::{GATEWAYS, gateway, l4_rules};
 use crate::world::World;
 
 /// Services that rules can be about, a Gateway to bind to, a sidecar and a router.
@@ -34,6 +35,7 @@ fallthroughRoute: true
 proxies:
 - {name: web, namespace: weather, ip: 10.1.0.1, labels: {app: web}}
 - {name: edge, type: router, namespace: istio-system, ip: 10.1.0.2}
+- {name: edge-with-secrets, type: router, namespace: istio-system, ip: 10.1.0.3, metadata: {USER_SDS: 'true'}}
 ";
 
 /// Nothing that decodes makes generation panic, and the order of arrival changes no byte.
@@ -68,7 +70,11 @@ pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
             worlds.push((format!("round {round}, {proxy}"), resources));
         }
     }
-    let rejected = envoy.validate_all(&worlds);
+    report(envoy, &worlds)
+}
+
+fn report(envoy: &Envoy, worlds: &[(String, Vec<Any>)]) -> Result<(), Failed> {
+    let rejected = envoy.validate_all(worlds);
     let lines: Vec<String> = rejected
         .into_iter()
         .map(|(world, reason)| format!("{world}: {reason}"))
@@ -80,25 +86,61 @@ pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
     }
 }
 
+/// Nothing that decodes makes an Envoy reject the listeners and routes of gateways, with files or secrets.
+pub(crate) fn envoy_accepts_gateways(envoy: &Envoy) -> Result<(), Failed> {
+    let mut runner = TestRunner::deterministic();
+    let objects = (vec(gateway(), GATEWAYS), vec(l4_rules(), 60));
+    let mut worlds = Vec::new();
+    for round in 0..12 {
+        let (gateways, rules) = objects.new_tree(&mut runner)?.current();
+        let gateways = gateways.into_iter().enumerate().map(|(index, spec)| {
+            let meta = meta(index, Kind::Gateway, "weather", format!("gateway-{index}"));
+            Change::Config(meta, ConfigSpec::Gateway(Box::new(spec)))
+        });
+        let forward: Vec<Change> = gateways.chain(changes(rules)).collect();
+        let backward = forward.iter().cloned().rev().collect();
+        let resources = resources(forward)?;
+        if resources != self::resources(backward)? {
+            return Err(format!("round {round}: the order of arrival changes something").into());
+        }
+        for (proxy, resources) in resources {
+            worlds.push((format!("round {round}, {proxy}"), resources));
+        }
+    }
+    let listeners = worlds.iter().flat_map(|(_, resources)| resources);
+    let bytes: usize = listeners
+        .filter(|resource| resource.type_url == type_url::LISTENER)
+        .map(|resource| resource.value.len())
+        .sum();
+    if bytes < 100_000 {
+        return Err(format!("all listeners together have {bytes} bytes: too few to say anything").into());
+    }
+    report(envoy, &worlds)
+}
+
 /// Objects of alternating age in two namespaces.
 fn changes(objects: Vec<VirtualService>) -> Vec<Change> {
     let numbered = objects.into_iter().enumerate();
     numbered
         .map(|(index, spec)| {
             let namespace = if index % 5 == 4 { "other" } else { "weather" };
-            let meta = Meta {
-                key: ConfigKey::new(Kind::VirtualService, namespace, format!("rule-{index}")),
-                labels: Default::default(),
-                annotations: Default::default(),
-                created: Timestamp {
-                    seconds: (index as i64 * 7) % 5,
-                    nanos: 0,
-                },
-                version: String::new(),
-            };
+            let meta = meta(index, Kind::VirtualService, namespace, format!("rule-{index}"));
             Change::Config(meta, ConfigSpec::VirtualService(Box::new(spec)))
         })
         .collect()
+}
+
+fn meta(index: usize, kind: Kind, namespace: &str, name: String) -> Meta {
+    Meta {
+        key: ConfigKey::new(kind, namespace, name),
+        labels: Default::default(),
+        annotations: Default::default(),
+        created: Timestamp {
+            seconds: (index as i64 * 7) % 5,
+            nanos: 0,
+        },
+        version: String::new(),
+    }
 }
 
 /// What the proxies get, by name.

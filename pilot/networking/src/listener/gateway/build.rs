@@ -53,7 +53,7 @@ fn filters(key: &ListenerKey, leads_to: &LeadsTo) -> Vec<Filter> {
                 protocol: Protocol::Http,
             },
         ),
-        LeadsTo::Clusters(route) => filter::route(&key.mesh, route, Protocol::Tcp),
+        LeadsTo::Clusters { route, protocol } => filter::route(&key.mesh, route, *protocol),
         LeadsTo::ServerName => filter::by_server_name(&key.mesh),
     }
 }

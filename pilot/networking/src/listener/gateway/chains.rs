@@ -142,6 +142,7 @@ impl<'a> Table<'a> {
         tls: Option<&'a Downstream>,
         rules: Vec<Rule>,
     ) {
+        let protocol = server.protocol();
         let mut own = Vec::with_capacity(rules.len() + 1);
         for rule in rules {
             let Rule {
@@ -152,12 +153,15 @@ impl<'a> Table<'a> {
             own.push(Rule {
                 server_names,
                 ranges,
-                route: self.add_target(server, tls, LeadsTo::Clusters(route)),
+                route: self.add_target(server, tls, LeadsTo::Clusters { route, protocol }),
             });
         }
         if !own.iter().any(Rule::catches_all) {
-            let nowhere = Route::to_cluster(name::BLACK_HOLE_CLUSTER.into(), false);
-            let target = self.add_target(server, tls, LeadsTo::Clusters(Arc::new(nowhere)));
+            let nowhere = LeadsTo::Clusters {
+                route: Arc::new(Route::to_cluster(name::BLACK_HOLE_CLUSTER.into(), false)),
+                protocol,
+            };
+            let target = self.add_target(server, tls, nowhere);
             own.push(for_all(target));
         }
         self.add_parts(names, &own);
@@ -239,7 +243,7 @@ impl<'a> Table<'a> {
 impl Target<'_> {
     /// A finding about a rule that takes no connections.
     fn unreached(&self) -> Option<Warning> {
-        let LeadsTo::Clusters(route) = &self.leads_to else {
+        let LeadsTo::Clusters { route, .. } = &self.leads_to else {
             return None;
         };
         let object = route.rule.clone()?;

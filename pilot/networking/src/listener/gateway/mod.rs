@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::ListenerType;
-use mesh_config::{ConfigKey, Str};
+use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
@@ -19,7 +19,7 @@ use crate::envoy_filter::{Chains, Selected, Target};
 use crate::gateway::{self, Servers};
 use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
-use crate::{Origin, Plan, name};
+use crate::{Origin, Plan, name, ports};
 
 /// What a router does with the connections of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,11 @@ enum LeadsTo {
     /// To the cluster that the server name says.
     ServerName,
     /// To clusters.
-    Clusters(Arc<Route>),
+    Clusters {
+        route: Arc<Route>,
+        /// What is spoken, as far as it is known.
+        protocol: Protocol,
+    },
 }
 
 // === impl GatewayPort ===
@@ -63,7 +67,7 @@ impl GatewayPort {
     pub(super) fn origins(&self) -> Vec<Origin> {
         let gateways = self.gateways.iter().cloned().map(Origin::Object);
         let routes = self.chains.iter().filter_map(|chain| match &chain.leads_to {
-            LeadsTo::Clusters(route) => Some(route),
+            LeadsTo::Clusters { route, .. } => Some(route),
             LeadsTo::Routes(_) | LeadsTo::ServerName => None,
         });
         gateways
@@ -92,15 +96,17 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     let mut keys = Vec::with_capacity(merged.ports.len());
     for (server_port, port) in &merged.ports {
         let number = target_port(workload, *server_port);
-        if let Some(other) = bound.get(&number) {
-            warnings.extend(port.servers.iter().map(|server| {
-                server.warning(
-                    WarningKind::GatewayServer,
-                    format_args!(
-                        "is left out: port {server_port} leads to {number}, which serves port {other} already"
-                    ),
-                )
-            }));
+        let owner = match bound.get(&number) {
+            Some(other) => Some(format!("serves port {other} already")),
+            None if ports::is_bound_on_router(view.mesh(), number) => {
+                Some("belongs to the proxy itself".to_owned())
+            }
+            None => None,
+        };
+        if let Some(owner) = owner {
+            let finding = format!("is left out: port {server_port} leads to {number}, which {owner}");
+            let servers = port.servers.iter();
+            warnings.extend(servers.map(|server| server.warning(WarningKind::GatewayServer, &finding)));
             continue;
         }
         let content = GatewayPort {

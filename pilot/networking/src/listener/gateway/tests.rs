@@ -200,6 +200,10 @@ fn p14_servers_that_cannot_be_served_are_named_and_left_out() {
             vec!["10.0.0.1_81"],
             GatewayServer,
         ),
+        // Those of the proxy itself: its statistics, its status, its administration.
+        (vec![server("a", "HTTP", 15090)], none.clone(), GatewayServer),
+        (vec![server("a", "TCP", 15020)], none.clone(), GatewayServer),
+        (vec![server("a", "HTTP", 15000)], none.clone(), GatewayServer),
         (
             vec![server("a", "HTTP", 443), https("b", "*")],
             vec!["0.0.0.0_443"],

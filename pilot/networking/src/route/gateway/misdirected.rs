@@ -61,3 +61,63 @@ pub(super) fn virtual_host(port: u16, domains: Vec<Str>) -> VirtualHostKey {
         routes: Routes::Status(MISDIRECTED_REQUEST),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh_api::istio::networking::v1alpha3::server::TlsOptions;
+    use mesh_api::istio::networking::v1alpha3::server::tls_options::TlSmode;
+    use mesh_api::istio::networking::v1alpha3::{Gateway, Port, Server};
+    use mesh_config::Labels;
+
+    use super::super::plan;
+    use super::*;
+    use crate::fixture::Mesh;
+
+    /// The domains of the first of that many servers, each with a host of its own, and whether it answers 421 for them.
+    fn foreign(servers: usize) -> Vec<(Vec<String>, bool)> {
+        let server = |index: usize| Server {
+            port: Some(Port {
+                number: 443,
+                protocol: "HTTPS".to_owned(),
+                name: format!("https-{index}"),
+            }),
+            hosts: vec![format!("host-{index}.weather.com")],
+            tls: Some(TlsOptions {
+                mode: TlSmode::Simple.into(),
+                server_certificate: "/tls.crt".to_owned(),
+                private_key: "/tls.key".to_owned(),
+                ..TlsOptions::default()
+            }),
+            ..Server::default()
+        };
+        let gateway = Gateway {
+            servers: (0..servers).map(server).collect(),
+            ..Gateway::default()
+        };
+        let view = Mesh::new().gateway("default", "edge", gateway).view("default");
+        let gateways: Vec<_> = view.gateways(&Labels::default()).cloned().collect();
+        let name = "https.443.https-0.edge.default";
+        let hosts = plan(&view, &gateways, false, name, &mut Vec::new());
+        hosts
+            .iter()
+            .map(|host| {
+                let input = host.input();
+                (
+                    input.domains.to_vec(),
+                    input.routes == Routes::Status(MISDIRECTED_REQUEST),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn p14_hosts_of_other_servers_are_listed_as_long_as_the_list_is_short() {
+        let any = || vec!["*".to_owned()];
+        assert_eq!(foreign(1), [(any(), false)], "nobody else, nothing is found");
+        let two = foreign(2);
+        assert_eq!(two[0], (any(), false));
+        assert_eq!(two[1], (vec!["host-1.weather.com".to_owned()], true));
+        assert_eq!(foreign(MAX_LISTED + 1)[1].0.len(), MAX_LISTED);
+        assert_eq!(foreign(MAX_LISTED + 2), [(any(), true)]);
+    }
+}
