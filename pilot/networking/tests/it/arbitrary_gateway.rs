@@ -175,11 +175,7 @@ fn tls_route() -> impl Strategy<Value = TlsRoute> {
             destination_subnets,
             ..TlsMatchAttributes::default()
         });
-    (vec(matches, 0..3), vec(destination(), 0..3)).prop_map(|(r#match, route)| TlsRoute {
-        r#match,
-        route,
-        ..TlsRoute::default()
-    })
+    (vec(matches, 0..3), vec(destination(), 0..3)).prop_map(|(r#match, route)| TlsRoute { r#match, route })
 }
 
 fn tcp_route() -> impl Strategy<Value = TcpRoute> {
@@ -189,9 +185,5 @@ fn tcp_route() -> impl Strategy<Value = TcpRoute> {
             port: port.unwrap_or_default(),
             ..L4MatchAttributes::default()
         });
-    (vec(matches, 0..3), vec(destination(), 0..3)).prop_map(|(r#match, route)| TcpRoute {
-        r#match,
-        route,
-        ..TcpRoute::default()
-    })
+    (vec(matches, 0..3), vec(destination(), 0..3)).prop_map(|(r#match, route)| TcpRoute { r#match, route })
 }
