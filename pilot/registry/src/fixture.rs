@@ -227,7 +227,7 @@ impl World {
         services.chain(endpoints).chain(workloads).collect()
     }
 
-    fn apply(&mut self, event: &ConfigEvent) {
+    pub(crate) fn apply(&mut self, event: &ConfigEvent) {
         for change in self.registries.apply(event) {
             self.builder.apply(change);
         }

@@ -1,14 +1,14 @@
 //! Endpoints.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use mesh_api::k8s::io::api::core::v1::Endpoints;
+use mesh_api::k8s::io::api::core::v1;
 use mesh_config::{Labels, Str};
 use pilot_model::{Endpoint, EndpointAddress, Locality, Resolution, ServiceInstance};
 
-use super::KubeRegistry;
 use super::services::ServiceObject;
+use super::{KubeRegistry, ObjectName};
 
 /// What is kept of an Endpoints object.
 #[derive(Debug)]
@@ -18,25 +18,38 @@ pub(super) struct EndpointsObject {
 
 #[derive(Debug)]
 struct Subset {
-    ready: BTreeSet<IpAddr>,
-    not_ready: BTreeSet<IpAddr>,
+    ready: Addresses,
+    not_ready: Addresses,
     /// Name of the service port, and the number that the addresses listen on.
     ports: Vec<(Str, u16)>,
 }
 
+/// Addresses, and the pods that the object names behind them: pods of the host's network share its address.
+type Addresses = BTreeMap<IpAddr, Option<ObjectName>>;
+
+fn addresses(namespace: &Str, addresses: &[v1::EndpointAddress]) -> Addresses {
+    addresses
+        .iter()
+        .filter_map(|address| {
+            let pod = address.target_ref.as_ref();
+            let pod = pod.filter(|target| target.kind() == "Pod" && !target.name().is_empty());
+            let pod = pod.map(|target| {
+                let namespace = match target.namespace() {
+                    "" => namespace.clone(),
+                    namespace => namespace.into(),
+                };
+                (namespace, target.name().into())
+            });
+            Some((address.ip().parse().ok()?, pod))
+        })
+        .collect()
+}
+
 impl EndpointsObject {
-    pub(super) fn new(endpoints: &Endpoints) -> Self {
+    pub(super) fn new(namespace: &Str, endpoints: &v1::Endpoints) -> Self {
         let subsets = endpoints.subsets.iter().map(|subset| Subset {
-            ready: subset
-                .addresses
-                .iter()
-                .filter_map(|address| address.ip().parse().ok())
-                .collect(),
-            not_ready: subset
-                .not_ready_addresses
-                .iter()
-                .filter_map(|address| address.ip().parse().ok())
-                .collect(),
+            ready: addresses(namespace, &subset.addresses),
+            not_ready: addresses(namespace, &subset.not_ready_addresses),
             ports: subset
                 .ports
                 .iter()
@@ -52,11 +65,11 @@ impl EndpointsObject {
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.subsets
             .iter()
-            .flat_map(|subset| subset.ready.iter().chain(&subset.not_ready))
+            .flat_map(|subset| subset.ready.keys().chain(subset.not_ready.keys()))
             .copied()
     }
 
-    /// The ready endpoints of a service. An address without a pod has no labels and belongs to no subset that asks for
+    /// The endpoints of a service that may get requests: ready ones, and others where the service says so. An address without a pod has no labels and belongs to no subset that asks for
     /// any.
     pub(super) fn resolve(&self, service: &ServiceObject, registry: &KubeRegistry) -> Vec<Endpoint> {
         if service.service.resolution == Resolution::Dns {
@@ -64,8 +77,9 @@ impl EndpointsObject {
         }
         let mut endpoints = Vec::new();
         for subset in &self.subsets {
-            for &ip in &subset.ready {
-                let pod = registry.pod_at(ip);
+            let published = service.publishes_not_ready.then_some(&subset.not_ready);
+            for (&ip, pod) in subset.ready.iter().chain(published.into_iter().flatten()) {
+                let pod = registry.pod_behind(ip, pod.as_ref());
                 for (service_port, port) in &subset.ports {
                     endpoints.push(Endpoint {
                         address: EndpointAddress::Ip(SocketAddr::new(ip, *port)),
@@ -88,7 +102,7 @@ impl EndpointsObject {
         let subsets = self
             .subsets
             .iter()
-            .filter(|subset| subset.ready.contains(&ip) || subset.not_ready.contains(&ip));
+            .filter(|subset| subset.ready.contains_key(&ip) || subset.not_ready.contains_key(&ip));
         let ports = subsets.flat_map(|subset| &subset.ports);
         ports
             .filter_map(|(name, target_port)| {

@@ -135,7 +135,7 @@ impl KubeRegistry {
             }
         }
         if let Some(endpoints) = endpoints {
-            let object = EndpointsObject::new(endpoints);
+            let object = EndpointsObject::new(&name.0, endpoints);
             for ip in object.addresses() {
                 self.endpoints_by_ip.entry(ip).or_default().insert(name.clone());
                 addresses.insert(ip);
@@ -150,15 +150,15 @@ impl KubeRegistry {
     fn set_pod(&mut self, meta: &Meta, pod: Option<&v1::Pod>) -> Vec<Change> {
         let name = object_name(meta);
         let mut addresses = BTreeSet::new();
-        if let Some(old) = self.pods.remove(&name)
-            && let Some(ip) = old.ip
-        {
-            unindex(&mut self.pods_by_ip, ip, &name);
-            addresses.insert(ip);
+        if let Some(old) = self.pods.remove(&name) {
+            for ip in old.ips {
+                unindex(&mut self.pods_by_ip, ip, &name);
+                addresses.insert(ip);
+            }
         }
         if let Some(pod) = pod {
             let object = PodObject::new(meta, pod, &self.trust_domain);
-            if let Some(ip) = object.ip {
+            for &ip in &object.ips {
                 self.pods_by_ip.entry(ip).or_default().insert(name.clone());
                 addresses.insert(ip);
             }
@@ -178,7 +178,7 @@ impl KubeRegistry {
             .pods
             .values()
             .filter(|pod| pod.node == name)
-            .filter_map(|pod| pod.ip)
+            .flat_map(|pod| pod.ips.iter().copied())
             .collect();
         self.address_changes(&on_node)
     }
@@ -226,7 +226,7 @@ impl KubeRegistry {
     fn addresses_behind(&self, name: &ObjectName, service: &ServiceObject) -> BTreeSet<IpAddr> {
         let pods = in_namespace(&self.pods, &name.0).filter(|pod| service.selects(pod));
         let listed = self.endpoints.get(name).into_iter();
-        pods.filter_map(|pod| pod.ip)
+        pods.flat_map(|pod| pod.ips.iter().copied())
             .chain(listed.flat_map(EndpointsObject::addresses))
             .collect()
     }
@@ -238,6 +238,15 @@ impl KubeRegistry {
             .iter()
             .filter_map(|name| self.pods.get(name))
             .max_by_key(|pod| (pod.created, &pod.name))
+    }
+
+    /// The pod behind an address that Endpoints list: the one that they name, if it has the address. If they name one
+    /// that is gone, the address is whose it may be by now, and nothing is known of it.
+    fn pod_behind(&self, ip: IpAddr, named: Option<&ObjectName>) -> Option<&PodObject> {
+        match named {
+            Some(name) => self.pods.get(name).filter(|pod| pod.ips.contains(&ip)),
+            None => self.pod_at(ip),
+        }
     }
 
     fn host(&self, (namespace, name): &ObjectName) -> Host {

@@ -31,8 +31,8 @@ pub(super) struct PodObject {
     pub(super) namespace: Str,
     pub(super) name: Str,
     pub(super) created: Timestamp,
-    /// `None` while the pod has no address or has ended: another pod may have its address by now.
-    pub(super) ip: Option<IpAddr>,
+    /// One of each family. None while the pod has no address or has ended: another pod may have its addresses by now.
+    pub(super) ips: BTreeSet<IpAddr>,
     pub(super) labels: Labels,
     pub(super) node: Str,
     pub(super) service_account: Str,
@@ -54,17 +54,26 @@ impl PodObject {
         let ports = containers
             .flat_map(|container| &container.ports)
             .filter(|port| !port.name().is_empty());
-        let ports = ports
-            .filter_map(|port| Some((port.name().to_owned(), u16::try_from(port.container_port()).ok()?)))
-            .collect();
+        let mut by_name = BTreeMap::new();
+        for port in ports {
+            if let Ok(number) = u16::try_from(port.container_port()) {
+                // As Kubernetes: the first container that has a port of the name.
+                by_name.entry(port.name().to_owned()).or_insert(number);
+            }
+        }
+        let ports = by_name;
         Self {
             namespace: meta.key.namespace.clone(),
             name: meta.key.name.clone(),
             created: meta.created,
-            ip: if is_alive {
-                status.pod_ip().parse().ok()
+            ips: if is_alive {
+                let others = status.pod_i_ps.iter().map(|other| other.ip());
+                std::iter::once(status.pod_ip())
+                    .chain(others)
+                    .filter_map(|ip| ip.parse().ok())
+                    .collect()
             } else {
-                None
+                BTreeSet::new()
             },
             labels: Labels::from(&meta.labels),
             node: spec.node_name().into(),

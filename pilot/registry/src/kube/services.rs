@@ -25,6 +25,8 @@ pub(super) struct ServiceObject {
     pub(super) service: Service,
     /// `None` when the service selects no pods, as opposed to all of them.
     selector: Option<Labels>,
+    /// Whether requests go to pods that are not ready, too.
+    pub(super) publishes_not_ready: bool,
     /// At the positions of the ports of `service`.
     pub(super) target_ports: Vec<TargetPort>,
 }
@@ -50,7 +52,8 @@ impl ServiceObject {
             (None, _) => Resolution::ClientSide,
         };
         // An external name is its only endpoint, and changes only with the service.
-        let endpoints = external_name.as_ref().map_or_else(Vec::new, |external_name| {
+        let known_name = external_name.as_ref().filter(|name| !name.is_empty());
+        let endpoints = known_name.map_or_else(Vec::new, |external_name| {
             let endpoint = |port: &Port| Endpoint {
                 address: EndpointAddress::Dns(external_name.as_str().into(), port.number),
                 service_port: port.name.clone(),
@@ -90,6 +93,7 @@ impl ServiceObject {
         Self {
             service,
             selector,
+            publishes_not_ready: spec.publish_not_ready_addresses(),
             target_ports,
         }
     }
@@ -104,7 +108,7 @@ impl ServiceObject {
 /// A port and its target; `None` when the number is out of range, which the API server does not let through.
 fn port(port: &ServicePort) -> Option<(Port, TargetPort)> {
     let number = u16::try_from(port.port()).ok().filter(|number| *number != 0)?;
-    let protocol = Protocol::of_kubernetes_port(port.name(), port.protocol());
+    let protocol = protocol(port);
     let target = match &port.target_port {
         Some(target) if !target.str_val().is_empty() => TargetPort::Name(target.str_val().to_owned()),
         Some(target) => match u16::try_from(target.int_val()) {
@@ -121,6 +125,26 @@ fn port(port: &ServicePort) -> Option<(Port, TargetPort)> {
         },
         target,
     ))
+}
+
+/// What is spoken on a port: what its name announces (`R-S-6`), else what its `appProtocol` says, else TCP (`R-S-8`).
+///
+/// 1.1 knows names only, so a name that announces something wins.
+fn protocol(port: &ServicePort) -> Protocol {
+    let by_name = Protocol::of_kubernetes_port(port.name(), port.protocol());
+    let announced = port.name().split('-').next().unwrap_or_default();
+    if by_name != Protocol::Tcp || announced.eq_ignore_ascii_case("tcp") {
+        return by_name;
+    }
+    match port.app_protocol() {
+        "kubernetes.io/h2c" => Protocol::Http2,
+        "kubernetes.io/ws" => Protocol::Http,
+        "kubernetes.io/wss" => Protocol::Https,
+        name => match name.parse() {
+            Ok(Protocol::Udp) | Err(_) => Protocol::Tcp,
+            Ok(protocol) => protocol,
+        },
+    }
 }
 
 fn service_accounts(meta: &Meta, trust_domain: &str) -> BTreeSet<Str> {

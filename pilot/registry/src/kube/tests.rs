@@ -1,5 +1,7 @@
 //! Behaviour of the Kubernetes registry.
 
+mod rules;
+
 use mesh_config::Kind;
 use pilot_model::Visibility;
 

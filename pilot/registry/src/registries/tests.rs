@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use mesh_config::{Config, Kind};
+use mesh_config::{Config, Kind, Labels, Protocol};
+use pilot_model::Locality;
 use proptest::prelude::*;
 
+use crate::consul::Instance;
 use crate::fixture::{Pod, World, endpoints, node, object, pod, service, service_entry};
+use crate::{ConfigStore, Platform};
 
 /// Every object in several variants. Addresses, hosts and selectors overlap on purpose.
 static VARIANTS: LazyLock<Vec<Vec<Config>>> = LazyLock::new(|| {
@@ -135,5 +138,127 @@ proptest! {
         let mut direct = World::new();
         end.into_values().flatten().for_each(|config| direct.set_config(config.clone()));
         prop_assert_eq!(world.content(), direct.content());
+    }
+}
+
+/// What a source can do to the objects of a mesh.
+#[derive(Clone, Debug)]
+enum Event {
+    /// It delivers the state of a collection: for each object one of its variants, or none.
+    Deliver(usize, Kind, Vec<Option<usize>>),
+    /// It comes back and delivers everything that it said before again, in another order.
+    Restart(usize),
+    /// The Consul catalog gives the instances of a service.
+    Consul(usize, Vec<u8>),
+}
+
+/// The kinds that the variants are of.
+const KINDS: [Kind; 5] = [
+    Kind::Service,
+    Kind::Pod,
+    Kind::Endpoints,
+    Kind::Node,
+    Kind::ServiceEntry,
+];
+const SOURCES: usize = 2;
+
+fn event() -> impl Strategy<Value = Event> {
+    let choice = prop::option::weighted(0.6, 0..3usize);
+    let states = prop::collection::vec(choice, VARIANTS.len());
+    prop_oneof![
+        6 => (0..SOURCES, prop::sample::select(&KINDS[..]), states)
+            .prop_map(|(source, kind, state)| Event::Deliver(source, kind, state)),
+        1 => (0..SOURCES).prop_map(Event::Restart),
+        2 => (0..2usize, prop::collection::vec(1..4u8, 0..3))
+            .prop_map(|(service, hosts)| Event::Consul(service, hosts)),
+    ]
+}
+
+/// A mesh behind a store of several sources.
+struct Mesh {
+    store: ConfigStore,
+    world: World,
+}
+
+impl Mesh {
+    fn new() -> Self {
+        Self {
+            store: ConfigStore::default(),
+            world: World::of_platforms(&[Platform::Kubernetes, Platform::Consul]),
+        }
+    }
+
+    fn deliver(&mut self, source: usize, kind: Kind, state: &[Option<usize>]) {
+        let objects = VARIANTS
+            .iter()
+            .zip(state)
+            .filter_map(|(variants, choice)| Some(variants[(*choice)? % variants.len()].clone()))
+            .filter(|object| object.meta.key.kind == kind);
+        for event in self.store.replace(source, kind, objects.collect()) {
+            self.world.apply(&event);
+        }
+    }
+
+    fn consul(&mut self, service: usize, hosts: &[u8]) {
+        let instance = |host: &u8| Instance {
+            // Addresses of pods and entries too.
+            address: ([10, 1, 0, *host], 80).into(),
+            id: host.to_string().as_str().into(),
+            protocol: Protocol::Http,
+            external: false,
+            labels: Labels::default(),
+            locality: Locality::default(),
+            weight: 1,
+            serving: *host != 3,
+        };
+        self.world
+            .set_consul(&format!("s{service}"), hosts.iter().map(instance).collect());
+    }
+}
+
+proptest! {
+    /// Duplicates, any order of collections, sources that come back: the model is that of the last states (P2.5).
+    #[test]
+    fn p4_1_any_history_of_sources_with_the_same_end_gives_the_same_model(
+        events in prop::collection::vec(event(), 0..24),
+    ) {
+        let mut said: BTreeMap<(usize, Kind), Vec<Option<usize>>> = BTreeMap::new();
+        let mut catalog: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        let mut mesh = Mesh::new();
+        for event in events {
+            match event {
+                Event::Deliver(source, kind, state) => {
+                    mesh.deliver(source, kind, &state);
+                    said.insert((source, kind), state);
+                }
+                Event::Restart(source) => {
+                    for ((_, kind), state) in said.iter().rev().filter(|((of, _), _)| *of == source) {
+                        mesh.deliver(source, *kind, state);
+                    }
+                }
+                Event::Consul(service, hosts) => {
+                    mesh.consul(service, &hosts);
+                    catalog.insert(service, hosts);
+                }
+            }
+        }
+        let mut direct = Mesh::new();
+        for (service, hosts) in &catalog {
+            direct.consul(*service, hosts);
+        }
+        for ((source, kind), state) in said.iter().rev() {
+            direct.deliver(*source, *kind, state);
+        }
+        prop_assert_eq!(mesh.world.content(), direct.world.content());
+
+        // Saying everything once more changes nothing, and so pushes nothing.
+        mesh.world.publish();
+        for ((source, kind), state) in &said {
+            mesh.deliver(*source, *kind, state);
+        }
+        for (service, hosts) in &catalog {
+            mesh.consul(*service, hosts);
+        }
+        prop_assert!(mesh.world.publish().is_empty());
     }
 }
