@@ -1,5 +1,7 @@
 //! Metrics of the configuration itself, by their names of 1.1 (P17). Those of the push engine are its own.
 
+mod clients;
+
 use std::collections::BTreeMap;
 
 use mesh_runtime::Metrics;
@@ -8,6 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Opts};
 
+use self::clients::ClientMetrics;
 use crate::state::State;
 
 /// What is counted whenever somebody reads the metrics, so that it is never out of date.
@@ -17,6 +20,7 @@ struct ConfigurationMetrics {
     services: IntGauge,
     virtual_services: IntGauge,
     rejected: IntGaugeVec,
+    clients: ClientMetrics,
     /// By the rule that configuration broke.
     warnings: BTreeMap<WarningKind, IntGauge>,
 }
@@ -130,6 +134,7 @@ impl ConfigurationMetrics {
                 ),
                 &["type"],
             )?,
+            clients: ClientMetrics::new()?,
             warnings: WARNINGS
                 .iter()
                 .map(|(kind, name, help)| Ok((*kind, IntGauge::new(*name, *help)?)))
@@ -140,7 +145,10 @@ impl ConfigurationMetrics {
     fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
         let totals: [&dyn Collector; 3] = [&self.services, &self.virtual_services, &self.rejected];
         let warnings = self.warnings.values().map(|gauge| gauge as &dyn Collector);
-        totals.into_iter().chain(warnings)
+        totals
+            .into_iter()
+            .chain(self.clients.collectors())
+            .chain(warnings)
     }
 
     fn refresh(&self) {
@@ -154,6 +162,7 @@ impl ConfigurationMetrics {
                 self.rejected.with_label_values(&[key.kind.schema().kind]).inc();
             }
         }
+        self.clients.refresh(&self.state);
         let mut counts: BTreeMap<WarningKind, usize> = BTreeMap::new();
         for warning in self.state.discovery.warnings() {
             *counts.entry(warning.kind).or_default() += 1;

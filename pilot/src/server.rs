@@ -17,7 +17,7 @@ use mesh_runtime::log::Scope;
 use mesh_runtime::watch::FileWatch;
 use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::Features;
-use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries};
+use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries, RegistryMetrics};
 use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -141,6 +141,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         KINDS,
     );
     let network_controller = controller.clone();
+    let task = task.with_metrics(RegistryMetrics::register(registry)?);
     let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
     let consul = consul::follow(runtime, &controller, &registries, consul)?;
     let (publications, publication) = watch::channel(None);

@@ -1,5 +1,6 @@
 //! Whether Envoy can take traffic, from what its admin interface says (`AGT-70` to `AGT-72`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -12,8 +13,9 @@ use crate::config::{Config, Role};
 mod tests;
 
 /// The statistics that are looked at.
-const STATS: &str = "/stats?usedonly&filter=^(cluster_manager\\.cds\\.update_(success|rejected)\
-                     |listener_manager\\.(lds\\.update_(success|rejected)|workers_started))$";
+const STATS: &str = "/stats?usedonly&filter=^(cluster_manager\\.cds\\.update_success\
+                     |listener_manager\\.(lds\\.update_success|workers_started)\
+                     |http\\..*\\.rds\\..*\\.update_(success|rejected))$";
 
 /// All listeners with their addresses.
 const LISTENERS: &str = "/listeners?format=json";
@@ -49,6 +51,8 @@ pub enum NotReady {
         /// Listeners have arrived.
         listeners: bool,
     },
+    /// Envoy rejected these routes and has none in their place.
+    Routes(Vec<String>),
     /// Everything has arrived, but Envoy still waits for something that it refers to.
     Workers,
     /// No listener serves these ports.
@@ -56,11 +60,17 @@ pub enum NotReady {
 }
 
 /// What the statistics say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Only what Envoy accepted counts: one that starts on a rejected configuration would take traffic and answer 404.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stats {
     clusters: bool,
     listeners: bool,
     workers: bool,
+    /// Route configurations of which Envoy has accepted some version, by the name of their statistics.
+    accepted_routes: BTreeSet<String>,
+    /// Those of which it has rejected some version.
+    rejected_routes: BTreeSet<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,15 +140,18 @@ struct FilterChainMatch {
 /// # Errors
 /// Why it is not ready.
 pub(super) async fn check(admin: &Admin, wanted: &Wanted) -> Result<(), NotReady> {
+    let stats = Stats::parse(&admin.get(STATS).await?);
     let Stats {
-        clusters,
-        listeners,
-        workers,
-    } = Stats::parse(&admin.get(STATS).await?);
+        clusters, listeners, ..
+    } = stats;
     if !(clusters && listeners) {
         return Err(NotReady::Configuration { clusters, listeners });
     }
-    if !workers {
+    let missing = stats.missing_routes();
+    if !missing.is_empty() {
+        return Err(NotReady::Routes(missing));
+    }
+    if !stats.workers {
         return Err(NotReady::Workers);
     }
     if wanted.ports.is_empty() {
@@ -197,17 +210,27 @@ impl Stats {
                 continue;
             }
             match name {
-                "cluster_manager.cds.update_success" | "cluster_manager.cds.update_rejected" => {
-                    stats.clusters = true
-                }
-                "listener_manager.lds.update_success" | "listener_manager.lds.update_rejected" => {
-                    stats.listeners = true;
-                }
+                "cluster_manager.cds.update_success" => stats.clusters = true,
+                "listener_manager.lds.update_success" => stats.listeners = true,
                 "listener_manager.workers_started" => stats.workers = true,
-                _ => {}
+                _ => {
+                    if let Some(routes) = name.strip_suffix(".update_success") {
+                        stats.accepted_routes.insert(routes.to_owned());
+                    } else if let Some(routes) = name.strip_suffix(".update_rejected") {
+                        stats.rejected_routes.insert(routes.to_owned());
+                    }
+                }
             }
         }
         stats
+    }
+
+    /// Route configurations of which Envoy has rejected all that it got.
+    fn missing_routes(&self) -> Vec<String> {
+        self.rejected_routes
+            .difference(&self.accepted_routes)
+            .cloned()
+            .collect()
     }
 }
 
@@ -279,6 +302,9 @@ impl fmt::Display for NotReady {
                 f.write_str("pilot has not delivered clusters (CDS)")
             }
             NotReady::Configuration { .. } => f.write_str("pilot has not delivered listeners (LDS)"),
+            NotReady::Routes(routes) => {
+                write!(f, "envoy rejected the routes of {}", routes.join(", "))
+            }
             NotReady::Workers => f.write_str(
                 "envoy waits for routes (RDS), endpoints (EDS) or certificates (SDS) of its configuration",
             ),

@@ -17,7 +17,9 @@ pub struct ConfigStore {
 /// One object became different.
 #[derive(Clone, Debug)]
 pub enum ConfigEvent {
-    /// It appeared or changed.
+    /// It appeared.
+    Added(Arc<Config>),
+    /// It changed.
     Set(Arc<Config>),
     /// It is gone.
     Gone(Meta),
@@ -53,9 +55,14 @@ impl ConfigStore {
         let winner = sources.find_map(|(_, state)| state.get(&key)).cloned();
         match (winner, self.merged.get(&key)) {
             (Some(winner), Some(known)) if Arc::ptr_eq(&winner, known) || winner == *known => None,
-            (Some(winner), _) => {
+            (Some(winner), known) => {
+                let event = if known.is_none() {
+                    ConfigEvent::Added
+                } else {
+                    ConfigEvent::Set
+                };
                 Arc::make_mut(&mut self.merged).insert(key, Arc::clone(&winner));
-                Some(ConfigEvent::Set(winner))
+                Some(event(winner))
             }
             (None, Some(_)) => {
                 let gone = Arc::make_mut(&mut self.merged).remove(&key)?;
@@ -91,7 +98,9 @@ mod tests {
         events
             .into_iter()
             .map(|event| match event {
-                ConfigEvent::Set(config) => format!("{}={}", config.meta.key.name, config.meta.version),
+                ConfigEvent::Added(config) | ConfigEvent::Set(config) => {
+                    format!("{}={}", config.meta.key.name, config.meta.version)
+                }
                 ConfigEvent::Gone(meta) => format!("-{}", meta.key.name),
             })
             .collect()

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigKey, Kind};
 use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
-use pilot_model::{Builder, Change, Networks, Published};
+use pilot_model::{Builder, Change, Networks, Published, Visibility};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config_store::ConfigStore;
 use crate::consul;
 use crate::debounce::Debounce;
+use crate::metrics::RegistryMetrics;
 use crate::registries::Registries;
 
 /// How many states of collections wait at most: each source has one under way.
@@ -71,6 +72,7 @@ pub struct ControllerTask {
     /// Whether the services of a Consul catalog are still to come.
     awaits_consul: bool,
     last: Option<Published>,
+    metrics: Option<RegistryMetrics>,
 }
 
 /// Where one source's changes go.
@@ -116,6 +118,7 @@ impl Controller {
             missing,
             awaits_consul,
             last: None,
+            metrics: None,
         };
         (Self { inputs: sender }, task)
     }
@@ -191,6 +194,15 @@ impl ConsulInput {
 // === impl ControllerTask ===
 
 impl ControllerTask {
+    /// Counts what the sources say.
+    #[must_use]
+    pub fn with_metrics(self, metrics: RegistryMetrics) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..self
+        }
+    }
+
     /// Runs until all senders are gone. `publish` is called with each publication, from this task.
     pub async fn run(mut self, mut publish: impl FnMut(Publication) + Send) {
         if self.is_complete() {
@@ -226,6 +238,10 @@ impl ControllerTask {
     fn take(&mut self, input: Input) {
         let changed = match input {
             Input::Mesh(mesh) => {
+                let default = Visibility::from_export_to(&mesh.default_service_export_to, Visibility::Public);
+                for change in self.registries.set_default_export_to(default) {
+                    self.builder.apply(change);
+                }
                 self.builder.apply(Change::Mesh(mesh));
                 self.builder.has_changes()
             }
@@ -255,6 +271,9 @@ impl ControllerTask {
                 }
                 let events = self.store.replace(source, kind, objects);
                 for event in &events {
+                    if let Some(metrics) = &self.metrics {
+                        metrics.count(event);
+                    }
                     for change in self.registries.apply(event) {
                         self.builder.apply(change);
                     }

@@ -14,6 +14,7 @@ mod debounce;
 #[cfg(test)]
 mod fixture;
 pub mod kube;
+mod metrics;
 mod platform;
 mod registries;
 pub mod service_entry;
@@ -21,5 +22,6 @@ pub mod service_entry;
 pub use config_store::{ConfigEvent, ConfigStore};
 pub use controller::{ConsulInput, Controller, ControllerTask, Publication, SourceInput};
 pub use debounce::Debounce;
+pub use metrics::RegistryMetrics;
 pub use platform::{Platform, PlatformError};
 pub use registries::{KINDS, Registries};

@@ -79,6 +79,14 @@ impl Registries {
         }
     }
 
+    /// Takes over the mesh-wide default of `exportTo` of services.
+    pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
+        let kube = self.kube.as_mut();
+        let mut changes = kube.map_or_else(Vec::new, |kube| kube.set_default_export_to(default));
+        changes.extend(self.service_entries.set_default_export_to(default));
+        changes
+    }
+
     /// Takes over an event.
     pub fn apply(&mut self, event: &ConfigEvent) -> Vec<Change> {
         let changes = self.convert(event);
@@ -111,7 +119,7 @@ impl Registries {
 
     fn convert(&mut self, event: &ConfigEvent) -> Vec<Change> {
         match event {
-            ConfigEvent::Set(config) => match self.set(config) {
+            ConfigEvent::Added(config) | ConfigEvent::Set(config) => match self.set(config) {
                 Ok(changes) => {
                     self.rejected.remove(&config.meta.key);
                     changes

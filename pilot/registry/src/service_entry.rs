@@ -34,6 +34,8 @@ struct Converted {
     services: BTreeMap<ServiceId, Service>,
     endpoints: BTreeMap<Host, Vec<Endpoint>>,
     workloads: BTreeMap<IpAddr, Workload>,
+    /// Whether the entry leaves `exportTo` to the mesh-wide configuration.
+    exports_by_default: bool,
 }
 
 // === impl ServiceEntryRegistry ===
@@ -51,7 +53,26 @@ impl ServiceEntryRegistry {
     ///
     /// What an edit leaves alone stays out of the answer, so that new endpoints are no new service.
     pub fn apply(&mut self, meta: &Meta, entry: &ServiceEntry) -> Vec<Change> {
-        self.replace(&meta.key, convert(meta, entry, self.default_export_to))
+        let converted = Converted {
+            exports_by_default: entry.export_to.is_empty(),
+            ..convert(meta, entry, self.default_export_to)
+        };
+        self.replace(&meta.key, converted)
+    }
+
+    /// Takes over the mesh-wide default of `exportTo`; returns the services that others see now.
+    pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
+        self.default_export_to = default;
+        let mut changes = Vec::new();
+        for entry in self.entries.values_mut().filter(|entry| entry.exports_by_default) {
+            for service in entry.services.values_mut() {
+                if service.export_to != default {
+                    service.export_to = default;
+                    changes.push(Change::Service(Box::new(service.clone())));
+                }
+            }
+        }
+        changes
     }
 
     /// Forgets an entry.

@@ -84,6 +84,15 @@ pub(super) async fn edsz(Extract(state): Extract<State>) -> Result<Json<Value>, 
     Ok(Json(assignments.into_values().collect()))
 }
 
+/// `/debug/divergencez`: the proxies whose acknowledged endpoints are not those that the registries know.
+pub(super) async fn divergencez(Extract(state): Extract<State>) -> Json<Value> {
+    let describe = |divergence: &pilot_xds::Divergence| {
+        let clusters: Vec<&str> = divergence.clusters.iter().map(AsRef::as_ref).collect();
+        json!({ "proxy": &*divergence.proxy, "connection": divergence.connection, "clusters": clusters })
+    };
+    Json(state.discovery.audit().iter().map(describe).collect())
+}
+
 /// `/debug/workloadz`: workloads by address.
 pub(super) async fn workloadz(Extract(state): Extract<State>) -> Json<Value> {
     let publication = state.publication();

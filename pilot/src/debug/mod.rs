@@ -4,6 +4,7 @@ mod clients;
 mod config;
 mod dump;
 mod endpoints;
+mod origins;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -26,6 +27,8 @@ pub(crate) fn router(state: State) -> Router {
         .route("/debug/registryz", get(config::registryz))
         .route("/debug/push_status", get(config::push_status))
         .route("/debug/sourcez", get(config::sourcez))
+        .route("/debug/originz", get(origins::originz))
+        .route("/debug/divergencez", get(endpoints::divergencez))
         .route("/debug/endpointz", get(endpoints::endpointz))
         .route("/debug/endpointShardz", get(endpoints::endpoint_shardz))
         .route("/debug/workloadz", get(endpoints::workloadz))

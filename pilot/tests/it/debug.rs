@@ -193,3 +193,93 @@ async fn p17_what_pilot_was_told() {
     let sources = pilot.json("/debug/sourcez").await;
     assert_eq!(sources[0]["connected"], true, "{sources}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_origins_say_why_a_resource_exists_and_what_an_object_produced() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let _envoy = pilot.settled(FRONTEND).await;
+    let objects = async |resource: &str| {
+        let answer = pilot.json(&format!("/debug/originz?resource={resource}")).await;
+        answer[0]["objects"].clone()
+    };
+    let (rule, service) = ("DestinationRule weather/forecast", "Service weather/forecast");
+    assert_eq!(
+        objects("outbound|3002|v1|forecast.weather.svc.cluster.local").await,
+        json!([rule, service])
+    );
+    assert_eq!(
+        objects("forecast.weather.svc.cluster.local:3002").await,
+        json!(["VirtualService weather/forecast"])
+    );
+    assert_eq!(objects("0.0.0.0_3002").await, json!([service]));
+
+    let products = pilot
+        .json("/debug/originz?object=VirtualService/weather/forecast")
+        .await;
+    assert_eq!(products[0]["proxy"], FRONTEND);
+    assert_eq!(
+        products[0]["resources"],
+        json!({"rds": ["3002/forecast.weather.svc.cluster.local:3002"]})
+    );
+    let products = pilot
+        .json("/debug/originz?object=Service/weather/forecast&type=cds")
+        .await;
+    assert_eq!(products[0]["resources"]["cds"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        pilot.json("/debug/originz?object=Service/weather/none").await,
+        json!([])
+    );
+    assert_eq!(pilot.get("/debug/originz").await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_metrics_of_events_endpoints_and_proxies() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let event =
+        |metric: &str, event: &str, kind: &str| format!("{metric}{{event=\"{event}\",type=\"{kind}\"}}");
+    assert_eq!(
+        pilot
+            .metric(&event("pilot_k8s_reg_events", "add", "Service"))
+            .await,
+        3.0
+    );
+    assert_eq!(
+        pilot
+            .metric(&event("pilot_k8s_cfg_events", "add", "VirtualService"))
+            .await,
+        2.0
+    );
+
+    let mut envoy = pilot.settled(FRONTEND).await;
+    pilot.synced("frontend-v1-0.weather").await;
+    let instances = "pilot_xds_eds_instances{cluster=\"outbound|3002||forecast.weather.svc.cluster.local\"}";
+    assert_eq!(pilot.metric(instances).await, 2.0);
+    // The gateway has no endpoints.
+    assert_eq!(pilot.metric("pilot_eds_no_instances").await, 1.0);
+    for name in [
+        "pilot_endpoint_divergence",
+        "pilot_no_ip",
+        "pilot_endpoint_not_ready",
+        "pilot_invalid_out_listeners",
+        "pilot_isolated_configs",
+    ] {
+        assert_eq!(pilot.metric(name).await, 0.0, "{name}");
+    }
+    assert_eq!(pilot.json("/debug/divergencez").await, json!([]));
+
+    galley.apply(&crate::galley::forecast_at(&[]));
+    envoy.expect("eds").await;
+    pilot.synced("frontend-v1-0.weather").await;
+    assert_eq!(pilot.metric(instances).await, 0.0);
+    assert_eq!(pilot.metric("pilot_eds_no_instances").await, 4.0);
+    galley.apply(&crate::galley::forecast_at(&["10.1.0.77"]));
+    envoy.expect("eds").await;
+    pilot.until_metric("endpoint_no_pod", 1.0).await;
+
+    let _unknown = pilot
+        .settled("sidecar~10.7.7.7~stranger.weather~weather.svc.cluster.local")
+        .await;
+    pilot.until_metric("pilot_no_ip", 1.0).await;
+}

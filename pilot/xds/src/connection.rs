@@ -102,10 +102,10 @@ impl<W: Wire> Connection<W> {
 
     pub(crate) async fn run(
         mut self,
-        requests: Streaming<W::Request>,
+        mut requests: Streaming<W::Request>,
         current: watch::Receiver<Option<Current>>,
     ) {
-        let end = self.serve(requests, current).await;
+        let end = self.serve(&mut requests, current).await;
         if let Some(proxy) = &self.proxy {
             self.shared.clients.remove(self.id);
             self.shared.metrics.clients.dec();
@@ -115,12 +115,15 @@ impl<W: Wire> Connection<W> {
             tracing::warn!(peer = %self.peer, reason = status.message(), "stream refused");
             // A client that is gone or does not read cannot be told.
             let _ = self.sender.try_send(Err(status));
+            // As long as its requests are read, HTTP/2 does not reset the stream before the status was read.
+            let ends = async { while let Ok(Some(_)) = requests.message().await {} };
+            let _ = tokio::time::timeout(self.shared.options.send_timeout, ends).await;
         }
     }
 
     async fn serve(
         &mut self,
-        mut requests: Streaming<W::Request>,
+        requests: &mut Streaming<W::Request>,
         mut current: watch::Receiver<Option<Current>>,
     ) -> Result<(), End> {
         let drain = self.shared.drain.clone();
@@ -346,6 +349,7 @@ impl<W: Wire> Connection<W> {
                 }
                 Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                     self.shared.metrics.write_timeout.inc();
+                    self.shared.metrics.push_timeout.inc();
                     self.shared
                         .metrics
                         .push_errors
@@ -392,6 +396,7 @@ impl<W: Wire> Connection<W> {
             }
             Err(error) => {
                 self.shared.metrics.internal_errors.inc();
+                self.shared.metrics.push_context_errors.inc();
                 tracing::error!(connection = self.id, %error, "planning failed");
                 Err(End::Refused(Status::internal("planning failed")))
             }

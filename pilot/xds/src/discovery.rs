@@ -11,6 +11,7 @@ use pilot_networking::{Features, XdsType};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::transport::server::TcpConnectInfo;
 
+use crate::audit::{Auditor, Divergence};
 use crate::connection::{Connection, Verdicts};
 use crate::generator::{Generator, ProxyContext};
 use crate::metrics::XdsMetrics;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: XdsMetrics,
     pub(crate) clients: Clients,
     pub(crate) verdicts: Verdicts,
+    auditor: Auditor,
     pub(crate) permits: Semaphore,
     /// Turns of proxies that have got something already.
     pub(crate) pushes: Option<Throttle>,
@@ -103,6 +105,7 @@ impl Discovery {
             metrics,
             clients: Clients::default(),
             verdicts: Verdicts::default(),
+            auditor: Auditor::default(),
             drain,
             current: watch::Sender::new(None),
             spawner,
@@ -184,9 +187,30 @@ impl Discovery {
             .generate(&context, xds_type, &self.shared.generator.intern(&names))
     }
 
-    /// The findings about everything that the connected proxies were sent.
+    /// The findings about everything that the connected proxies were sent, and about what is published.
     pub fn warnings(&self) -> BTreeSet<Warning> {
-        self.shared.clients.warnings()
+        let mut warnings = self.shared.clients.warnings();
+        if let Some(published) = self.published() {
+            warnings.extend(published.snapshot.warnings());
+        }
+        warnings
+    }
+
+    /// The proxies that do not hold the endpoints that the registries know.
+    pub fn audit(&self) -> Vec<Divergence> {
+        let Some(published) = self.published() else {
+            return Vec::new();
+        };
+        let clients = self.shared.clients.all();
+        self.shared
+            .auditor
+            .audit(&self.shared.generator, &published, &clients)
+    }
+
+    /// What a connected proxy is made to see of what is published.
+    pub fn context(&self, client: &ClientStatus) -> Option<ProxyContext> {
+        let published = self.published()?;
+        Some(ProxyContext::new(Arc::clone(&client.proxy), published))
     }
 
     /// What is generated for whom.

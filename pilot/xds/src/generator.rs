@@ -48,6 +48,8 @@ pub struct Generator {
     endpoint_sets: Memo<(EndpointScope, Identity<EndpointIndex>), Arc<ResourceSet>>,
     /// The newest set of each scope, from which the next one is made.
     last_endpoints: Mutex<HashMap<EndpointScope, LastEndpoints>>,
+    /// What sets should hold, for the auditor.
+    expected: Memo<(EndpointScope, Identity<EndpointIndex>), Arc<Expected>>,
     /// Hosts whose endpoints are different in two publications.
     changed_hosts: Memo<[Identity<EndpointIndex>; 2], Arc<[Host]>>,
     route_sets: Memo<(route::RouteScope, Names), Arc<ResourceSet>>,
@@ -60,6 +62,9 @@ struct EndpointScope {
     names: Names,
     clusters: cluster::OutboundScope,
 }
+
+/// Names and versions of load assignments.
+pub(crate) type Expected = Vec<(Str, Str)>;
 
 /// A set of load assignments and the endpoints that it was made from.
 #[derive(Clone, Debug)]
@@ -136,6 +141,7 @@ impl Generator {
             outbound_listeners: Memo::new(),
             endpoint_sets: Memo::new(),
             last_endpoints: Mutex::default(),
+            expected: Memo::new(),
             changed_hosts: Memo::new(),
             route_sets: Memo::new(),
             names: NameTable::default(),
@@ -175,6 +181,7 @@ impl Generator {
             .retain(|_, last| last.generation + 2 > generation || is_sent(&last.set));
         self.endpoint_sets.sweep(generation, is_sent);
         self.changed_hosts.sweep(generation, |_| false);
+        self.expected.sweep(generation, |_| false);
         self.route_sets.sweep(generation, is_live);
         self.clusters.sweep(generation);
         self.endpoints.sweep(generation);
@@ -235,16 +242,22 @@ impl Generator {
     }
 
     fn endpoint_set(&self, context: &ProxyContext, names: &Names) -> Arc<ResourceSet> {
-        let vantage = self.vantage(context);
-        let scope = EndpointScope {
-            names: names.clone(),
-            clusters: cluster::OutboundScope::new(&context.view, &vantage),
-        };
-        let endpoints = Identity(Arc::clone(&context.published.endpoints));
-        let key = (scope, endpoints);
+        let key = self.endpoint_scope(context, names);
         self.endpoint_sets.get_or_compute(&key, context.generation(), || {
             self.new_endpoint_set(context, &key)
         })
+    }
+
+    fn endpoint_scope(
+        &self,
+        context: &ProxyContext,
+        names: &Names,
+    ) -> (EndpointScope, Identity<EndpointIndex>) {
+        let scope = EndpointScope {
+            names: names.clone(),
+            clusters: cluster::OutboundScope::new(&context.view, &self.vantage(context)),
+        };
+        (scope, Identity(Arc::clone(&context.published.endpoints)))
     }
 
     /// Makes a set from the one before it as far as the endpoints are the same: the cost of a change follows the change.
@@ -309,6 +322,20 @@ impl Generator {
             )
         });
         Some(ResourceSet::replacing(&last.set, changed.collect::<Option<_>>()?))
+    }
+
+    /// What the load assignments of these names should be, made anew.
+    pub(crate) fn expected_endpoints(&self, context: &ProxyContext, names: &Names) -> Arc<Expected> {
+        let key = self.endpoint_scope(context, names);
+        self.expected.get_or_compute(&key, context.generation(), || {
+            let expect = |name: &Str| {
+                let key = endpoint_key(context, &key.0, name);
+                let body = endpoint::Endpoints::build(&key).message.encode_to_vec();
+                let resource = Encoded::new(name.clone(), body.into(), false, Vec::new());
+                (name.clone(), resource.version().clone())
+            };
+            Arc::new(names.iter().map(expect).collect())
+        })
     }
 
     fn lock_last_endpoints(&self) -> MutexGuard<'_, HashMap<EndpointScope, LastEndpoints>> {
@@ -393,6 +420,7 @@ impl Generator {
                 awaits_endpoints,
                 built.warnings,
             );
+            let encoded = encoded.with_endpoints(G::endpoints(&built.message));
             Some(encoded.with_origins(G::origins(key)))
         };
         cache.get(key, generation, build, || self.on_panic(G::TYPE, G::name(key)))
@@ -421,6 +449,11 @@ trait Kind: Generate {
     fn awaits_endpoints(_message: &Self::Message) -> bool {
         false
     }
+
+    /// How many endpoints a load assignment has.
+    fn endpoints(_message: &Self::Message) -> usize {
+        0
+    }
 }
 
 impl Kind for cluster::Clusters {
@@ -433,6 +466,11 @@ impl Kind for cluster::Clusters {
 
 impl Kind for endpoint::Endpoints {
     const TYPE: XdsType = XdsType::Endpoint;
+
+    fn endpoints(message: &Self::Message) -> usize {
+        let localities = message.endpoints.iter();
+        localities.map(|locality| locality.lb_endpoints.len()).sum()
+    }
 }
 
 impl Kind for listener::Listeners {

@@ -8,6 +8,7 @@
 //! This package knows neither where configuration comes from nor how a message is made from it: it sees
 //! [`pilot_model::Published`] on one side and [`pilot_networking::Generate`] on the other.
 
+mod audit;
 mod cache;
 mod connection;
 mod discovery;
@@ -22,6 +23,7 @@ mod throttle;
 mod transport;
 mod wire;
 
+pub use audit::Divergence;
 pub use discovery::{Discovery, DiscoveryOptions};
 pub use generator::{Generator, ProxyContext};
 pub use metrics::XdsMetrics;

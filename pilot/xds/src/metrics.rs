@@ -22,6 +22,10 @@ pub struct XdsMetrics {
     pub expired_nonce: IntCounter,
     /// `pilot_xds_write_timeout`: streams closed because the client did not read.
     pub write_timeout: IntCounter,
+    /// `pilot_xds_push_timeout`: the same, by 1.1's other name.
+    pub push_timeout: IntCounter,
+    /// `pilot_xds_push_context_errors`: configurations that could not be planned.
+    pub push_context_errors: IntCounter,
     /// `pilot_total_xds_internal_errors`: generators that panicked.
     pub internal_errors: IntCounter,
     /// `pilot_proxy_convergence_time`: seconds from a publication to its last acknowledgement by a proxy.
@@ -76,6 +80,11 @@ impl XdsMetrics {
             write_timeout: metrics.counter(
                 "pilot_xds_write_timeout",
                 "Streams closed because the proxy did not read",
+            )?,
+            push_timeout: metrics.counter("pilot_xds_push_timeout", "Pilot push timeout, will retry.")?,
+            push_context_errors: metrics.counter(
+                "pilot_xds_push_context_errors",
+                "Number of errors (timeouts) initiating push context.",
             )?,
             internal_errors: metrics.counter(
                 "pilot_total_xds_internal_errors",

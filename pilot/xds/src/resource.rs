@@ -16,6 +16,8 @@ pub struct Encoded {
     pub name: Str,
     /// The encoded message.
     pub body: Bytes,
+    /// How many endpoints a load assignment has.
+    pub endpoints: usize,
     /// Whether Envoy holds traffic back from it until its endpoints arrive: an EDS cluster.
     pub awaits_endpoints: bool,
     /// What went wrong while making it.
@@ -67,6 +69,7 @@ impl Encoded {
         Self {
             name,
             body,
+            endpoints: 0,
             awaits_endpoints,
             warnings,
             origins: Vec::new(),
@@ -87,6 +90,12 @@ impl Encoded {
         origins.sort();
         origins.dedup();
         Self { origins, ..self }
+    }
+
+    /// The load assignment with the number of its endpoints.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: usize) -> Self {
+        Self { endpoints, ..self }
     }
 
     /// What the resource and its parts were made because of.

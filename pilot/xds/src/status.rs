@@ -8,6 +8,7 @@ use pilot_model::{Proxy, Warning, WarningKind};
 use pilot_networking::XdsType;
 use serde::Serialize;
 
+use crate::names::Names;
 use crate::resource::{Encoded, ResourceSet};
 use crate::stream::{Finding, StreamState};
 
@@ -42,6 +43,12 @@ pub struct TypeStatus {
     /// What the proxy was sent, by reference.
     #[serde(skip)]
     pub sent: Vec<Arc<ResourceSet>>,
+    /// What the proxy accepted last, by reference.
+    #[serde(skip)]
+    pub accepted: Vec<Arc<ResourceSet>>,
+    /// What the proxy asked for.
+    #[serde(skip)]
+    pub names: Names,
 }
 
 /// The connected proxies.
@@ -66,6 +73,8 @@ impl ClientStatus {
                 version_acked: report.version_acked.clone(),
                 error: report.last_error.clone(),
                 sent: subscription.sent().to_vec(),
+                accepted: subscription.accepted().to_vec(),
+                names: subscription.names().clone(),
             };
             self.types.insert(xds_type, status);
         }

@@ -25,27 +25,30 @@ fn listeners(addresses: &[(&str, u16)]) -> Listeners {
 }
 
 #[test]
-fn agt_70_accepted_and_rejected_updates_both_count_as_delivered() {
-    let stats =
-        Stats::parse("cluster_manager.cds.update_rejected: 1\nlistener_manager.lds.update_success: 2\n");
-    assert_eq!(
-        stats,
-        Stats {
-            clusters: true,
-            listeners: true,
-            workers: false
-        }
+fn agt_70_only_what_envoy_accepted_counts() {
+    let stats = Stats::parse(
+        "cluster_manager.cds.update_rejected: 1\nlistener_manager.lds.update_success: 2\nlistener_manager.workers_started: 1\n",
     );
-    let stats = Stats::parse("cluster_manager.cds.update_success: 0\nlistener_manager.workers_started: 1\n");
-    assert_eq!(
-        stats,
-        Stats {
-            clusters: false,
-            listeners: false,
-            workers: true
-        }
-    );
+    assert!(!stats.clusters && stats.listeners && stats.workers);
+    let stats = Stats::parse("cluster_manager.cds.update_success: 0\n");
+    assert!(!stats.clusters && !stats.listeners && !stats.workers);
+    let stats = Stats::parse("cluster_manager.cds.update_success: 1\n");
+    assert!(stats.clusters);
     assert_eq!(Stats::parse("nonsense"), Stats::default());
+}
+
+#[test]
+fn pain_10_envoy_is_not_ready_on_routes_that_it_rejected() {
+    let rejected = "http.outbound_0.0.0.0_80.rds.80.update_rejected: 3\n";
+    let stats = Stats::parse(rejected);
+    assert_eq!(stats.missing_routes(), ["http.outbound_0.0.0.0_80.rds.80"]);
+    // What it accepted before stays in force.
+    let accepted = "http.outbound_0.0.0.0_80.rds.80.update_success: 1\n";
+    assert_eq!(
+        Stats::parse(&format!("{rejected}{accepted}")).missing_routes(),
+        Vec::<String>::new()
+    );
+    assert_eq!(Stats::parse(accepted).missing_routes(), Vec::<String>::new());
 }
 
 #[test]

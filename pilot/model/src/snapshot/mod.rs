@@ -25,8 +25,8 @@ pub use self::services::ServiceTable;
 pub use self::sidecars::SidecarTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
 use crate::{
-    ChangeSet, Derived, EndpointIndex, IdentityTable, NetworkTable, Proxy, ProxyType, Rev, ScopedView,
-    ServicelessHosts, Versioned, Workload, WorkloadTable,
+    ChangeSet, Derived, EndpointIndex, IdentityTable, MESH_GATEWAY, NetworkTable, Proxy, ProxyType, Rev,
+    ScopedView, ServicelessHosts, Versioned, Warning, WarningKind, Workload, WorkloadTable,
 };
 
 /// What one publication holds.
@@ -91,6 +91,23 @@ struct Views {
 // === impl Snapshot ===
 
 impl Snapshot {
+    /// What is wrong with objects whoever is configured by them: VirtualServices bound to Gateways that do not exist.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for object in self.virtual_services.iter() {
+            for gateway in &object.gateways {
+                if &**gateway != MESH_GATEWAY && !self.gateways.contains(gateway) {
+                    warnings.push(Warning {
+                        object: object.key.clone(),
+                        kind: WarningKind::UnknownGateway,
+                        reason: format!("gateways: there is no Gateway {gateway}"),
+                    });
+                }
+            }
+        }
+        warnings
+    }
+
     /// What a proxy may see: what its namespace does, or the part of it that its Sidecar imports.
     pub fn view_of(&self, proxy: &Proxy, workload: &Workload) -> Arc<ScopedView> {
         let namespace = &proxy.namespace;

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use mesh_api::k8s::io::api::core::v1;
 use mesh_config::{Config, Host, Kind, Meta, Str};
-use pilot_model::{Change, Locality};
+use pilot_model::{Change, Locality, Visibility};
 
 use self::endpoints::EndpointsObject;
 use self::pods::PodObject;
@@ -41,6 +41,8 @@ pub struct KubeRegistry {
     pods_by_ip: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     endpoints_by_ip: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     nodes: BTreeMap<Str, Locality>,
+    /// The mesh-wide default of `exportTo`.
+    default_export_to: Visibility,
 }
 
 /// An object that is not what its kind says.
@@ -67,7 +69,25 @@ impl KubeRegistry {
             pods_by_ip: BTreeMap::new(),
             endpoints_by_ip: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            default_export_to: Visibility::Public,
         }
+    }
+
+    /// Takes over the mesh-wide default of `exportTo`; returns the services that others see now.
+    pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
+        self.default_export_to = default;
+        let mut changes = Vec::new();
+        for object in self
+            .services
+            .values_mut()
+            .filter(|object| object.exports_by_default)
+        {
+            if object.service.export_to != default {
+                object.service.export_to = default;
+                changes.push(Change::Service(Box::new(object.service.clone())));
+            }
+        }
+        changes
     }
 
     /// Takes over an object that appeared or changed. Kinds other than [`Self::KINDS`] change nothing.

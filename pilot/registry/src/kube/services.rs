@@ -23,6 +23,8 @@ const CANONICAL_SERVICE_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccoun
 #[derive(Debug)]
 pub(super) struct ServiceObject {
     pub(super) service: Service,
+    /// Whether the object leaves `exportTo` to the mesh-wide configuration.
+    pub(super) exports_by_default: bool,
     /// `None` when the service selects no pods, as opposed to all of them.
     selector: Option<Labels>,
     /// Whether requests go to pods that are not ready, too.
@@ -83,7 +85,7 @@ impl ServiceObject {
             resolution,
             endpoints,
             mesh_external: external_name.is_some(),
-            export_to: Visibility::from_export_to(&export_to, Visibility::Public),
+            export_to: Visibility::from_export_to(&export_to, registry.default_export_to),
             service_accounts: service_accounts(meta, &registry.trust_domain),
             external_addresses: external_addresses(spec),
             labels: Labels::from(&meta.labels),
@@ -92,6 +94,7 @@ impl ServiceObject {
         let selector = (!spec.selector.is_empty()).then(|| Labels::from(&spec.selector));
         Self {
             service,
+            exports_by_default: export_to.is_empty(),
             selector,
             publishes_not_ready: spec.publish_not_ready_addresses(),
             target_ports,
