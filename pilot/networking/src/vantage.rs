@@ -1,7 +1,9 @@
 //! From where a proxy looks at the mesh.
 
-use mesh_config::Str;
-use pilot_model::{Locality, NetworkTable, Proxy, ProxyType, ScopedView, Versioned, Workload};
+use mesh_config::{Kind, Str};
+use pilot_model::{
+    Locality, NetworkTable, Proxy, ProxyType, Resolution, ScopedView, Service, Versioned, Workload,
+};
 
 use crate::Features;
 use crate::tls::upstream::CertificateFiles;
@@ -48,6 +50,19 @@ impl Vantage {
             locality: (asked && !locality.is_empty()).then(|| locality.clone()),
             balances_served_localities: features.locality_load_balancing,
             certificate_files: CertificateFiles::of(proxy),
+        }
+    }
+
+    /// Whether the proxy chooses among the endpoints of a service that Pilot knows.
+    ///
+    /// Who calls a headless service has chosen already. Who calls it through a gateway has chosen the gateway.
+    pub(crate) fn balances(&self, service: &Service) -> bool {
+        match service.resolution {
+            Resolution::ClientSide => true,
+            Resolution::Dns => false,
+            Resolution::Passthrough => {
+                self.proxy_type == ProxyType::Router && service.object().kind != Kind::ServiceEntry
+            }
         }
     }
 

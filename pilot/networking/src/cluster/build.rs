@@ -79,14 +79,14 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
 
     let own_endpoint = affinity::endpoint(mesh, &cluster.name, service, *number);
     let mut cluster = match service.resolution {
-        Resolution::Passthrough => original_destination(cluster),
+        Resolution::Passthrough if !target.is_balanced => original_destination(cluster),
         // The caller asked for an address, and its policy says to go there.
         _ if policy::is_passthrough(policy.load_balancer) => original_destination(cluster),
         Resolution::ClientSide if own_endpoint.is_some() => {
             let assignment = endpoint::resolved(&cluster.name, own_endpoint.iter(), None);
             strict_dns(cluster, mesh, assignment)
         }
-        Resolution::ClientSide => Cluster {
+        Resolution::ClientSide | Resolution::Passthrough => Cluster {
             eds_cluster_config: Some(EdsClusterConfig {
                 eds_config: Some(envoy::ads()),
                 service_name: cluster.name.clone(),

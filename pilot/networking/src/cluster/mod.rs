@@ -77,6 +77,8 @@ struct ServiceTarget {
     locality: Option<Locality>,
     /// Whether localities have fixed shares.
     distributes: bool,
+    /// Whether the endpoints of a service without an address are balanced over: a gateway's callers asked for the gateway.
+    is_balanced: bool,
 }
 
 // === impl OutboundScope ===

@@ -150,7 +150,7 @@ fn service_target(
         Resolution::Dns => vantage.locality.as_ref().filter(|_| setting.is_some()),
         Resolution::ClientSide | Resolution::Passthrough => None,
     };
-    let is_balanced = locality.is_some() || vantage.served_locality().is_some();
+    let is_local = locality.is_some() || vantage.served_locality().is_some();
     ServiceTarget {
         service: service.clone(),
         port,
@@ -160,7 +160,8 @@ fn service_target(
         identities: identities.filter(|_| is_mutual).cloned(),
         certificate_files: vantage.certificate_files.clone().filter(|_| is_mutual),
         locality: locality.cloned(),
-        distributes: is_balanced && setting.is_some_and(|setting| !setting.distribute.is_empty()),
+        distributes: is_local && setting.is_some_and(|setting| !setting.distribute.is_empty()),
+        is_balanced: service.resolution == Resolution::Passthrough && vantage.balances(service),
     }
 }
 

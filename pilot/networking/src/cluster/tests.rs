@@ -153,10 +153,15 @@ fn p11_1_the_resolution_of_a_service_decides_the_type() {
         .service(dns)
         .service(service("headless", "", &[("http", 80)]))
         .rule("default", "dns", rule);
-    let plan = outbound(&mesh.view("default"), &Vantage::of_role(ProxyType::Router));
+    let view = mesh.view("default");
+    let plan = outbound(&view, &Vantage::of_role(ProxyType::Sidecar));
 
     let headless = build(&plan, "outbound|80||headless.default.svc.cluster.local").message;
     assert_eq!(discovery_type(&headless), DiscoveryType::OriginalDst);
+    // Who calls a gateway asked for the address of the gateway.
+    let at_gateway = outbound(&view, &Vantage::of_role(ProxyType::Router));
+    let headless = build(&at_gateway, "outbound|80||headless.default.svc.cluster.local").message;
+    assert_eq!(discovery_type(&headless), DiscoveryType::Eds);
 
     for (name, addresses) in [
         ("outbound|80||dns.default.svc.cluster.local", 2),

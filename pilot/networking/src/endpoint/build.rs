@@ -47,7 +47,11 @@ pub(crate) fn resolved<'a>(
     balance: Option<(&LocalityLoadBalancerSetting, &Locality, bool)>,
 ) -> ClusterLoadAssignment {
     // A socket has no name to resolve.
-    let endpoints = endpoints.filter(|endpoint| !matches!(endpoint.address, EndpointAddress::Unix(_)));
+    let endpoints = endpoints.filter(|endpoint| match &endpoint.address {
+        EndpointAddress::Ip(_) => true,
+        EndpointAddress::Dns(name, _) => !name.is_empty(),
+        EndpointAddress::Unix(_) => false,
+    });
     let mut groups = group(endpoints.map(|endpoint| (endpoint, &*endpoint.network)));
     if let Some((setting, place, has_outlier_detection)) = balance {
         locality::apply(&mut groups, Some(setting), place, has_outlier_detection);

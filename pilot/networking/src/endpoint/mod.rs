@@ -11,7 +11,7 @@ use mesh_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Str;
 use pilot_model::{
-    DestinationRule, EndpointIndex, HostEndpoints, Locality, NetworkTable, Resolution, ScopedView, Versioned,
+    DestinationRule, EndpointIndex, HostEndpoints, Locality, NetworkTable, ScopedView, Versioned,
 };
 
 pub(crate) use self::build::{address, belongs, resolved};
@@ -99,7 +99,7 @@ fn selection(
 ) -> Option<Selection> {
     let (port, subset, host) = name::parse_outbound(cluster)?;
     let service = view.service(host)?;
-    if service.resolution != Resolution::ClientSide {
+    if !vantage.balances(service) {
         return None;
     }
     let rules = view.rules(service);

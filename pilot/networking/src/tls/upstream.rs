@@ -89,9 +89,9 @@ pub(crate) fn apply(
     common.alpn_protocols = alpn(mode, upstream.protocol);
 
     let mut sni = upstream.server_name(settings, mode);
-    if sni.len() > LONGEST_SERVER_NAME {
+    if sni.len() > LONGEST_SERVER_NAME || sni.contains('\0') {
         reasons.push(format!(
-            "a server name is at most {LONGEST_SERVER_NAME} bytes long; none is sent"
+            "a server name has at most {LONGEST_SERVER_NAME} bytes, none of them 0; none is sent"
         ));
         sni.clear();
     }

@@ -19,6 +19,7 @@ mod calls;
 mod generated;
 mod properties;
 mod scoping;
+mod upstreams;
 mod world;
 
 use std::process::ExitCode;
@@ -54,6 +55,12 @@ fn main() -> ExitCode {
         trials.push(Trial::test(name, move || {
             properties::envoy_accepts_gateways(&accepts)
         }));
+        let name = format!(
+            "envoy-{}-accepts-whatever-somebody-says-of-upstreams",
+            envoy.version
+        );
+        let accepts = envoy.clone();
+        trials.push(Trial::test(name, move || upstreams::envoy_accepts(&accepts)));
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
         let writes = envoy.clone();
         trials.push(Trial::test(name, move || properties::envoy_accepts(&writes)));
