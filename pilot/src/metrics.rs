@@ -4,6 +4,7 @@ mod clients;
 
 use std::collections::BTreeMap;
 
+use mesh_config::ConfigKey;
 use mesh_runtime::Metrics;
 use pilot_model::WarningKind;
 use prometheus::core::{Collector, Desc};
@@ -130,9 +131,9 @@ impl ConfigurationMetrics {
             rejected: IntGaugeVec::new(
                 Opts::new(
                     "pilot_total_rejected_configs",
-                    "Objects that Pilot had to leave out because they could not be read.",
+                    "Objects, or parts of them, that Pilot had to leave out.",
                 ),
-                &["type"],
+                &["type", "name"],
             )?,
             clients: ClientMetrics::new()?,
             warnings: WARNINGS
@@ -151,6 +152,11 @@ impl ConfigurationMetrics {
             .chain(warnings)
     }
 
+    fn count_rejected(&self, object: &ConfigKey) {
+        let labels = [object.kind.schema().kind, &object.resource_name()];
+        self.rejected.with_label_values(&labels).inc();
+    }
+
     fn refresh(&self) {
         if let Some(publication) = self.state.publication() {
             let snapshot = &publication.published.snapshot;
@@ -159,12 +165,15 @@ impl ConfigurationMetrics {
                 .set(count(snapshot.virtual_services.iter().count()));
             self.rejected.reset();
             for key in publication.rejected.keys() {
-                self.rejected.with_label_values(&[key.kind.schema().kind]).inc();
+                self.count_rejected(key);
             }
         }
         self.clients.refresh(&self.state);
         let mut counts: BTreeMap<WarningKind, usize> = BTreeMap::new();
         for warning in self.state.discovery.warnings() {
+            if warning.kind == WarningKind::GatewayServer {
+                self.count_rejected(&warning.object);
+            }
             *counts.entry(warning.kind).or_default() += 1;
         }
         for (kind, gauge) in &self.warnings {

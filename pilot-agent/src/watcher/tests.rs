@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_testing::certificates::Authority;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -104,4 +105,46 @@ fn agt_53_what_kubelet_keeps_beside_mounted_files_does_not_count() {
     }
     let found = super::mounted_files(&folders);
     assert_eq!(found, ["tls.crt", "tls.key"].map(|name| folder.path().join(name)));
+}
+
+#[tokio::test]
+async fn a_key_of_another_certificate_is_passed_over_until_its_own_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("test").unwrap();
+    let (old, new) = (
+        authority.issue(&["old.example.com"]).unwrap(),
+        authority.issue(&["new.example.com"]).unwrap(),
+    );
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("tls.crt", &old.certificate);
+    write("tls.key", &old.key);
+    let certificates = Certificates {
+        files: Vec::new(),
+        folders: vec![folder.path().to_owned()],
+        delay: Duration::from_millis(50),
+        required: Vec::new(),
+    };
+    let now = || Fingerprint::of(&super::mounted_files(&[folder.path().to_owned()]));
+    let (sender, mut fingerprints) = mpsc::channel(1);
+    let watching = watch(certificates, sender);
+    let checks = async {
+        let mut next = async || {
+            timeout(Duration::from_secs(10), fingerprints.recv())
+                .await
+                .unwrap()
+                .unwrap()
+        };
+        assert_eq!(next().await, now());
+        write("tls.crt", &new.certificate);
+        let torn = now();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        write("tls.key", &new.key);
+        let seen = next().await;
+        assert_ne!(seen, torn);
+        assert_eq!(seen, now());
+    };
+    tokio::select! {
+        () = checks => (),
+        ended = watching => panic!("{ended:?}"),
+    }
 }

@@ -84,13 +84,19 @@ async fn an_object_that_does_not_decode_is_left_out_and_reported() {
         "{status}"
     );
     pilot
-        .until_metric("pilot_total_rejected_configs{type=\"VirtualService\"}", 1.0)
+        .until_metric(
+            "pilot_total_rejected_configs{name=\"weather/forecast\",type=\"VirtualService\"}",
+            1.0,
+        )
         .await;
 
     galley.set_config(good);
     galley.publish();
     envoy.expect("rds").await;
     pilot
-        .until_metric("pilot_total_rejected_configs{type=\"VirtualService\"}", 0.0)
+        .until_metric(
+            "pilot_total_rejected_configs{name=\"weather/forecast\",type=\"VirtualService\"}",
+            0.0,
+        )
         .await;
 }
