@@ -95,8 +95,8 @@ impl Args {
                 return Ok(());
             }
             Role::TcpEcho(args) => {
-                let (ports, prefix) = args.into_parts();
-                return tcp_echo::serve(listen(bind, &ports).await?, &prefix, stop).await;
+                let (ports, words) = args.into_parts();
+                return tcp_echo::serve(listen(bind, &ports).await?, words, stop).await;
             }
             Role::Frontend(args) => (vec![args.port], args.router(&identity)),
             Role::Advertisement(args) => (vec![args.port], args.router(&identity)),

@@ -24,6 +24,18 @@ pub(super) struct TcpEchoArgs {
     /// What stands before each line
     #[arg(value_name = "PREFIX", default_value = "hello")]
     prefix: String,
+    /// A line for each client before it has said anything
+    #[arg(long, value_name = "TEXT")]
+    greeting: Option<String>,
+}
+
+/// What the server says.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// Before each line.
+    prefix: Vec<u8>,
+    /// To each client before it has said anything.
+    greeting: Vec<u8>,
 }
 
 /// One argument with several ports; clap takes a list of its own for several arguments.
@@ -36,8 +48,14 @@ const MAX_LINE: u64 = 64 * 1024;
 // === impl TcpEchoArgs ===
 
 impl TcpEchoArgs {
-    pub(super) fn into_parts(self) -> (Vec<u16>, String) {
-        (self.ports.0, self.prefix)
+    pub(super) fn into_parts(self) -> (Vec<u16>, Words) {
+        let words = Words {
+            prefix: format!("{} ", self.prefix).into_bytes(),
+            greeting: self
+                .greeting
+                .map_or_else(Vec::new, |greeting| format!("{greeting}\n").into_bytes()),
+        };
+        (self.ports.0, words)
     }
 }
 
@@ -55,25 +73,25 @@ impl FromStr for Ports {
 }
 
 /// Serves until `stop`; connections may then go on for the common grace period.
-pub(super) async fn serve(listeners: Vec<TcpListener>, prefix: &str, stop: Stop) -> Result<()> {
-    let prefix: Arc<[u8]> = format!("{prefix} ").into_bytes().into();
+pub(super) async fn serve(listeners: Vec<TcpListener>, words: Words, stop: Stop) -> Result<()> {
+    let words = Arc::new(words);
     let servers = listeners
         .into_iter()
-        .map(|listener| accept(listener, prefix.clone(), stop.clone()));
+        .map(|listener| accept(listener, words.clone(), stop.clone()));
     futures::future::join_all(servers).await;
     Ok(())
 }
 
-async fn accept(listener: TcpListener, prefix: Arc<[u8]>, stop: Stop) {
+async fn accept(listener: TcpListener, words: Arc<Words>, stop: Stop) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     info!(%peer, "connection");
-                    let prefix = prefix.clone();
+                    let words = words.clone();
                     connections.spawn(async move {
-                        if let Err(error) = echo(stream, &prefix).await {
+                        if let Err(error) = echo(stream, &words).await {
                             info!(%peer, %error, "connection ended");
                         }
                     });
@@ -95,14 +113,15 @@ async fn accept(listener: TcpListener, prefix: Arc<[u8]>, stop: Stop) {
     }
 }
 
-async fn echo(mut stream: TcpStream, prefix: &[u8]) -> io::Result<()> {
+async fn echo(mut stream: TcpStream, words: &Words) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.split();
+    writer.write_all(&words.greeting).await?;
     let mut reader = BufReader::new(reader);
     let mut answer = Vec::with_capacity(256);
     loop {
         answer.clear();
-        answer.extend_from_slice(prefix);
+        answer.extend_from_slice(&words.prefix);
         if (&mut reader)
             .take(MAX_LINE)
             .read_until(b'\n', &mut answer)
@@ -121,8 +140,16 @@ mod tests {
     use futures::{FutureExt, future};
 
     async fn exchange(sent: &[u8]) -> String {
+        exchange_after("", sent).await
+    }
+
+    async fn exchange_after(greeting: &str, sent: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let words = Words {
+            prefix: b"v1 ".to_vec(),
+            greeting: greeting.as_bytes().to_vec(),
+        };
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let stop = receiver.map(drop).boxed().shared();
         let client = async {
@@ -134,7 +161,7 @@ mod tests {
             sender.send(()).unwrap();
             answer
         };
-        let (served, answer) = future::join(serve(vec![listener], "v1", stop), client).await;
+        let (served, answer) = future::join(serve(vec![listener], words, stop), client).await;
         served.unwrap();
         answer
     }
@@ -142,6 +169,11 @@ mod tests {
     #[tokio::test]
     async fn ex_1021_each_line_comes_back_behind_the_prefix() {
         assert_eq!(exchange(b"hello\nworld\n").await, "v1 hello\nv1 world\n");
+    }
+
+    #[tokio::test]
+    async fn a_greeting_comes_before_all_lines() {
+        assert_eq!(exchange_after("ready\n", b"hello\n").await, "ready\nv1 hello\n");
     }
 
     #[tokio::test]

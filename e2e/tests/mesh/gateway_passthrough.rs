@@ -9,7 +9,7 @@ use crate::support::tls::{Session, TlsClient, tls_secret};
 use crate::support::{GATEWAY, TestMesh};
 
 /// A server of HTTPS with a certificate of its own.
-fn application(name: &str, pair: &Pair) -> String {
+pub(crate) fn application(name: &str, pair: &Pair) -> String {
     let manifest = "---
 apiVersion: v1
 kind: ServiceAccount

@@ -13,6 +13,7 @@ mod gateway_passthrough;
 mod gateway_tls;
 mod outbound;
 mod practice;
+mod l4;
 mod requests;
 mod resilience;
 mod routing;

@@ -31,6 +31,9 @@ pub(crate) static WEATHER: Fixture = Fixture::new(&["weather"]);
 /// What gateways lead to, an egress gateway, and a server outside the mesh.
 pub(crate) static GATEWAYS: Fixture = Fixture::new(&["../tests/mesh/gateways", "egress-gateway"]);
 
+/// Servers that speak plain TCP, some behind a headless service.
+pub(crate) static L4: Fixture = Fixture::new(&["../tests/mesh/l4"]);
+
 /// Outlives every test, and with it the tasks of the meshes.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

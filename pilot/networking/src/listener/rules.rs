@@ -9,8 +9,8 @@ use pilot_model::{
 };
 
 use crate::l4::{self, Route, Rule, ServerName};
-use crate::name;
 use crate::target::Place;
+use crate::{name, service};
 
 /// The TLS and TCP rules that hold for one workload.
 pub(super) struct ServiceRules<'a> {
@@ -148,12 +148,10 @@ pub(super) fn server_names(view: &ScopedView, service: &Service, port: &Port) ->
     }
     let host = service.id.host.as_str();
     let mut names = vec![ServerName::new(host)?];
-    let in_domain = host
-        .strip_suffix(&**view.domain())
-        .and_then(|host| host.strip_suffix('.'));
-    let in_cluster = in_domain.and_then(|host| host.strip_suffix(".svc"));
-    if service.resolution == Resolution::Passthrough && in_cluster.is_some() {
-        for name in [Some(host), in_domain, in_cluster].into_iter().flatten() {
+    if service::is_headless(view, service)
+        && let Some(short) = service::name_in_cluster(view, service)
+    {
+        for name in [host, short, &format!("{short}.svc")] {
             names.extend(ServerName::new(name));
             names.extend(ServerName::new(&format!("*.{name}")));
         }

@@ -23,6 +23,8 @@ pub(super) struct HostDomains {
     pub(super) port: u16,
     /// How many of its trailing labels the domain of the proxy ends with as well: the caller may leave them out.
     pub(super) shared_labels: usize,
+    /// Whether names under it are those of its pods.
+    pub(super) has_pods: bool,
     /// Its virtual addresses.
     pub(super) addresses: Vec<IpAddr>,
     /// Whether only names with port count: in a configuration for all ports the others say nothing.
@@ -60,8 +62,14 @@ impl HostDomains {
         let short = short_forms(self.host.as_str(), self.shared_labels);
         for name in std::iter::once(self.host.as_str()).chain(short) {
             let name = canonical(name);
-            if !self.taken.iter().any(|taken| **taken == *name) {
-                add(name);
+            let is_taken = |name: &str| self.taken.iter().any(|taken| **taken == *name);
+            if is_taken(&name) {
+                continue;
+            }
+            let of_pods = names_of_pods(&name);
+            add(name);
+            if self.has_pods && !is_taken(&of_pods) {
+                add(Cow::Owned(of_pods));
             }
         }
         for address in &self.addresses {
@@ -72,6 +80,11 @@ impl HostDomains {
         }
         domains
     }
+}
+
+/// The names under a name.
+pub(super) fn names_of_pods(name: &str) -> String {
+    format!("*.{name}")
 }
 
 /// The form in which Envoy compares a name: in lower case, an IPv6 address in brackets.
@@ -130,6 +143,7 @@ mod tests {
             host,
             port,
             shared_labels,
+            has_pods: false,
             addresses,
             port_only: false,
             taken: Vec::new(),
@@ -223,6 +237,7 @@ mod tests {
             host: "bookinfo.com".into(),
             port: 9999,
             shared_labels: 0,
+            has_pods: false,
             addresses: Vec::new(),
             port_only: true,
             taken: Vec::new(),
@@ -236,10 +251,28 @@ mod tests {
             host: "a.b.c".into(),
             port: 80,
             shared_labels: 2,
+            has_pods: false,
             addresses: Vec::new(),
             port_only: false,
             taken: vec!["a".into()],
         };
         assert_eq!(host.to_vec(), ["a.b.c", "a.b.c:80", "a.b", "a.b:80"]);
+    }
+
+    #[test]
+    fn pain_15_names_of_pods_stand_under_each_name_of_a_headless_service() {
+        let host = HostDomains {
+            host: "db.apps.local".into(),
+            port: 80,
+            shared_labels: 1,
+            has_pods: true,
+            addresses: Vec::new(),
+            port_only: true,
+            taken: vec!["*.db.apps".into()],
+        };
+        assert_eq!(
+            host.to_vec(),
+            ["db.apps.local:80", "*.db.apps.local:80", "db.apps:80"]
+        );
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn plan(
                 host,
                 port,
                 shared_labels: 0,
+                has_pods: false,
                 addresses: Vec::new(),
                 port_only: false,
                 taken: Vec::new(),

@@ -52,6 +52,8 @@ pub(super) enum Routes {
     Rules(Vec<Shared<RuleSet>>),
     /// Everything goes to one cluster, as it is.
     Cluster(Str),
+    /// What is asked of an address instead of a name goes to one cluster, all else is answered 404.
+    Addresses(Str),
     /// Everything is answered with a status.
     Status(u16),
 }

@@ -83,6 +83,19 @@ pub(super) fn route_match(condition: Option<&HttpMatchRequest>) -> RouteMatch {
     }
 }
 
+/// Holds for requests whose host is an address.
+pub(super) fn of_addresses() -> RouteMatch {
+    const ADDRESS: &str = r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?";
+
+    let address = StringMatch {
+        match_type: Some(MatchType::Regex(ADDRESS.to_owned())),
+    };
+    RouteMatch {
+        headers: vec![header_matcher(":authority", &address)],
+        ..route_match(None)
+    }
+}
+
 fn header_conditions(condition: &HttpMatchRequest) -> impl Iterator<Item = (&str, &StringMatch)> {
     let pseudo = [
         (":scheme", &condition.scheme),

@@ -1,5 +1,7 @@
 //! VirtualServices that no validation has seen.
 
+mod l4;
+
 use std::collections::BTreeMap;
 
 use mesh_api::istio::networking::v1alpha3::headers::HeaderOperations;
@@ -35,6 +37,8 @@ pub(crate) fn virtual_service() -> impl Strategy<Value = VirtualService> {
         vec(host(), 0..4),
         vec(gateways.prop_map(str::to_owned), 0..3),
         vec(http_route(), 0..4),
+        vec(l4::tls_route(), 0..2),
+        vec(l4::tcp_route(), 0..2),
         select(vec![
             vec![],
             vec![".".to_owned()],
@@ -42,12 +46,13 @@ pub(crate) fn virtual_service() -> impl Strategy<Value = VirtualService> {
             vec!["x".to_owned()],
         ]),
     )
-        .prop_map(|(hosts, gateways, http, export_to)| VirtualService {
+        .prop_map(|(hosts, gateways, http, tls, tcp, export_to)| VirtualService {
             hosts,
             gateways,
             http,
+            tls,
+            tcp,
             export_to,
-            ..VirtualService::default()
         })
 }
 

@@ -17,6 +17,7 @@ mod arbitrary;
 mod arbitrary_gateway;
 mod calls;
 mod generated;
+mod isolation;
 mod properties;
 mod scoping;
 mod upstreams;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
     trials.push(Trial::test(
         "r-sc-5-what-is-not-imported-changes-no-byte",
         scoping::what_is_not_imported_changes_no_byte,
+    ));
+    trials.push(Trial::test(
+        "pain-16-a-new-service-takes-no-connections-from-others",
+        isolation::a_new_service_takes_nothing,
     ));
     for envoy in mesh_testing::envoys() {
         let name = format!("envoy-{}-accepts-all-cases", envoy.version);

@@ -24,6 +24,14 @@ items:
    spec: {clusterIP: 10.96.0.20, ports: [{name: http, port: 80, protocol: TCP}, {name: http-b, port: 81, protocol: TCP}]}}
 - {apiVersion: v1, kind: Service, metadata: {name: api, namespace: weather},
    spec: {clusterIP: 10.96.0.21, ports: [{name: http, port: 80, protocol: TCP}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: web, namespace: other},
+   spec: {clusterIP: 10.96.0.23, ports: [{name: tcp, port: 9000, protocol: TCP}, {name: https, port: 443, protocol: TCP}, {name: mongo, port: 27017}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: headless, namespace: weather},
+   spec: {clusterIP: None, ports: [{name: http, port: 80, protocol: TCP}, {name: tcp, port: 9000, protocol: TCP}, {name: tls, port: 443}]}}
+- {apiVersion: networking.istio.io/v1alpha3, kind: ServiceEntry, metadata: {name: outside, namespace: weather},
+   spec: {hosts: [www.example.com, '*.example.com'], location: MESH_EXTERNAL, resolution: NONE, ports: [{name: tls, number: 443, protocol: TLS}]}}
+- {apiVersion: networking.istio.io/v1alpha3, kind: ServiceEntry, metadata: {name: range, namespace: weather},
+   spec: {hosts: [office.example.com], addresses: [192.0.2.0/24], location: MESH_EXTERNAL, resolution: NONE, ports: [{name: tcp, number: 9000, protocol: TCP}]}}
 - {apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: web, namespace: weather},
    spec: {host: web, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}},
      subsets: [{name: v1, labels: {version: v1}}]}}

@@ -36,14 +36,16 @@ pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
             action: Some(EnvoyAction::Route(action::plain(cluster))),
             ..Route::default()
         }],
-        Routes::Status(status) => vec![Route {
-            r#match: Some(matching::route_match(None)),
-            action: Some(EnvoyAction::DirectResponse(DirectResponseAction {
-                status: (*status).into(),
-                ..DirectResponseAction::default()
-            })),
-            ..Route::default()
-        }],
+        Routes::Addresses(cluster) => vec![
+            Route {
+                name: input.name.to_string(),
+                r#match: Some(matching::of_addresses()),
+                action: Some(EnvoyAction::Route(action::plain(cluster))),
+                ..Route::default()
+            },
+            status_route(404),
+        ],
+        Routes::Status(status) => vec![status_route(*status)],
     };
     let require_tls = if input.require_tls {
         TlsRequirementType::All
@@ -58,6 +60,18 @@ pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
         ..VirtualHost::default()
     };
     Built { message, warnings }
+}
+
+/// Answers everything with a status.
+fn status_route(status: u16) -> Route {
+    Route {
+        r#match: Some(matching::route_match(None)),
+        action: Some(EnvoyAction::DirectResponse(DirectResponseAction {
+            status: status.into(),
+            ..DirectResponseAction::default()
+        })),
+        ..Route::default()
+    }
 }
 
 /// The route of a service that no VirtualService is about.

@@ -39,7 +39,7 @@ struct CommonPort {
     /// Domains of namespaces that the plan does not fit: they are the name of a service as well, or more than one label
     /// stands before them in one.
     unfit: HashSet<Str>,
-    /// The names of a single label, in lower case, that virtual hosts have already.
+    /// The names of a single label, and wildcards over one, in lower case, that virtual hosts have already.
     single_labels: HashSet<Str>,
 }
 
@@ -94,6 +94,9 @@ impl CommonPort {
             };
             let host = canonical(domains.host.as_str());
             let shortest = short_forms(&host, domains.shared_labels).next().unwrap_or(&host);
+            if let Some(label) = host.strip_prefix("*.").filter(|label| !label.contains('.')) {
+                single_labels.insert(label.into());
+            }
             let Some((labels, namespace)) = shortest.rsplit_once('.') else {
                 single_labels.insert(shortest.into());
                 unfit.insert(host.into());

@@ -11,9 +11,9 @@ use pilot_model::{ScopedView, Warning};
 use self::planner::Planner;
 use super::domains::Domains;
 use super::key::{Routes, VirtualHostInput, VirtualHostKey};
-use crate::Features;
 use crate::egress::{self, Ports, Reach};
 use crate::name::PASSTHROUGH_CLUSTER;
+use crate::{Features, name, service};
 
 /// The plan of one port.
 #[derive(Clone, Debug)]
@@ -42,13 +42,19 @@ pub(super) fn plan(
         common::plan(view, domain, source_selectors, port, port_only)
             .unwrap_or_else(|| Planner::new(view, domain, source_selectors, port, port_only).plan())
     };
-    let mut all = match ports {
-        Ports::One(number) => port(number, false),
-        Ports::All { unnamed } => all_ports(view, unnamed, port),
+    let (mut all, pods) = match ports {
+        Ports::One(number) => (port(number, false), pods_by_address(view, number)),
+        Ports::All { unnamed } => (all_ports(view, unnamed, port), None),
     };
     warnings.append(&mut all.warnings);
-    if features.fallthrough_route && !all.takes_all {
-        let fallthrough = fallthrough(view.mesh());
+    let rest = if all.takes_all {
+        None
+    } else if features.fallthrough_route {
+        Some(fallthrough(view.mesh()))
+    } else {
+        pods
+    };
+    if let Some(fallthrough) = rest {
         let position = all
             .virtual_hosts
             .partition_point(|key| VirtualHostKey::by_name(key, &fallthrough).is_lt());
@@ -80,13 +86,33 @@ fn all_ports(view: &ScopedView, unnamed: u16, port: impl Fn(u16, bool) -> PortPl
     all
 }
 
+/// What becomes of requests to the addresses of pods, on a port on which headless services speak HTTP: their clients know
+/// pods by nothing else. Whom an address belongs to is not asked, so it must not matter where traffic goes.
+fn pods_by_address(view: &ScopedView, port: u16) -> Option<VirtualHostKey> {
+    if policy(view.mesh()) == Mode::RegistryOnly {
+        return None;
+    }
+    let mut headless = view
+        .http_services(port)
+        .filter(|service| service::is_headless(view, service));
+    let first = headless.next()?;
+    let is_only = headless.all(|other| other.id.host == first.id.host);
+    let cluster = if is_only {
+        name::outbound_cluster(port, "", &first.id.host)
+    } else {
+        PASSTHROUGH_CLUSTER.into()
+    };
+    Some(VirtualHostKey::new(VirtualHostInput {
+        name: "pods".into(),
+        domains: Domains::Any,
+        require_tls: false,
+        routes: Routes::Addresses(cluster),
+    }))
+}
+
 /// What becomes of requests to unknown hosts on a known port (`R-OB-2`).
 fn fallthrough(mesh: &MeshConfig) -> VirtualHostKey {
-    let mode = mesh
-        .outbound_traffic_policy
-        .as_ref()
-        .map_or(Mode::AllowAny, |policy| policy.mode());
-    let (name, routes) = match mode {
+    let (name, routes) = match policy(mesh) {
         Mode::AllowAny => ("allow_any", Routes::Cluster(PASSTHROUGH_CLUSTER.into())),
         Mode::RegistryOnly => ("block_all", Routes::Status(502)),
     };
@@ -96,4 +122,10 @@ fn fallthrough(mesh: &MeshConfig) -> VirtualHostKey {
         require_tls: false,
         routes,
     })
+}
+
+fn policy(mesh: &MeshConfig) -> Mode {
+    mesh.outbound_traffic_policy
+        .as_ref()
+        .map_or(Mode::AllowAny, |policy| policy.mode())
 }

@@ -136,7 +136,10 @@ impl<'a> Planner<'a> {
                     .and_then(|rules| HashPolicy::of(rules, "", port)),
             });
             addresses.dedup();
-            let domains = self.domains(host, addresses);
+            let domains = HostDomains {
+                has_pods: service::is_headless(view, winner),
+                ..self.domains(host, addresses)
+            };
             drafts.push(Draft {
                 host,
                 owner: Owner::Service(winner),
@@ -184,6 +187,7 @@ impl<'a> Planner<'a> {
             host: host.clone(),
             port: self.port,
             shared_labels: domains::shared_labels(host, self.domain),
+            has_pods: false,
             addresses,
             port_only: self.port_only,
             taken: Vec::new(),
@@ -264,6 +268,7 @@ impl<'a> Planner<'a> {
         });
 
         let mut lost: Vec<(usize, Cow<'a, str>)> = Vec::new();
+        let mut lost_of_pods: Vec<(usize, String)> = Vec::new();
         let mut addresses = HashMap::with_capacity(drafts.len());
         let mut lost_addresses = Vec::new();
         for (position, draft) in drafts.iter().enumerate() {
@@ -283,6 +288,15 @@ impl<'a> Planner<'a> {
                         }
                     }
                 }
+            }
+            if draft.domains.has_pods {
+                // Whoever names all of them by a wildcard means it.
+                let own = short_forms(draft.host.as_str(), draft.domains.shared_labels);
+                let of_pods = std::iter::once(draft.host.as_str())
+                    .chain(own)
+                    .map(|name| domains::names_of_pods(&canonical(name)))
+                    .filter(|name| names.contains_key(name.as_str()));
+                lost_of_pods.extend(of_pods.map(|name| (position, name)));
             }
             for &address in &draft.domains.addresses {
                 // A host may be an address as well.
@@ -309,6 +323,9 @@ impl<'a> Planner<'a> {
         for (position, name) in lost {
             self.warnings.push(duplicate(drafts[position].owner, &name));
             drafts[position].domains.taken.push(name.as_ref().into());
+        }
+        for (position, name) in lost_of_pods {
+            drafts[position].domains.taken.push(name.into());
         }
         for (position, address) in lost_addresses {
             self.warnings
