@@ -64,7 +64,7 @@ impl Generate for VirtualHosts {
                 let objects = sets.iter().map(|set| set.object.key.clone());
                 objects.map(Origin::Object).collect()
             }
-            key::Routes::Cluster(_) | key::Routes::Status(_) => Vec::new(),
+            key::Routes::Cluster(_) | key::Routes::Addresses(_) | key::Routes::Status(_) => Vec::new(),
         }
     }
 }
