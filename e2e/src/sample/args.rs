@@ -189,7 +189,10 @@ mod tests {
         let Role::TcpEcho(args) = args.role else {
             panic!("{args:?}")
         };
-        assert_eq!(args.into_parts(), (vec![9000, 9001], "one".to_owned()));
+        assert_eq!(
+            args.into_parts(),
+            (vec![9000, 9001], tcp_echo::Words::new("one", None))
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) struct TcpEchoArgs {
 }
 
 /// What the server says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Words {
     /// Before each line.
     prefix: Vec<u8>,
@@ -49,13 +49,18 @@ const MAX_LINE: u64 = 64 * 1024;
 
 impl TcpEchoArgs {
     pub(super) fn into_parts(self) -> (Vec<u16>, Words) {
-        let words = Words {
-            prefix: format!("{} ", self.prefix).into_bytes(),
-            greeting: self
-                .greeting
-                .map_or_else(Vec::new, |greeting| format!("{greeting}\n").into_bytes()),
-        };
-        (self.ports.0, words)
+        (self.ports.0, Words::new(&self.prefix, self.greeting.as_deref()))
+    }
+}
+
+// === impl Words ===
+
+impl Words {
+    pub(super) fn new(prefix: &str, greeting: Option<&str>) -> Self {
+        Self {
+            prefix: format!("{prefix} ").into_bytes(),
+            greeting: greeting.map_or_else(Vec::new, |greeting| format!("{greeting}\n").into_bytes()),
+        }
     }
 }
 
@@ -140,16 +145,12 @@ mod tests {
     use futures::{FutureExt, future};
 
     async fn exchange(sent: &[u8]) -> String {
-        exchange_after("", sent).await
+        exchange_with(Words::new("v1", None), sent).await
     }
 
-    async fn exchange_after(greeting: &str, sent: &[u8]) -> String {
+    async fn exchange_with(words: Words, sent: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let words = Words {
-            prefix: b"v1 ".to_vec(),
-            greeting: greeting.as_bytes().to_vec(),
-        };
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let stop = receiver.map(drop).boxed().shared();
         let client = async {
@@ -173,7 +174,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_greeting_comes_before_all_lines() {
-        assert_eq!(exchange_after("ready\n", b"hello\n").await, "ready\nv1 hello\n");
+        assert_eq!(
+            exchange_with(Words::new("v1", Some("ready")), b"hello\n").await,
+            "ready\nv1 hello\n"
+        );
     }
 
     #[tokio::test]
