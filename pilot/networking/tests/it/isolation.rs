@@ -51,13 +51,12 @@ pub(crate) fn a_new_service_takes_nothing() -> Result<(), Failed> {
             let answer = |world: &World| {
                 simulate::call(&world.proxies[0].config, &call).map_err(|error| fail(error.to_string()))
             };
-            prop_assert_eq!(
-                answer(&before)?,
-                answer(&after)?,
-                "call {:?} of {:?}",
-                call,
-                services
-            );
+            let before = answer(&before)?;
+            // One that lost its place to an older service has nothing to lose.
+            let own = format!("outbound|{}||{}", service.port, service.host(index));
+            if before.cluster == Some(own) {
+                prop_assert_eq!(before, answer(&after)?, "call {:?} of {:?}", call, services);
+            }
         }
         Ok(())
     });
@@ -114,16 +113,21 @@ impl Described {
         )
     }
 
+    fn host(self, index: usize) -> String {
+        match self.known {
+            Known::Headless => format!("s{index}.weather.svc.cluster.local"),
+            Known::Address | Known::Range | Known::Name => format!("s{index}.example.com"),
+        }
+    }
+
     /// What a caller of the service does.
     fn call(self, index: usize) -> Call {
-        let (host, address) = match self.known {
-            Known::Address => (format!("s{index}.example.com"), format!("192.0.{index}.1")),
-            Known::Range => (format!("s{index}.example.com"), format!("192.0.{index}.77")),
-            Known::Name => (format!("s{index}.example.com"), format!("198.51.100.{index}")),
-            Known::Headless => (
-                format!("s{index}.weather.svc.cluster.local"),
-                format!("10.1.0.{}", 10 + index),
-            ),
+        let host = self.host(index);
+        let address = match self.known {
+            Known::Address => format!("192.0.{index}.1"),
+            Known::Range => format!("192.0.{index}.77"),
+            Known::Name => format!("198.51.100.{index}"),
+            Known::Headless => format!("10.1.0.{}", 10 + index),
         };
         let port = self.port;
         let to = match self.protocol {
