@@ -25,6 +25,8 @@ pub struct Workload {
     pub management_ports: BTreeSet<u16>,
     /// The service ports that it serves, also while it is not ready, so that its proxy is configured in time (P4.2).
     pub instances: Vec<ServiceInstance>,
+    /// Other workloads that have the address too, by namespace and name: pods of the host's network.
+    pub others: Vec<Arc<Workload>>,
 }
 
 /// One service port that a workload serves (P2.2).
@@ -44,6 +46,25 @@ pub struct ServiceInstance {
 #[derive(Clone, Debug, Default)]
 pub struct WorkloadTable {
     by_ip: BTreeMap<IpAddr, Arc<Workload>>,
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// The one of the workloads at an address that a proxy stands in front of: that of the proxy's id
+    /// `name.namespace`, else the first.
+    pub fn of_proxy(self: &Arc<Self>, id: &str) -> Arc<Self> {
+        let is_own = |workload: &Self| {
+            id.strip_prefix(&*workload.name)
+                .and_then(|rest| rest.strip_prefix('.'))
+                == Some(&*workload.namespace)
+        };
+        let own = self.others.iter().find(|other| is_own(other));
+        match own {
+            Some(own) if !is_own(self) => Arc::clone(own),
+            _ => Arc::clone(self),
+        }
+    }
 }
 
 // === impl WorkloadTable ===
@@ -70,5 +91,33 @@ impl WorkloadTable {
             Some(workload) => self.by_ip.insert(ip, Arc::new(workload)),
             None => self.by_ip.remove(&ip),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p4_2_of_workloads_with_one_address_a_proxy_has_the_one_of_its_id() {
+        let workload = |name: &str, others: Vec<Arc<Workload>>| {
+            Arc::new(Workload {
+                namespace: "ns".into(),
+                name: name.into(),
+                others,
+                ..Workload::default()
+            })
+        };
+        let first = workload("exporter", vec![workload("gateway", Vec::new())]);
+        for (id, expected) in [
+            ("gateway.ns", "gateway"),
+            ("exporter.ns", "exporter"),
+            ("gateway.other", "exporter"),
+            ("gateway", "exporter"),
+            ("10.1.0.1", "exporter"),
+            ("", "exporter"),
+        ] {
+            assert_eq!(&*first.of_proxy(id).name, expected, "{id}");
+        }
     }
 }

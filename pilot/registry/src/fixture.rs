@@ -129,6 +129,13 @@ impl World {
         }
     }
 
+    /// The mesh-wide default of `exportTo`.
+    pub(crate) fn set_default_export_to(&mut self, default: Visibility) {
+        for change in self.registries.set_default_export_to(default) {
+            self.builder.apply(change);
+        }
+    }
+
     pub(crate) fn remove(&mut self, kind: Kind, name: &str) {
         let namespace = if kind == Kind::Node { "" } else { "weather" };
         self.remove_key(ConfigKey::new(kind, namespace, name));

@@ -71,18 +71,23 @@ impl Registries {
             .iter()
             .any(|platform| matches!(platform, Platform::Kubernetes | Platform::Mcp))
             .then(|| KubeRegistry::new(kube::REGISTRY, domain, trust_domain));
-        Self {
+        let mut registries = Self {
             kube,
             consul,
             service_entries: ServiceEntryRegistry::new(default_export_to),
             rejected: BTreeMap::new(),
-        }
+        };
+        registries.set_default_export_to(default_export_to);
+        registries
     }
 
     /// Takes over the mesh-wide default of `exportTo` of services.
     pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
         let kube = self.kube.as_mut();
         let mut changes = kube.map_or_else(Vec::new, |kube| kube.set_default_export_to(default));
+        if let Some(consul) = &mut self.consul {
+            changes.extend(consul.set_default_export_to(default));
+        }
         changes.extend(self.service_entries.set_default_export_to(default));
         changes
     }

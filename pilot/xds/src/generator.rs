@@ -87,7 +87,7 @@ impl ProxyContext {
             .ips
             .iter()
             .find_map(|ip| published.workloads.get(*ip))
-            .cloned();
+            .map(|workload| workload.of_proxy(&proxy.id));
         // A proxy that no registry knows yet is configured by what it says of itself.
         let workload = workload.unwrap_or_else(|| {
             Arc::new(Workload {

@@ -21,6 +21,8 @@ const SERVICE_ACCOUNT: &str = "default";
 pub struct ConsulRegistry {
     registry: Str,
     service_account: Str,
+    /// Who may see the services: a catalog does not say (P15.2).
+    export_to: Visibility,
     /// By name; never empty lists.
     services: BTreeMap<String, Vec<Instance>>,
     /// The services that have an instance at an address.
@@ -35,6 +37,7 @@ impl ConsulRegistry {
         Self {
             registry: registry.into(),
             service_account: format!("spiffe://{trust_domain}/ns/{NAMESPACE}/sa/{SERVICE_ACCOUNT}").into(),
+            export_to: Visibility::Public,
             services: BTreeMap::new(),
             services_by_ip: BTreeMap::new(),
         }
@@ -74,6 +77,17 @@ impl ConsulRegistry {
                 .map(|ip| Change::Workload(ip, self.workload(ip).map(Box::new))),
         );
         changes
+    }
+
+    /// Takes over the mesh-wide default of `exportTo`.
+    pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
+        self.export_to = default;
+        let services = self.services.iter();
+        services
+            .map(|(name, instances)| {
+                Change::Service(Box::new(self.service(name, &ports(instances), instances)))
+            })
+            .collect()
     }
 
     /// Forgets a service.
@@ -132,7 +146,7 @@ impl ConsulRegistry {
             },
             endpoints: Vec::new(),
             mesh_external: external,
-            export_to: Visibility::Public,
+            export_to: self.export_to,
             service_accounts: [self.service_account.clone()].into(),
             external_addresses: BTreeSet::new(),
             labels: Labels::default(),

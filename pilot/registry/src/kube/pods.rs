@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::k8s::io::api::core::v1::Pod;
 use mesh_config::{Labels, Meta, Str, Timestamp};
@@ -33,6 +34,8 @@ pub(super) struct PodObject {
     pub(super) created: Timestamp,
     /// One of each family. None while the pod has no address or has ended: another pod may have its addresses by now.
     pub(super) ips: BTreeSet<IpAddr>,
+    /// Whether it has the addresses of its node, as others there may have too.
+    pub(super) host_network: bool,
     pub(super) labels: Labels,
     pub(super) node: Str,
     pub(super) service_account: Str,
@@ -75,6 +78,7 @@ impl PodObject {
             } else {
                 BTreeSet::new()
             },
+            host_network: spec.host_network(),
             labels: Labels::from(&meta.labels),
             node: spec.node_name().into(),
             service_account: spiffe_id(trust_domain, &meta.key.namespace, account),
@@ -100,6 +104,22 @@ impl KubeRegistry {
     /// What is behind an address: a pod, or an address that Endpoints name without one.
     pub fn workload(&self, ip: IpAddr) -> Option<Workload> {
         let pod = self.pod_at(ip);
+        let mut workload = self.workload_of(ip, pod)?;
+        if let Some(pod) = pod.filter(|pod| pod.host_network) {
+            let claimants = self.pods_by_ip.get(&ip).into_iter().flatten();
+            workload.others = claimants
+                .filter_map(|name| self.pods.get(name))
+                .filter(|other| {
+                    other.host_network && (&other.namespace, &other.name) != (&pod.namespace, &pod.name)
+                })
+                .filter_map(|other| self.workload_of(ip, Some(other)))
+                .map(Arc::new)
+                .collect();
+        }
+        Some(workload)
+    }
+
+    fn workload_of(&self, ip: IpAddr, pod: Option<&PodObject>) -> Option<Workload> {
         let mut instances = match pod {
             Some(pod) => self.selected_instances(pod),
             None => Vec::new(),
@@ -118,6 +138,7 @@ impl KubeRegistry {
                 locality: self.locality(pod),
                 management_ports: pod.management_ports.clone(),
                 instances,
+                others: Vec::new(),
             }),
             None if instances.is_empty() => None,
             None => Some(Workload {

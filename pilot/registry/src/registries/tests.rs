@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use mesh_config::{Config, Kind, Labels, Protocol};
-use pilot_model::Locality;
+use pilot_model::{Locality, Visibility};
 use proptest::prelude::*;
 
 use crate::consul::Instance;
@@ -117,6 +117,50 @@ fn p4_1_a_pod_is_what_kubernetes_says_and_serves_entries_when_no_service_selects
     );
     world.remove(Kind::ServiceEntry, "entry");
     assert_eq!(world.workload("10.1.0.1"), None);
+}
+
+#[test]
+fn p15_2_services_that_do_not_say_who_may_see_them_follow_the_mesh() {
+    let with = |export_to: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service,
+               metadata: {{name: said, namespace: weather, annotations: {{networking.istio.io/exportTo: '{export_to}'}}}},
+               spec: {{ports: [{{name: http, port: 80}}]}}}}"
+        )
+    };
+    let entry = |name: &str, export_to: &str| {
+        service_entry(
+            name,
+            &format!(
+                "{{hosts: [{name}.example.com], {export_to} ports: [{{number: 80, name: http, protocol: HTTP}}]}}"
+            ),
+        )
+    };
+    let mut mesh = Mesh::new();
+    mesh.consul(0, &[1]);
+    let mut world = mesh.world;
+    for text in [
+        service("silent", "{ports: [{name: http, port: 80}]}"),
+        with("*"),
+        entry("quiet", ""),
+        entry("loud", "exportTo: ['*'],"),
+    ] {
+        world.set(&text);
+    }
+    let private = |world: &mut World| -> Vec<String> {
+        let published = world.published();
+        let services = published.snapshot.services.iter();
+        let private = services.filter(|service| service.export_to == Visibility::Private);
+        private.map(|service| service.id.name.to_string()).collect()
+    };
+    assert_eq!(private(&mut world), Vec::<String>::new());
+    world.set_default_export_to(Visibility::Private);
+    assert_eq!(private(&mut world), ["s0", "quiet", "silent"]);
+    // What comes later follows as well, and so does a change back.
+    world.set(&service("later", "{ports: [{name: http, port: 80}]}"));
+    assert_eq!(private(&mut world), ["s0", "later", "quiet", "silent"]);
+    world.set_default_export_to(Visibility::Public);
+    assert_eq!(private(&mut world), Vec::<String>::new());
 }
 
 proptest! {
