@@ -13,6 +13,7 @@ mod operation;
 mod pilot;
 mod protocols;
 mod proxy;
+mod real_envoy;
 mod rejection;
 mod server;
 mod sources;

@@ -1,0 +1,165 @@
+//! A real Envoy that rejects an object of which nobody knew that it would.
+
+use std::process::Command;
+use std::time::Instant;
+
+use mesh_testing::{Process, eventually, ports};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::PATIENCE;
+use crate::galley::Galley;
+use crate::pilot::{INGRESS, Pilot};
+
+/// Hosts with a VirtualService each.
+const COUNT: usize = 1000;
+/// The one whose VirtualService is bad.
+const BAD: usize = 321;
+
+/// An Envoy with less patience for regular expressions than ours have: a large one spoils all routes of a port.
+fn bootstrap(xds: u16, admin: u16) -> String {
+    let address = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let ads = json!({"ads": {}, "resource_api_version": "V3"});
+    let http2 = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    });
+    json!({
+        "node": {"id": INGRESS, "cluster": "istio-ingressgateway"},
+        "layered_runtime": {"layers": [
+            {"name": "static", "static_layer": {"re2.max_program_size.error_level": 100}},
+        ]},
+        "admin": {"address": address(admin)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC", "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "cds_config": ads, "lds_config": ads,
+        },
+        "static_resources": {"clusters": [{
+            "name": "xds", "type": "STATIC", "connect_timeout": "5s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+            "load_assignment": {"cluster_name": "xds", "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address(xds)}}]},
+            ]},
+        }]},
+    })
+    .to_string()
+}
+
+fn redirect(number: usize, condition: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1alpha3, kind: VirtualService,
+           metadata: {{name: host-{number}, namespace: weather}},
+           spec: {{hosts: [host-{number}.example.com], gateways: [istio-system/edge],
+                   http: [{{match: [{{uri: {{{condition}}}}}], redirect: {{uri: /there}}}}]}}}}"
+    )
+}
+
+/// The whole answer to a request.
+async fn get(port: u16, host: &str, path: &str) -> Result<String, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(failed)?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.map_err(failed)?;
+    Ok(answer)
+}
+
+/// The status of a request to one of the hosts.
+async fn status(port: u16, number: usize) -> Result<u16, String> {
+    let answer = get(port, &format!("host-{number}.example.com"), "/here").await?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_10_one_bad_object_among_a_thousand_harms_none_of_the_others() {
+    let Some(envoy) = mesh_testing::envoy() else {
+        return;
+    };
+    let (port, admin) = (ports::unused().unwrap(), ports::unused().unwrap());
+    let mut galley = Galley::start();
+    galley.set(&format!(
+        "{{apiVersion: networking.istio.io/v1alpha3, kind: Gateway, metadata: {{name: edge, namespace: istio-system}},
+          spec: {{selector: {{istio: ingressgateway}},
+                  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}]}}}}"
+    ));
+    // RE2 writes the repetition out.
+    let bad = redirect(BAD, "regex: '/[a-z]{1,400}'");
+    let good = |number| redirect(number, "prefix: /here");
+    for number in 0..COUNT {
+        galley.set(&if number == BAD { bad.clone() } else { good(number) });
+    }
+    galley.publish();
+    let pilot = Pilot::of(&galley).await;
+    let mut command = Command::new(&envoy.path);
+    command.args([
+        "--config-yaml",
+        &bootstrap(pilot.addresses.xds.unwrap().port(), admin),
+    ]);
+    command.args([
+        "--use-dynamic-base-id",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+    ]);
+    let process = Process::start("envoy", command).unwrap();
+
+    // It comes for the first time, and everything is new to it.
+    let has_routes = async |count: usize| {
+        eventually(PATIENCE, async || {
+            let dump = get(admin, "envoy", "/config_dump?resource=dynamic_route_configs").await?;
+            match dump.matches("\"name\": \"host-").count() {
+                found if found == count => Ok(()),
+                found => Err(format!("{found} hosts; {}", process.log())),
+            }
+        })
+        .await
+        .unwrap();
+    };
+    eventually(PATIENCE, async || status(port, 0).await.map(drop))
+        .await
+        .unwrap();
+    let started = Instant::now();
+    has_routes(COUNT - 1).await;
+    let live = started.elapsed();
+    let isolated = eventually(PATIENCE, async || {
+        let status = pilot.json("/debug/push_status").await;
+        let isolated = status["isolated"].as_object().unwrap().clone();
+        if isolated.is_empty() {
+            Err(status)
+        } else {
+            Ok(isolated)
+        }
+    })
+    .await
+    .unwrap();
+    let named = started.elapsed();
+    let keys: Vec<&String> = isolated.keys().collect();
+    assert_eq!(keys, [&format!("VirtualService weather/host-{BAD}")]);
+    for number in [0, BAD - 1, BAD + 1, COUNT - 1] {
+        assert_eq!(status(port, number).await, Ok(301), "host-{number}");
+    }
+    assert_eq!(status(port, BAD).await, Ok(404));
+
+    // It is repaired, and then another one is spoiled while its neighbour changes.
+    let repair = Instant::now();
+    galley.apply(&good(BAD));
+    has_routes(COUNT).await;
+    let repaired = repair.elapsed();
+    assert_eq!(status(port, BAD).await, Ok(301));
+    galley.set(&redirect(5, "regex: '/[a-z]{1,400}'"));
+    galley.apply(&redirect(6, "prefix: /other"));
+    has_routes(COUNT - 1).await;
+    assert_eq!(status(port, 5).await, Ok(404));
+    assert_eq!(status(port, 6).await, Ok(404));
+    assert_eq!(status(port, 7).await, Ok(301));
+    println!(
+        "the others live after {live:?}, the bad one named after {named:?}, live after repair in {repaired:?}"
+    );
+}
