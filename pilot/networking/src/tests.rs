@@ -185,6 +185,7 @@ fn a_change_of_one_service_changes_the_keys_of_its_own_resources_only() {
     assert_eq!(before.1, after.1, "listeners do not depend on it");
 }
 
+/// P11.4.
 #[test]
 fn proxies_of_namespaces_without_anything_of_their_own_share_their_plans() {
     let own_rule = DestinationRule {

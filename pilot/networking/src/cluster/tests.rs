@@ -106,6 +106,7 @@ fn r_dr_9_every_port_and_every_subset_of_a_service_is_a_cluster() {
 }
 
 /// `R-OB-1`.
+/// R-OB-1, A-11.
 #[test]
 fn section_9_clusters_for_unknown_traffic_are_out_of_reach_of_any_policy() {
     let mesh = MeshConfig {
@@ -180,6 +181,7 @@ fn p11_1_the_resolution_of_a_service_decides_the_type() {
     }
 }
 
+/// the smallest ring is 1024 unless a rule says otherwise.
 #[test]
 fn section_6_3_load_balancers() {
     let simple = |simple: SimpleLb| TrafficPolicy {
@@ -237,6 +239,7 @@ fn r_dr_14_a_cluster_for_original_destinations_ignores_load_balancers() {
 }
 
 /// `R-DR-16`.
+/// R-DR-16, R-DR-17, A-1, A-21.
 #[test]
 fn section_6_4_connection_pools() {
     let defaults = under(TrafficPolicy::default());
@@ -295,6 +298,7 @@ fn section_6_4_connection_pools() {
     );
 }
 
+/// R-DR-23: five errors where the rule gives no number.
 #[test]
 fn invalid_values_count_as_not_given() {
     let pool = ConnectionPoolSettings {
@@ -328,6 +332,7 @@ fn invalid_values_count_as_not_given() {
 }
 
 /// `R-DR-23`, `R-DR-25`, `R-DR-26`.
+/// R-DR-25, R-DR-26; A-2: only gateway errors count.
 #[test]
 fn section_6_5_outlier_detection_counts_gateway_failures_and_ejects_at_least_one() {
     let settings = OutlierDetection {
@@ -441,6 +446,7 @@ fn the_addresses_of_one_service_entry_share_their_clusters() {
     assert_eq!(plan.warnings, []);
 }
 
+/// R-DR-19: the limits of the service hold at the callee as well.
 #[test]
 fn p11_2_inbound_clusters_lead_to_the_workload_itself() {
     let mut policy = rule("forecast");

@@ -74,6 +74,7 @@ fn in_force(rules: &RuleChain, subset: Option<&str>, port: u16) -> (Option<Simpl
 }
 
 /// `R-DR-3`, `R-DR-4`, `R-DR-5`, `R-DR-15`.
+/// R-DR-1, R-DR-3, R-DR-4, R-DR-5; A-8: a port replaces all components; A-22: a subset replaces whole components only.
 #[test]
 fn r_dr_2_to_5_port_of_subset_then_subset_then_port_of_service_then_service() {
     use SimpleLb::{LeastConn, Random, RoundRobin};
@@ -145,6 +146,7 @@ fn r_dr_2_to_5_port_of_subset_then_subset_then_port_of_service_then_service() {
     }
 }
 
+/// the second rule gives the policy when the first has none.
 #[test]
 fn r_dr_11_rules_for_one_host_share_their_subsets_and_the_first_policy() {
     let mut without_policy = rule("forecast");

@@ -65,6 +65,7 @@ fn v3_load_balancer() {
 }
 
 /// `R-DR-17`.
+/// R-DR-17.
 #[test]
 fn v3_connection_pool() {
     check_table(
@@ -107,6 +108,7 @@ trafficPolicy:
 }
 
 /// `R-DR-28`.
+/// R-DR-28.
 #[test]
 fn v3_outlier_detection() {
     check_table(

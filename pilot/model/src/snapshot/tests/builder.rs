@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::mesh::v1alpha1::network::IstioNetworkGateway;
+use mesh_api::istio::mesh::v1alpha1::network::istio_network_gateway::Gw;
+use mesh_api::istio::mesh::v1alpha1::{MeshConfig, MeshNetworks, Network};
+use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
+use mesh_api::istio::networking::v1alpha3::{TlsSettings, TrafficPolicy};
 use mesh_config::Kind;
 
 use super::mesh::*;
-use crate::{Change, Published, Rev, Visibility};
+use crate::{Change, Networks, Published, Rev, Visibility};
 
 const HOST: &str = "forecast.weather.svc.cluster.local";
 
@@ -235,4 +239,93 @@ fn p15_2_the_defaults_of_export_to_follow_the_mesh_configuration() {
     assert!(second.snapshot.view("other").rules(&forecast).is_none());
     assert!(second.snapshot.view("weather").rules(&forecast).is_some());
     assert!(Arc::ptr_eq(&first.snapshot.services, &second.snapshot.services));
+}
+
+/// An endpoint of `HOST` that runs as a service account.
+fn running_as(ip: &str, account: &str) -> Change {
+    Change::Endpoints {
+        registry: "Kubernetes".into(),
+        host: host(HOST),
+        endpoints: Some(vec![crate::Endpoint {
+            service_account: account.into(),
+            ..endpoint(ip)
+        }]),
+    }
+}
+
+/// P9.4: a new service account is a change of clusters where callers check it, else of endpoints only.
+#[test]
+fn p9_4_identities_matter_where_a_rule_checks_them() {
+    let mutual = |mode: TlSmode| {
+        let mut change = destination_rule("weather", "forecast", "forecast", "");
+        if let Change::Config(_, crate::ConfigSpec::DestinationRule(rule)) = &mut change {
+            rule.subsets[0].traffic_policy = Some(TrafficPolicy {
+                tls: Some(TlsSettings {
+                    mode: mode.into(),
+                    ..TlsSettings::default()
+                }),
+                ..TrafficPolicy::default()
+            });
+        }
+        change
+    };
+    for (mode, matters) in [(TlSmode::Simple, false), (TlSmode::IstioMutual, true)] {
+        let mut builder = builder();
+        apply(&mut builder, [mutual(mode), running_as("10.0.0.1", "a")]);
+        let first = builder.publish();
+        assert_eq!(first.snapshot.identities.get(HOST).is_some(), matters);
+
+        builder.apply(running_as("10.0.0.2", "a"));
+        assert!(
+            builder.publish().changes.is_incremental(),
+            "another endpoint of the same account"
+        );
+
+        builder.apply(running_as("10.0.0.2", "b"));
+        let changed = builder.publish();
+        assert_eq!(changed.changes.is_incremental(), !matters);
+        let known = changed
+            .snapshot
+            .identities
+            .get(HOST)
+            .map(|known| known.contains("b"));
+        assert_eq!(known, matters.then_some(true));
+    }
+}
+
+/// P10.5: a gateway that is named by its service is where that service is reached from outside.
+#[test]
+fn p10_5_gateways_move_with_their_services() {
+    let networks = Network {
+        gateways: vec![IstioNetworkGateway {
+            gw: Some(Gw::RegistryServiceName(
+                "edge.weather.svc.cluster.local".to_owned(),
+            )),
+            port: 443,
+            ..IstioNetworkGateway::default()
+        }],
+        ..Network::default()
+    };
+    let networks = MeshNetworks {
+        networks: [("n2".to_owned(), networks)].into(),
+    };
+    let networks = || Change::Networks(Box::new(Networks::new(&networks, &Default::default())));
+    let edge = |address: [u8; 4]| {
+        added(crate::Service {
+            external_addresses: [address.into()].into(),
+            ..service("weather", "edge", 1)
+        })
+    };
+    let mut builder = builder();
+    apply(&mut builder, [networks(), edge([1, 1, 1, 1])]);
+    let first = builder.publish().snapshot;
+    assert_eq!(first.networks.gateways("n2"), ["1.1.1.1:443".parse().unwrap()]);
+
+    apply(&mut builder, [networks(), added(service("weather", "other", 1))]);
+    let same = builder.publish().snapshot;
+    assert_eq!(same.networks, first.networks, "other services do not matter");
+
+    builder.apply(edge([2, 2, 2, 2]));
+    let moved = builder.publish().snapshot;
+    assert_eq!(moved.networks.gateways("n2"), ["2.2.2.2:443".parse().unwrap()]);
 }

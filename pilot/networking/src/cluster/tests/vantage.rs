@@ -163,6 +163,7 @@ fn p10_6_resolved_names_are_balanced_by_locality_without_a_switch() {
     assert_eq!(priorities(None, "us/a"), [0, 0]);
 }
 
+/// P10.4: proxies share what is made for them unless the setting is about each.
 #[test]
 fn p10_6_where_a_proxy_runs_makes_no_difference_unless_somebody_asks() {
     let mut here = proxy(InterceptionMode::Redirect);
