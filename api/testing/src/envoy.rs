@@ -185,6 +185,46 @@ impl Envoy {
         rejected
     }
 
+    /// As [`Self::validate_all`], for cases that have nothing to do with one another: their resources get names and
+    /// addresses of their own, so that hundreds of them share a run. What fails together is halved until it fails alone.
+    pub fn validate_apart(&self, cases: &[(String, Vec<Any>)]) -> Vec<(String, Rejected)> {
+        let mut rejected = Vec::new();
+        let mut parts = Vec::with_capacity(cases.len());
+        for (index, (name, resources)) in cases.iter().enumerate() {
+            match bootstrap::Parts::new(resources) {
+                Ok(own) => parts.push((name.as_str(), own.apart(index))),
+                Err(error) => rejected.push((
+                    name.clone(),
+                    Rejected {
+                        version: self.version.clone(),
+                        reason: error.to_string(),
+                    },
+                )),
+            }
+        }
+        self.halve(&parts, &mut rejected);
+        rejected
+    }
+
+    fn halve(&self, cases: &[(&str, bootstrap::Parts)], rejected: &mut Vec<(String, Rejected)>) {
+        let mut together = bootstrap::Parts::default();
+        for (_, parts) in cases {
+            together.add(parts);
+        }
+        let Err(reason) = self.validate(&together.bootstrap()) else {
+            return;
+        };
+        match cases {
+            [] => {}
+            [(name, _)] => rejected.push(((*name).to_owned(), reason)),
+            _ => {
+                let (first, second) = cases.split_at(cases.len() / 2);
+                self.halve(first, rejected);
+                self.halve(second, rejected);
+            }
+        }
+    }
+
     fn try_validate(&self, bootstrap: &Value) -> std::io::Result<Result<(), String>> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("bootstrap.json");

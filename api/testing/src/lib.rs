@@ -8,6 +8,7 @@ pub mod consul;
 pub mod envoy;
 mod eventually;
 pub mod golden;
+pub mod objects;
 pub mod ports;
 pub mod process;
 pub mod provision;

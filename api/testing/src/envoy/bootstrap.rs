@@ -1,6 +1,7 @@
 //! From xDS resources to a bootstrap configuration with the same content.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mesh_api::json::{self, JsonError};
 use mesh_api::{Any, type_url};
@@ -135,6 +136,32 @@ impl Parts {
             })
     }
 
+    /// The same under names and addresses that no other number has.
+    ///
+    /// Clusters are referred to by name; Envoy takes references to clusters that it does not know.
+    pub(super) fn apart(self, number: usize) -> Self {
+        let rename = |map: BTreeMap<String, Value>| -> BTreeMap<String, Value> {
+            let renamed = map.into_values().map(|mut value| {
+                let name = format!(
+                    "{} of {number}",
+                    super::super::golden::name_of(&value).unwrap_or_default()
+                );
+                value["name"] = json!(name);
+                (name, value)
+            });
+            renamed.collect()
+        };
+        let mut listeners = rename(self.listeners);
+        for listener in listeners.values_mut() {
+            move_apart(&mut listener["address"], number);
+        }
+        Self {
+            clusters: rename(self.clusters),
+            listeners,
+            secrets: rename(self.secrets),
+        }
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         for (ours, theirs) in [
             (&mut self.clusters, &other.clusters),
@@ -240,6 +267,27 @@ fn as_static(route: &Value) -> Value {
         fields.entry("validateClusters").or_insert(Value::Bool(false));
     }
     route
+}
+
+/// Gives a listener an address of its own, of the same kind.
+fn move_apart(address: &mut Value, number: usize) {
+    if let Some(path) = address.pointer_mut("/pipe/path") {
+        *path = json!(format!("{}.{number}", path.as_str().unwrap_or_default()));
+    }
+    if let Some(ip) = address.pointer_mut("/socketAddress/address") {
+        let own = match ip.as_str().unwrap_or_default().parse::<IpAddr>() {
+            Ok(IpAddr::V6(ip)) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() ^ ((number as u128) << 64))),
+            // Different addresses of one case stay different.
+            Ok(IpAddr::V4(ip)) => {
+                let mixed = u32::try_from(number)
+                    .unwrap_or_default()
+                    .wrapping_mul(0x0001_0003);
+                IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() ^ mixed))
+            }
+            Err(_) => return,
+        };
+        *ip = json!(own.to_string());
+    }
 }
 
 /// What must be unique among listeners.

@@ -18,6 +18,7 @@ mod arbitrary_gateway;
 mod calls;
 mod generated;
 mod isolation;
+mod meshes;
 mod properties;
 mod scoping;
 mod upstreams;
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
     trials.push(Trial::test(
         "order-of-arrival-changes-nothing",
         properties::order_changes_nothing,
+    ));
+    trials.push(Trial::test(
+        "order-of-arrival-changes-nothing-in-meshes",
+        meshes::order_changes_nothing,
     ));
     trials.push(Trial::test(
         "r-sc-5-what-is-not-imported-changes-no-byte",
@@ -69,6 +74,9 @@ fn main() -> ExitCode {
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
         let writes = envoy.clone();
         trials.push(Trial::test(name, move || properties::envoy_accepts(&writes)));
+        let name = format!("r-n-13-envoy-{}-accepts-what-is-admitted", envoy.version);
+        let admits = envoy.clone();
+        trials.push(Trial::test(name, move || meshes::envoy_accepts(&admits)));
         let name = format!("r-sc-6-envoy-{}-accepts-whatever-a-sidecar-says", envoy.version);
         trials.push(Trial::test(name, move || scoping::envoy_accepts_sidecars(&envoy)));
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mesh_api::envoy::config::core::v3::{Locality, Node};
-use mesh_config::{decode, mesh, yaml};
+use mesh_config::{Config, decode, mesh, yaml};
 use mesh_testing::golden::Case;
 use pilot_model::{Builder, Change, Networks, Proxy, Published, Visibility, Workload};
 use pilot_networking::Features;
@@ -101,6 +101,22 @@ impl World {
             &Setup::read(setup)?,
             &publish("", &[objects.to_owned()], changes)?,
         )
+    }
+
+    /// A world of objects that were read already, in this order.
+    pub(crate) fn of_objects(objects: &[Config], setup: &str) -> Result<Self, String> {
+        let mesh = mesh::parse("").map_err(|error| error.to_string())?;
+        let mut registries = Registries::new(DOMAIN, DOMAIN, Visibility::Public);
+        let mut builder = Builder::new(DOMAIN, mesh);
+        for object in objects {
+            for change in registries.apply(&ConfigEvent::Set(Arc::new(object.clone()))) {
+                builder.apply(change);
+            }
+        }
+        match registries.rejected().iter().next() {
+            Some((object, reason)) => Err(format!("{object}: {reason}")),
+            None => Self::build(&Setup::read(setup)?, &builder.publish()),
+        }
     }
 
     fn build(setup: &Setup, published: &Published) -> Result<Self, String> {
