@@ -3,6 +3,7 @@
 mod trim;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
@@ -219,6 +220,11 @@ impl ScopedView {
         let services = || self.services.by_host(host);
         let private = services().filter(|service| self.is_own_private(service));
         private.chain(services().filter(|service| service.export_to == Visibility::Public))
+    }
+
+    /// Whether some service has this address, visible or not.
+    pub fn has_service_address(&self, ip: IpAddr) -> bool {
+        self.services.has_address(ip)
     }
 
     /// The visible services that speak HTTP on a port, by host.

@@ -1,6 +1,7 @@
 //! The services of all registries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 use mesh_config::{Host, Str};
 
@@ -17,6 +18,7 @@ pub struct ServiceTable {
     by_http_port: BTreeMap<u16, Vec<usize>>,
     /// Positions in `services`, oldest first.
     by_namespace: BTreeMap<Str, Vec<usize>>,
+    addresses: HashSet<IpAddr>,
 }
 
 // === impl ServiceTable ===
@@ -49,12 +51,17 @@ impl ServiceTable {
                 }
             }
         }
+        let addresses = services
+            .iter()
+            .filter_map(|service| service.address.ip())
+            .collect();
         Self {
             rev,
             services,
             by_host,
             by_http_port,
             by_namespace,
+            addresses,
         }
     }
 
@@ -66,6 +73,11 @@ impl ServiceTable {
     /// All services, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Versioned<Service>> {
         self.services.iter()
+    }
+
+    /// Whether some service has this address.
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip)
     }
 
     /// The services of a host, oldest first.

@@ -37,7 +37,7 @@ pub struct OutboundScope {
     services: Rev,
     interception: InterceptionMode,
     binds_low_ports: bool,
-    /// Addresses of the pod that egress listeners name.
+    /// Addresses of the pod that egress listeners or services claim too. They are the pod's, whatever others say.
     own_addresses: Vec<IpAddr>,
     /// Who gets them, when not everybody sees these services.
     viewer: Option<Viewer>,
@@ -147,6 +147,13 @@ impl OutboundScope {
                 .flatten()
                 .filter_map(|egress| egress::address(&egress.listener))
                 .filter(|address| proxy.ips.contains(address))
+                .chain(
+                    proxy
+                        .ips
+                        .iter()
+                        .copied()
+                        .filter(|ip| view.has_service_address(*ip)),
+                )
                 .collect(),
             viewer: view.service_viewer(),
             rules,

@@ -50,6 +50,7 @@ struct Section<'a> {
     listener: Option<&'a EgressListener>,
     access: Access,
     binds_low_ports: bool,
+    own_addresses: &'a [IpAddr],
     rules: ServiceRules<'a>,
 }
 
@@ -207,6 +208,17 @@ impl<'a> Planner<'a> {
     }
 
     fn add_tcp(&mut self, section: &mut Section<'a>, at: &At, service: &'a Service, port: &Port) {
+        if at.ip().is_some_and(|ip| section.own_addresses.contains(&ip)) {
+            self.warnings.push(Warning {
+                object: service::object(service),
+                kind: WarningKind::Unsupported,
+                reason: format!(
+                    "its address is that of a pod; what that pod sends to port {} of it stays there",
+                    port.number
+                ),
+            });
+            return;
+        }
         let Some(server_names) = rules::server_names(section.view, service, port) else {
             self.warnings.push(Warning {
                 object: service::object(service),
@@ -335,6 +347,7 @@ impl<'a> Section<'a> {
                 Access::Bound
             },
             binds_low_ports: scope.binds_low_ports,
+            own_addresses: &scope.own_addresses,
             rules: ServiceRules::new(view, scope.source_selectors()),
         }
     }
