@@ -151,9 +151,9 @@ fn tidy(kind: Kind, spec: &mut Value, choices: &mut Choices<'_>) {
     }
 }
 
-fn each(value: &mut Value, field: &str, mut change: impl FnMut(&mut Value)) {
+fn each(value: &mut Value, field: &str, change: impl FnMut(&mut Value)) {
     let items = value.get_mut(field).and_then(Value::as_array_mut);
-    items.into_iter().flatten().for_each(|item| change(item));
+    items.into_iter().flatten().for_each(change);
 }
 
 fn remove(value: &mut Value, fields: &[&str]) {
