@@ -16,6 +16,7 @@ mod acceptance;
 mod arbitrary;
 mod arbitrary_gateway;
 mod calls;
+mod fuzz;
 mod generated;
 mod isolation;
 mod meshes;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         "order-of-arrival-changes-nothing",
         properties::order_changes_nothing,
     ));
+    trials.push(Trial::test("fuzz-documents-never-panic", fuzz::documents));
+    trials.push(Trial::test("fuzz-translation-never-panics", fuzz::translation));
     trials.push(Trial::test(
         "order-of-arrival-changes-nothing-in-meshes",
         meshes::order_changes_nothing,
