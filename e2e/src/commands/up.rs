@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{runtime, say, start_logging, unprivileged};
-use crate::mesh::layout::Layout;
+use crate::mesh::layout::{Holder, Layout};
 use crate::mesh::programs::{Programs, workspace};
 use crate::mesh::state::State;
 use crate::mesh::{Component, Mesh, MeshBuilder};
@@ -159,9 +159,16 @@ fn detach() -> Result<ExitCode> {
 async fn serve(builder: MeshBuilder, daemon: bool) -> Result<ExitCode> {
     let mut leave = Leave::new()?;
     let began = Instant::now();
+    let layout = builder.layout()?;
     let mesh = tokio::select! {
         mesh = builder.start() => mesh?,
-        () = leave.asked() => return Ok(ExitCode::SUCCESS),
+        () = leave.asked() => {
+            // What has begun ended with the future. The files are left, unless they are those of another mesh.
+            if layout.holder()? == Holder::Nobody {
+                layout.remove()?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     let ready = tokio::select! {
         ready = wait(&mesh, daemon) => ready,

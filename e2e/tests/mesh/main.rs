@@ -5,12 +5,14 @@
 
 mod balance;
 mod canary;
+mod canary_tcp;
 mod envoy_filter;
 mod failures;
 mod faults;
 mod gateway;
 mod gateway_passthrough;
 mod gateway_tls;
+mod isolation;
 mod l4;
 mod outbound;
 mod practice;

@@ -35,7 +35,7 @@ spec:
 ";
 
 /// Lets calls to unknown hosts pass or not.
-fn policy(mode: &str) -> String {
+pub(crate) fn policy(mode: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
          disablePolicyChecks: true\n    enableTracing: false\n    accessLogFile: /dev/stdout\n    ingressService: istio-ingressgateway\n    \
