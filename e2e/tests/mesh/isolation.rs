@@ -71,10 +71,9 @@ fn ex_59_an_egress_listener_for_one_port() {
         ))
         .await;
         caller.expect(200, forecast, &[]).await;
-        let clusters = mesh.clusters(FRONTEND).await.expect("clusters");
-        let names: Vec<&str> = clusters.iter().filter_map(|cluster| cluster["name"].as_str()).collect();
-        assert!(names.iter().any(|name| name.starts_with("outbound|3002|")), "{names:?}");
-        assert!(!names.iter().any(|name| name.starts_with("outbound|3003|")), "{names:?}");
+        let listeners = mesh.admin(FRONTEND, "listeners").await.expect("listeners");
+        assert!(listeners.contains("0.0.0.0_3002"), "{listeners}");
+        assert!(!listeners.contains("0.0.0.0_3003"), "{listeners}");
         mesh.eventually("nobody else is reached", async || {
             let answer = caller.get(advertisement, &[]).await;
             anyhow::ensure!(answer.is_err(), "{answer:?}");

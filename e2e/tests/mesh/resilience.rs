@@ -137,16 +137,23 @@ fn ex_37_requests_beyond_the_pool_are_refused_and_connections_are_renewed() {
         // Ten requests each; each of the proxy's threads may have one that is not full.
         assert!((5..=9).contains(&opened), "{opened} connections for 50 requests");
 
-        // Eight at a time and no ninth, as long as they take half a second.
-        let slow = [("x-echo-delay-ms", "500")];
-        caller.at_once(8, 16, FORECAST, &slow, status).await.assert_all("200");
-        let tally = caller.at_once(20, 20, FORECAST, &slow, status).await;
-        tally.assert_share("200", 40..=60, &["503"]);
-        let refused = caller
-            .at_once(20, 20, FORECAST, &slow, |answer| answer.header("x-envoy-overloaded").to_owned())
+        // Eight at a time and no ninth, as long as they take a second.
+        let slow = [("x-echo-delay-ms", "1000")];
+        caller
+            .at_once(8, 16, FORECAST, &slow, status)
+            .await
+            .assert_all("200");
+        let tally = caller
+            .at_once(20, 20, FORECAST, &slow, |answer| {
+                format!("{} {}", answer.status, answer.header("x-envoy-overloaded"))
+            })
             .await;
-        assert_eq!(refused.of("true") + refused.of(""), 20, "{:?}", refused.0);
-        assert!(refused.of("true") >= 8, "{:?}", refused.0);
+        let (answered, refused) = (tally.of("200 "), tally.of("503 true"));
+        assert!(
+            answered >= 8 && refused >= 6 && answered + refused == 20,
+            "{:?}",
+            tally.0
+        );
     });
 }
 

@@ -31,8 +31,8 @@ impl Size {
                 rate: 500,
             },
             _ => Self {
-                switches: 40,
-                orders: 25,
+                switches: 30,
+                orders: 10,
                 rate: 200,
             },
         }
