@@ -233,3 +233,42 @@ async fn pain_6_a_proxy_that_does_not_answer_diverges() {
     .await
     .unwrap();
 }
+
+/// A whole mesh of proxies that lost its Pilot.
+const RETURNING: u64 = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_12_proxies_that_reconnect_at_once_are_all_served() {
+    let runtime = Runtime::builder("pilot-discovery").build().unwrap();
+    let (discovery, address) = serve(&runtime).await;
+    let mut builder = builder();
+    discovery.publish(builder.publish());
+    for _ in 0..2 {
+        let mut proxies = tokio::task::JoinSet::new();
+        for number in 0..RETURNING {
+            let address = address.clone();
+            proxies.spawn(async move {
+                let node = node(&id(number), &json!({}));
+                let mut envoy = match number % 2 {
+                    0 => Envoy::sotw(&address, node).await,
+                    _ => Envoy::delta(&address, node).await,
+                };
+                envoy.settle().await;
+                envoy
+            });
+        }
+        let proxies = proxies.join_all().await;
+        assert!(!proxies[0].everything().is_empty());
+        assert_eq!(discovery.clients().len(), proxies.len());
+        // Whoever sees the same holds the same, over either form of the protocol.
+        let shared = |envoy: &Envoy| envoy.names(type_url::CLUSTER).len();
+        assert!(proxies.iter().all(|envoy| shared(envoy) == shared(&proxies[0])));
+        drop(proxies);
+        eventually(PATIENCE, async || match discovery.clients().len() {
+            0 => Ok(()),
+            left => Err(left),
+        })
+        .await
+        .unwrap();
+    }
+}
