@@ -41,6 +41,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.list_examples {
         return examples::run(&[("ENVOY_BIN", envoy), ("ENVOY_BIN_FLOOR", floor)]);
     }
+    // The first time it is built, which is not for a test to wait for.
+    say("consul: found or built");
+    let consul = provision::consul()?;
     let cargo = |words: &[OsString]| -> Result<bool> {
         say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -48,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .current_dir(workspace())
             .env("ENVOY_BIN", &envoy)
             .env("ENVOY_BIN_FLOOR", &floor)
+            .env("CONSUL_BIN", &consul)
             .status()
             .context("cannot run cargo")?;
         Ok(status.success())

@@ -11,6 +11,33 @@ const FORECAST: &str = "outbound|3002||forecast.weather.svc.cluster.local";
 
 /// `P9.3`.
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_2_a_gateway_on_the_network_of_its_host_is_not_taken_for_another_pod_there() {
+    let mut galley = Galley::start();
+    let on_host = |namespace: &str, name: &str, labels: &str, created: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod,
+               metadata: {{name: {name}, namespace: {namespace}, labels: {labels}, creationTimestamp: '{created}'}},
+               spec: {{hostNetwork: true, containers: [{{name: app}}]}}, status: {{phase: Running, podIP: 10.1.0.4}}}}"
+        )
+    };
+    galley.apply(&on_host(
+        "istio-system",
+        "istio-ingressgateway-0",
+        "{istio: ingressgateway}",
+        "2019-04-01T10:00:00Z",
+    ));
+    galley.apply(&on_host(
+        "monitoring",
+        "exporter-0",
+        "{app: exporter}",
+        "2019-04-02T10:00:00Z",
+    ));
+    let pilot = Pilot::of(&galley).await;
+    let gateway = pilot.settled(INGRESS).await;
+    assert!(gateway.everything().contains_key(&("rds", "http.80".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_configuration_is_whole() {
     let galley = Galley::start();
     let pilot = Pilot::of(&galley).await;
