@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use mesh_api::envoy::config::core::v3::Address;
 use mesh_config::Str;
 
+use super::Access;
 use crate::{envoy, name};
 
-/// Where a listener listens. Envoy takes each only once. Its text is the name of the listener, unless that has another.
+/// Where a listener listens. Envoy takes each only once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum At {
     Port(IpAddr, u16),
@@ -37,6 +38,17 @@ impl At {
         match self {
             Self::Port(_, port) => *port,
             Self::Socket(_) => 0,
+        }
+    }
+
+    /// The name of a listener there.
+    ///
+    /// Where the others of the proxy are captured, one that is opened has another name: Envoy keeps the socket, or the lack
+    /// of one, of a listener that changes in place.
+    pub(super) fn listener_name(&self, captured: bool, access: Access) -> Str {
+        match self {
+            Self::Port(..) if captured && access == Access::Bound => format!("{self}_bound").into(),
+            _ => self.to_string().into(),
         }
     }
 

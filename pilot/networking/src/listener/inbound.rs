@@ -65,7 +65,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             ports.push(port.clone());
         }
         keys.push(ListenerKey {
-            name: at.to_string().into(),
+            name: at.listener_name(captured, access),
             mesh: mesh.clone(),
             at,
             sidecar: view

@@ -86,7 +86,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
         .entries
         .into_iter()
         .map(|(at, entry)| ListenerKey {
-            name: at.to_string().into(),
+            name: at.listener_name(captured, entry.access),
             mesh: mesh.clone(),
             sidecar: sidecar.clone().filter(|_| locked.contains(&at)),
             user_filters: envoy_filters.on(Target {

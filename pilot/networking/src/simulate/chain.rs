@@ -1,11 +1,11 @@
 //! Which listener and which of its filter chains take a connection.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_api::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 
 use super::ProxyConfig;
-use crate::name;
+use crate::{envoy, name};
 
 /// A connection as listeners see it.
 #[derive(Clone, Copy, Debug)]
@@ -23,15 +23,20 @@ pub(super) fn find<'c>(
     connection: &Connection<'_>,
 ) -> Option<(&'c Listener, &'c FilterChain)> {
     let Connection { address, port, .. } = *connection;
-    let by_name = |name: &str| config.listeners.iter().find(|listener| listener.name == name);
-    let exact = address.and_then(|address| by_name(&name::listener(address, port)));
-    let any = || by_name(&format!("0.0.0.0_{port}"));
-    // Whoever uses the proxy by its own port finds it on the loopback address.
-    let local = || by_name(&format!("127.0.0.1_{port}"));
-    let listener = exact
-        .or_else(any)
-        .or_else(local)
-        .or_else(|| by_name(name::VIRTUAL_OUTBOUND_LISTENER))?;
+    let at = |address: IpAddr| {
+        let place = envoy::socket_address(address.to_string(), port);
+        let mut listeners = config.listeners.iter();
+        listeners.find(|listener| listener.address.as_ref() == Some(&place))
+    };
+    let listener = address
+        .and_then(at)
+        .or_else(|| at(Ipv4Addr::UNSPECIFIED.into()))
+        // Whoever uses the proxy by its own port finds it on the loopback address.
+        .or_else(|| at(Ipv4Addr::LOCALHOST.into()))
+        .or_else(|| {
+            let mut listeners = config.listeners.iter();
+            listeners.find(|listener| listener.name == name::VIRTUAL_OUTBOUND_LISTENER)
+        })?;
     let chain = matching(listener, connection).or(listener.default_filter_chain.as_ref())?;
     Some((listener, chain))
 }
