@@ -14,6 +14,12 @@ use super::virtual_service::check_tags;
 pub(super) fn check(sidecar: &Sidecar, problems: &mut Problems) {
     if let Some(selector) = &sidecar.workload_selector {
         problems.field("workloadSelector", |problems| {
+            if selector.labels.is_empty() {
+                problems.report_field(
+                    "labels",
+                    "a selector needs labels; without it a sidecar is for the whole namespace",
+                );
+            }
             check_tags("labels", &selector.labels, problems)
         });
     }

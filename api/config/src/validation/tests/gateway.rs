@@ -163,3 +163,13 @@ fn v2_the_name_is_a_label() {
     };
     assert_eq!(validate(&config), [expected]);
 }
+
+/// `A-15`: hosts without a dot, with a namespace or without.
+#[test]
+fn v2_a_15_all_hosts_of_a_namespace() {
+    for host in ["'*'", "'ns1/*'", "'./*'", "'*/*'"] {
+        let spec =
+            format!("servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{host}]}}]");
+        assert_eq!(problems("Gateway", &spec), [""; 0], "{host}");
+    }
+}

@@ -160,3 +160,40 @@ fn v5_egress_hosts() {
         );
     }
 }
+
+#[test]
+fn v5_a_selector_has_labels() {
+    for selector in ["{}", "{labels: {}}"] {
+        assert_eq!(
+            problems("Sidecar", &format!("workloadSelector: {selector}")),
+            [
+                "workloadSelector.labels: a selector needs labels; without it a sidecar is for the whole namespace"
+            ]
+        );
+    }
+    assert_eq!(
+        problems("Sidecar", "workloadSelector: {labels: {app: web}}"),
+        [""; 0]
+    );
+}
+
+/// `A-16`: without `egress` everything stays visible.
+#[test]
+fn v5_a_16_egress_may_be_absent() {
+    assert_eq!(problems("Sidecar", "{}"), [""; 0]);
+}
+
+/// `A-14`: the listener without port need not be the last one, but there is only one.
+#[test]
+fn v5_a_14_the_listener_without_port_stands_anywhere() {
+    let with_port = "{port: {number: 80, protocol: HTTP, name: http}, hosts: ['./*']}";
+    let without = "{hosts: ['*/*']}";
+    assert_eq!(
+        problems("Sidecar", &format!("egress: [{without}, {with_port}]")),
+        [""; 0]
+    );
+    assert_eq!(
+        problems("Sidecar", &format!("egress: [{without}, {with_port}, {without}]")),
+        ["egress[2].port: only one listener may have no port"]
+    );
+}
