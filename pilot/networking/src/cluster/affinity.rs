@@ -1,8 +1,9 @@
 //! Every report of a proxy to the same telemetry pod (P11.3).
 
+use std::net::SocketAddr;
+
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use pilot_model::{Endpoint, EndpointAddress, Locality, Service};
-use std::net::SocketAddr;
 
 /// The one endpoint of a cluster that leads to Mixer's telemetry, when its proxies are to stay with one pod of it: the
 /// address of the service, behind which the platform keeps clients apart (`sessionAffinity: ClientIP`).
