@@ -21,6 +21,7 @@ mod resilience;
 mod routing;
 mod seed_000;
 mod seed_001;
+mod sidecar;
 mod support;
 mod switching;
 mod traffic;

@@ -54,6 +54,11 @@ fn admin(mesh: &MeshConfig) -> u16 {
         .unwrap_or(ADMIN)
 }
 
+/// Whether a port cannot be opened for others, since the proxy or its agent has it on some address.
+pub(crate) fn is_taken(mesh: &MeshConfig, port: u16) -> bool {
+    port == STATUS || is_bound(mesh, port) || closed(mesh).contains(&port)
+}
+
 /// Whether only root may open a port.
 pub(crate) fn is_privileged(port: u16) -> bool {
     port <= 1024

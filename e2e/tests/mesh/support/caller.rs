@@ -42,6 +42,13 @@ impl TestMesh {
     pub(crate) fn from<'a>(&'a self, pod: &'a str) -> Caller<'a> {
         Caller { mesh: self, pod }
     }
+
+    /// GETs `/` from a port of a pod, from the node: no proxy is on the way but the pod's own.
+    pub(crate) async fn get_at(&self, pod: &str, port: u16) -> Result<Answer> {
+        let stream = self.mesh().connect(pod, port).await?;
+        let uri = format!("http://{pod}:{port}/").parse()?;
+        exchange(stream, Method::GET, &uri, &[], "").await
+    }
 }
 
 // === impl Caller ===

@@ -34,6 +34,11 @@ pub(crate) static GATEWAYS: Fixture = Fixture::new(&["../tests/mesh/gateways", "
 /// Servers that speak plain TCP, some behind a headless service.
 pub(crate) static L4: Fixture = Fixture::new(&["../tests/mesh/l4"]);
 
+/// Test doubles in three namespaces under `REGISTRY_ONLY`: what a proxy does not know it does not reach. In `weather`:
+/// `frontend`, `forecast`, `advertisement`; in `news`: `headlines`; in `coast`: pods of `forecast` whose application
+/// listens on 3012 behind a service for 3002: `captured`, and `bound`, where nothing is that comes in.
+pub(crate) static SCOPES: Fixture = Fixture::new(&["../tests/mesh/scopes"]);
+
 /// Outlives every test, and with it the tasks of the meshes.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

@@ -86,7 +86,7 @@ fn listen(view: &ScopedView, proxy: &Proxy, listener: &IngressListener) -> Resul
         return Ok(Listen::Socket(path.clone()));
     }
     let (mesh, port) = (view.mesh(), listener.port.number);
-    if ports::closed(mesh).contains(&port) || ports::is_bound(mesh, port) {
+    if ports::is_taken(mesh, port) {
         return Err("the port belongs to the proxy".to_owned());
     }
     let captured = proxy.interception != InterceptionMode::None;

@@ -190,6 +190,7 @@ fn r_sc_6_what_the_proxy_cannot_open_is_named_and_left_out() {
         (&redirect, named(15006, ""), false),
         (&none, named(15090, ""), false),
         (&redirect, named(15000, ""), false),
+        (&none, named(15020, ""), false),
         (&none, named(15002, "127.0.0.1"), false),
         // Where the workload finds the frontend.
         (&none, named(5000, "127.0.0.1"), false),

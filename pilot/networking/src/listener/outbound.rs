@@ -381,9 +381,7 @@ impl<'a> Section<'a> {
             (Access::Captured, At::Port(address, port)) => {
                 address.is_unspecified() && ports::is_bound(mesh, *port)
             }
-            (Access::Bound, At::Port(_, port)) => {
-                ports::is_bound(mesh, *port) || ports::closed(mesh).contains(port)
-            }
+            (Access::Bound, At::Port(_, port)) => ports::is_taken(mesh, *port),
             (_, At::Socket(_)) => false,
         }
     }
