@@ -218,9 +218,7 @@ fn ex_60_the_proxy_listens_for_an_application_on_another_port() {
               egress: [{hosts: ['./*', istio-system/*]}]}",
         ))
         .await;
-        // A pod in which nothing is captured cannot be asked for the mark, so it comes last.
-        mesh.apply(BARE).await;
-        let pods = ["captured-0", "bound-0", "bare-0"];
+        let pods = ["captured-0", "bound-0"];
         for pod in pods {
             mesh.eventually(&format!("the proxy of {pod} listens"), async || {
                 let answer = mesh.get_at(pod, 3002).await?;
@@ -239,23 +237,3 @@ fn ex_60_the_proxy_listens_for_an_application_on_another_port() {
         .await;
     });
 }
-
-/// A pod of the service whose traffic is not captured.
-const BARE: &str = "---
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: bare, namespace: coast, labels: {app: forecast, version: v1}}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: forecast, pod: bare}}
-  template:
-    metadata:
-      labels: {app: forecast, version: v1, pod: bare}
-      annotations: {sidecar.istio.io/interceptionMode: NONE}
-    spec:
-      containers:
-      - name: app
-        image: istio-rs/echo:v1
-        env: [{name: PORT, value: \"3012\"}, {name: APP, value: forecast}]
-        ports: [{containerPort: 3002}]
-";
