@@ -98,14 +98,26 @@ struct Test<'a> {
     docs: Vec<&'a str>,
 }
 
-/// The test functions of a source file: those with an attribute that ends in `test` or begins with `test`.
+/// The tests of a source file: functions with an attribute that ends in `test`, and trials of a test program of our own.
 fn tests(source: &str) -> Vec<Test<'_>> {
     let mut tests = Vec::new();
     let mut docs = Vec::new();
     let mut is_test = false;
+    let mut is_trial = false;
     for line in source.lines().map(str::trim_start) {
+        is_trial |= line.contains("Trial::test(");
         if line.starts_with("//") {
             docs.push(line);
+        } else if is_trial {
+            if let Some(name) = line.split('"').nth(1) {
+                tests.push(Test {
+                    name,
+                    docs: std::mem::take(&mut docs),
+                });
+                is_trial = false;
+            }
+            // A name that is put together elsewhere cannot be read here.
+            is_trial &= !line.ends_with("));");
         } else if let Some(attribute) = line.strip_prefix("#[") {
             let path = attribute.split(['(', ']', ' ']).next().unwrap_or_default();
             is_test |= path.rsplit("::").next() == Some("test");
@@ -185,6 +197,17 @@ mod tests {
             set(&["R-VS-11", "P7.3"])
         );
         assert_eq!(found("/// R-VS-111 and XP7 are others"), set(&[]));
+    }
+
+    #[test]
+    fn trials_are_tests() {
+        let source = "// P7.\ntrials.push(Trial::test(\n    \"r-vs-1-a\",\n    a,\n));\ntrials.push(Trial::test(name, a));\n";
+        let found = tests(source);
+        assert_eq!(
+            found.iter().map(|test| test.name).collect::<Vec<_>>(),
+            ["r-vs-1-a"]
+        );
+        assert_eq!(found[0].docs, ["// P7."]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn route(subset: &str) -> String {
 }
 
 /// EX04: both versions stand behind one service. EX05: its endpoints are the pods; a new pod changes nothing else.
+/// `R-S-3`.
 #[test]
 fn ex_04_05_endpoints_follow_the_pods() {
     DOUBLES.run(async |mesh| {

@@ -51,6 +51,7 @@ fn ex_21_22_faults_in_fractions_of_a_percent() {
 }
 
 /// The delay is for calls from the frontend's v2 and nobody else. It is shorter than the book's 20 s.
+/// `R-X-1`, `R-VS-30`.
 #[test]
 fn ex_31_a_delay_for_one_version_of_the_caller() {
     DOUBLES.run(async |mesh| {
@@ -120,6 +121,7 @@ fn ex_1109_1110_1111_an_injected_delay_of_three_seconds() {
     });
 }
 
+/// `R-VS-24`.
 #[test]
 fn ex_1112_1113_an_injected_error() {
     WEATHER.run(async |mesh| {

@@ -66,6 +66,7 @@ async fn calls_end(mesh: &TestMesh, expected: &str) {
 }
 
 /// EX54: a host outside is reachable once it is declared, if unknown ones are not.
+/// `R-SE-5`, `R-OB-3`, `R-OB-4`.
 #[test]
 fn ex_54_a_service_entry_opens_the_way_to_a_host_outside() {
     DOUBLES.run(async |mesh| {
@@ -74,6 +75,8 @@ fn ex_54_a_service_entry_opens_the_way_to_a_host_outside() {
         let address = mesh.pod_ip("database-0").expect("it runs");
         let direct = format!("http://{address}:8088/");
         mesh.from(FRONTEND).expect(200, &direct, &[]).await;
+        let passed = mesh.stat(FRONTEND, "cluster.PassthroughCluster.upstream_cx_total").await;
+        assert!(passed.expect("counted by name") > 0);
         mesh.enforce(&policy("REGISTRY_ONLY")).await;
         // What no service stands for is dropped, and on a port that services use there is no such host (EX-1151).
         mesh.eventually("unknown destinations are dropped", async || {

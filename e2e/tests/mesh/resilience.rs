@@ -159,6 +159,7 @@ fn ex_37_requests_beyond_the_pool_are_refused_and_connections_are_renewed() {
 
 /// Pool and isolation together. Five errors in a row put a pod aside, a third of the pods at most, and for longer the
 /// second time. The times are the book's divided by 300.
+/// `R-DR-20`.
 #[test]
 fn ex_38_43_1137_five_errors_in_a_row_put_a_pod_aside() {
     DOUBLES.run(async |mesh| {
@@ -230,6 +231,7 @@ async fn ejection(mesh: &TestMesh) -> Duration {
 }
 
 /// EX38 for a port without HTTP (R-DR-22) and R-DR-21: with too few healthy pods all are used.
+/// `R-DR-24`.
 #[test]
 fn r_dr_21_with_too_few_healthy_pods_all_are_used() {
     DOUBLES.run(async |mesh| {
@@ -248,6 +250,8 @@ fn r_dr_21_with_too_few_healthy_pods_all_are_used() {
             Ok(())
         })
         .await;
+        let elsewhere = mesh.stat("frontend-v2-0", name).await;
+        assert_eq!(elsewhere.expect("counted"), 0, "each proxy judges by itself");
         // Half of the pods are healthy, which is less than 60 %: the marks are ignored.
         let panics = "cluster.outbound|3002|v2|forecast.weather.svc.cluster.local.lb_healthy_panic";
         mesh.eventually("both pods are used", async || {

@@ -26,6 +26,7 @@ async fn assert_version(mesh: &TestMesh, expected: &str, url: &str, headers: &[(
     );
 }
 
+/// `R-X-2`.
 #[test]
 fn ex_01_a_header_chooses_the_version_of_recommendation() {
     DOUBLES.run(async |mesh| {
@@ -40,6 +41,12 @@ fn ex_01_a_header_chooses_the_version_of_recommendation() {
         assert_version(mesh, "v2", url, &[("group", "dev")]).await;
         assert_version(mesh, "v1", url, &[("group", "developers")]).await;
         assert_version(mesh, "v1", url, &[]).await;
+        // Whoever may call recommendation follows its rules.
+        for caller in ["frontend-v2-0", "forecast-v2-0"] {
+            let caller = mesh.from(caller);
+            caller.versions(4, url, &[("group", "dev")]).await.assert_all("v2");
+            caller.versions(4, url, &[]).await.assert_all("v1");
+        }
     });
 }
 

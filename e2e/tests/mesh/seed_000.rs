@@ -102,6 +102,7 @@ async fn seed_000(mesh: TestMesh) {
     assert!(found.body.contains("httpbin.example.com"), "{}", found.body);
 }
 
+/// `R-N-2`, `R-G-0`, `R-G-2`, `R-G-3`, `R-G-4`.
 #[tokio::test(flavor = "multi_thread")]
 async fn ex_61_62_63_64_65_a_gateway_step_by_step() {
     seed_000(TestMesh::start(&["httpbin"]).await).await;

@@ -12,6 +12,7 @@ fn forecast_version(answer: &Answer) -> String {
     page["forecast"]["version"].as_str().unwrap_or("none").to_owned()
 }
 
+/// `R-S-5`.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_rules_both_versions_of_forecast_answer_in_turn() {
     let mesh = TestMesh::weather().await;

@@ -171,6 +171,7 @@ async fn section_6_6_mutual_shows_a_certificate() {
 }
 
 /// The bytes are TLS with the certificates of the mesh, and nobody but the service accounts of the service may answer.
+/// `R-DR-29`.
 #[tokio::test(flavor = "multi_thread")]
 async fn ex_45_r_dr_29_istio_mutual_uses_the_certificates_of_the_mesh() {
     let files = Files::new();

@@ -240,6 +240,7 @@ fn r_dr_14_a_cluster_for_original_destinations_ignores_load_balancers() {
 
 /// `R-DR-16`.
 /// R-DR-16, R-DR-17, A-1, A-21.
+/// `R-VS-22`.
 #[test]
 fn section_6_4_connection_pools() {
     let defaults = under(TrafficPolicy::default());

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         "order-of-arrival-changes-nothing-in-meshes",
         meshes::order_changes_nothing,
     ));
+    // P9.7.
     trials.push(Trial::test(
         "r-sc-5-what-is-not-imported-changes-no-byte",
         scoping::what_is_not_imported_changes_no_byte,

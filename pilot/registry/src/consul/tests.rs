@@ -235,6 +235,7 @@ fn p4_4_two_protocols_on_one_port_are_that_of_the_first_instance() {
     );
 }
 
+/// `R-S-4`.
 #[test]
 fn p4_1_registries_that_know_the_same_host_keep_apart() {
     let mut world = world();

@@ -25,6 +25,7 @@ fn forecast_pod(name: &str, ip: &str, version: &str) -> String {
     )
 }
 
+/// `P2.1`.
 #[test]
 fn p4_2_services_become_services() {
     for (spec, expected) in [
@@ -112,6 +113,7 @@ fn p4_2_annotations_limit_who_sees_a_service_and_name_its_identities() {
     }
 }
 
+/// `P2.3`.
 #[test]
 fn endpoints_carry_what_their_pods_say() {
     let mut world = World::of([
@@ -230,6 +232,7 @@ fn a_named_target_port_is_whatever_the_pod_calls_so() {
     }
 }
 
+/// `R-S-1`.
 #[test]
 fn a_pod_that_no_service_selects_is_a_workload_without_instances() {
     let mut world = World::of([
@@ -248,6 +251,7 @@ fn a_pod_that_no_service_selects_is_a_workload_without_instances() {
     );
 }
 
+/// `P2.2`.
 #[test]
 fn p4_2_pods_that_are_not_ready_have_instances_and_no_endpoints() {
     let by_selector = [

@@ -98,6 +98,7 @@ fn r_sc_4_own_means_the_namespace_of_the_proxy() {
     );
 }
 
+/// `R-SC-5`, `R-DR-12`.
 #[test]
 fn r_sc_1_and_5_only_what_is_exported_and_imported_is_seen() {
     let published = publish(vec![
