@@ -171,11 +171,15 @@ pub(super) async fn check(admin: &Admin, wanted: &Wanted) -> Result<(), NotReady
 // === impl Wanted ===
 
 impl Wanted {
-    /// What the configuration asks for.
+    /// What the configuration asks for. Where nothing is captured the application listens on its ports itself, and Envoy
+    /// on those that a Sidecar names, which the agent does not know.
     #[must_use]
     pub fn of(config: &Config) -> Wanted {
+        let mode = config.node.metadata.get("INTERCEPTION_MODE");
+        let captured = mode.and_then(|mode| mode.as_str()) != Some("NONE");
+        let ports = &config.status.application_ports;
         Wanted {
-            ports: config.status.application_ports.clone(),
+            ports: if captured { ports.clone() } else { Vec::new() },
             ips: config.node.ips.clone(),
             gateway: config.node.role == Role::Router,
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Dump, Listeners, Stats, Wanted};
+use crate::config::tests::resolve;
 
 fn wanted(ports: &[u16], gateway: bool) -> Wanted {
     let ips = ["10.0.0.1", "2001:db8::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
@@ -76,6 +77,19 @@ fn agt_70_a_filter_chain_of_the_virtual_inbound_listener_serves_a_port() {
     assert!(wanted(&[80], false).satisfied_by(&served));
     assert!(!wanted(&[81], false).satisfied_by(&served));
     assert_eq!(serde_json::from_str::<Dump>("{}").unwrap().served().count(), 0);
+}
+
+#[test]
+fn agt_70_where_nothing_is_captured_no_port_is_waited_for() {
+    for (mode, want) in [("REDIRECT", vec![80]), ("TPROXY", vec![80]), ("NONE", vec![])] {
+        let env = [
+            ("POD_NAME", "a"),
+            ("POD_NAMESPACE", "b"),
+            ("ISTIO_META_INTERCEPTION_MODE", mode),
+        ];
+        let config = resolve("--applicationPorts 80", &env, &["10.0.0.1"]).unwrap();
+        assert_eq!(Wanted::of(&config).ports, want, "{mode}");
+    }
 }
 
 #[test]
