@@ -164,8 +164,10 @@ async fn serve(builder: MeshBuilder, daemon: bool) -> Result<ExitCode> {
         mesh = builder.start() => mesh?,
         () = leave.asked() => {
             // What has begun ended with the future. The files are left, unless they are those of another mesh.
-            if layout.holder()? == Holder::Nobody {
-                layout.remove()?;
+            // A process that was just being started may keep the lock for a moment longer.
+            match layout.holder()? {
+                Holder::Process(pid) if pid.cast_unsigned() != std::process::id() => {}
+                _ => layout.remove()?,
             }
             return Ok(ExitCode::SUCCESS);
         }
