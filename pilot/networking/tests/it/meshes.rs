@@ -12,6 +12,7 @@ use mesh_config::{Config, decode, yaml};
 use mesh_testing::Envoy;
 use mesh_testing::objects::{self, Choices, KINDS};
 
+use crate::acceptance::report;
 use crate::world::World;
 
 /// How long an ordinary run of the tests tries meshes.
@@ -73,15 +74,7 @@ pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
             rejected.len()
         );
     }
-    let lines: Vec<String> = rejected
-        .into_iter()
-        .map(|(case, reason)| format!("{case}: {reason}"))
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(lines.join("\n").into())
-    }
+    report(rejected)
 }
 
 /// Objects that arrive in another order make the same bytes.
@@ -128,12 +121,7 @@ fn mesh(number: u64) -> Result<Vec<Config>, Failed> {
 
 /// What the proxies get, by name.
 fn resources(objects: &[Config]) -> Result<Vec<(String, Vec<Any>)>, String> {
-    let world = World::of_objects(objects, PROXIES)?;
-    Ok(world
-        .proxies
-        .iter()
-        .map(|proxy| (proxy.name.clone(), proxy.resources()))
-        .collect())
+    Ok(World::of_objects(objects, PROXIES)?.resources())
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use mesh_api::istio::networking::v1alpha3::VirtualService;
 use mesh_api::{Any, type_url};
-use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
+use mesh_config::Kind;
 use mesh_testing::Envoy;
 use pilot_model::{Change, ConfigSpec};
 use proptest::collection::vec;
@@ -11,9 +11,10 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::acceptance::report;
 use crate::arbitrary::virtual_service;
 use crate::arbitrary_gateway::{GATEWAYS, gateway, l4_rules};
-use crate::world::World;
+use crate::world::{World, age, meta};
 
 /// Services that rules can be about, a Gateway to bind to, a sidecar and a router.
 const WORLD: &str = "
@@ -78,20 +79,7 @@ pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
             worlds.push((format!("round {round}, {proxy}"), resources));
         }
     }
-    report(envoy, &worlds)
-}
-
-fn report(envoy: &Envoy, worlds: &[(String, Vec<Any>)]) -> Result<(), Failed> {
-    let rejected = envoy.validate_all(worlds);
-    let lines: Vec<String> = rejected
-        .into_iter()
-        .map(|(world, reason)| format!("{world}: {reason}"))
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(lines.join("\n").into())
-    }
+    report(envoy.validate_all(&worlds))
 }
 
 /// Nothing that decodes makes an Envoy reject the listeners and routes of gateways, with files or secrets.
@@ -102,7 +90,7 @@ pub(crate) fn envoy_accepts_gateways(envoy: &Envoy) -> Result<(), Failed> {
     for round in 0..12 {
         let (gateways, rules) = objects.new_tree(&mut runner)?.current();
         let gateways = gateways.into_iter().enumerate().map(|(index, spec)| {
-            let meta = meta(index, Kind::Gateway, "weather", format!("gateway-{index}"));
+            let meta = meta(Kind::Gateway, "weather", &format!("gateway-{index}"), age(index));
             Change::Config(meta, ConfigSpec::Gateway(Box::new(spec)))
         });
         let forward: Vec<Change> = gateways.chain(changes(rules)).collect();
@@ -123,7 +111,7 @@ pub(crate) fn envoy_accepts_gateways(envoy: &Envoy) -> Result<(), Failed> {
     if bytes < 100_000 {
         return Err(format!("all listeners together have {bytes} bytes: too few to say anything").into());
     }
-    report(envoy, &worlds)
+    report(envoy.validate_all(&worlds))
 }
 
 /// Objects of alternating age in two namespaces.
@@ -132,31 +120,18 @@ fn changes(objects: Vec<VirtualService>) -> Vec<Change> {
     numbered
         .map(|(index, spec)| {
             let namespace = if index % 5 == 4 { "other" } else { "weather" };
-            let meta = meta(index, Kind::VirtualService, namespace, format!("rule-{index}"));
+            let meta = meta(
+                Kind::VirtualService,
+                namespace,
+                &format!("rule-{index}"),
+                age(index),
+            );
             Change::Config(meta, ConfigSpec::VirtualService(Box::new(spec)))
         })
         .collect()
 }
 
-fn meta(index: usize, kind: Kind, namespace: &str, name: String) -> Meta {
-    Meta {
-        key: ConfigKey::new(kind, namespace, name),
-        labels: Default::default(),
-        annotations: Default::default(),
-        created: Timestamp {
-            seconds: (index as i64 * 7) % 5,
-            nanos: 0,
-        },
-        version: String::new(),
-    }
-}
-
 /// What the proxies get, by name.
 fn resources(changes: Vec<Change>) -> Result<Vec<(String, Vec<Any>)>, String> {
-    let world = World::new(WORLD, PROXIES, changes)?;
-    Ok(world
-        .proxies
-        .iter()
-        .map(|proxy| (proxy.name.clone(), proxy.resources()))
-        .collect())
+    Ok(World::new(WORLD, PROXIES, changes)?.resources())
 }

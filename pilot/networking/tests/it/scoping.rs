@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use libtest_mimic::Failed;
 use mesh_api::Any;
 use mesh_api::istio::networking::v1alpha3::VirtualService;
-use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
+use mesh_config::Kind;
 use mesh_testing::Envoy;
 use pilot_model::{Change, ConfigSpec, Warning};
 use proptest::collection::vec;
@@ -14,8 +14,9 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::acceptance::report;
 use crate::arbitrary::{sidecar, virtual_service};
-use crate::world::World;
+use crate::world::{World, meta};
 
 /// What the proxies see: their namespace and the root namespace, as the Sidecars say.
 const WORLD: &str = "
@@ -179,13 +180,7 @@ pub(crate) fn envoy_accepts_sidecars(envoy: &Envoy) -> Result<(), Failed> {
     let mut worlds = Vec::new();
     for round in 0..24 {
         let spec = sidecar().new_tree(&mut runner)?.current();
-        let meta = Meta {
-            key: ConfigKey::new(Kind::Sidecar, "weather", "default"),
-            labels: Default::default(),
-            annotations: Default::default(),
-            created: Timestamp::default(),
-            version: String::new(),
-        };
+        let meta = meta(Kind::Sidecar, "weather", "default", 0);
         let about = format!("round {round}: {spec:?}");
         let change = Change::Config(meta, ConfigSpec::Sidecar(Box::new(spec)));
         let world = World::new(SUBJECT, SUBJECTS, vec![change])?;
@@ -199,16 +194,7 @@ pub(crate) fn envoy_accepts_sidecars(envoy: &Envoy) -> Result<(), Failed> {
             worlds.push((format!("{} {about}", proxy.name), proxy.resources()));
         }
     }
-    let rejected = envoy.validate_all(&worlds);
-    let lines: Vec<String> = rejected
-        .into_iter()
-        .map(|(world, reason)| format!("{world}: {reason}"))
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(lines.join("\n").into())
-    }
+    report(envoy.validate_all(&worlds))
 }
 
 type Everything = Vec<(String, Vec<Any>, BTreeSet<Warning>)>;
@@ -222,17 +208,8 @@ fn resources(objects: &[String], rules: Vec<VirtualService>) -> Result<Everythin
         text.push('\n');
     }
     let rules = rules.into_iter().enumerate().map(|(index, spec)| {
-        let meta = Meta {
-            key: ConfigKey::new(Kind::VirtualService, "news", format!("rule-{index}")),
-            labels: Default::default(),
-            annotations: Default::default(),
-            // Older than anything else, so that they would win.
-            created: Timestamp {
-                seconds: -1,
-                nanos: 0,
-            },
-            version: String::new(),
-        };
+        // Older than anything else, so that they would win.
+        let meta = meta(Kind::VirtualService, "news", &format!("rule-{index}"), -1);
         Change::Config(meta, ConfigSpec::VirtualService(Box::new(spec)))
     });
     let world = World::new(&text, PROXIES, rules.collect())?;

@@ -14,7 +14,7 @@ use mesh_api::istio::networking::v1alpha3::{
     ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection, PortSelector, Subset,
     TlsSettings, TrafficPolicy,
 };
-use mesh_config::{ConfigKey, Kind, Meta, Timestamp};
+use mesh_config::Kind;
 use mesh_testing::Envoy;
 use pilot_model::{Change, ConfigSpec};
 use proptest::collection::{btree_map, vec};
@@ -25,7 +25,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use prost_types::Duration;
 
-use crate::world::World;
+use crate::acceptance::report;
+use crate::world::{World, age, meta};
 
 /// Services of every resolution that rules can be about.
 const SERVICES: &str = "
@@ -67,19 +68,10 @@ pub(crate) fn envoy_accepts(envoy: &Envoy) -> Result<(), Failed> {
         });
         let objects = format!("{SERVICES}{}", documents.collect::<String>());
         let world = World::new(&objects, PROXIES, changes(rules, round))?;
-        let proxies = world.proxies.iter();
-        all.extend(proxies.map(|proxy| (format!("round {round}, {}", proxy.name), proxy.resources())));
+        let resources = world.resources().into_iter();
+        all.extend(resources.map(|(proxy, resources)| (format!("round {round}, {proxy}"), resources)));
     }
-    let rejected = envoy.validate_all(&all);
-    let lines: Vec<String> = rejected
-        .into_iter()
-        .map(|(world, reason)| format!("{world}: {reason}"))
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(lines.join("\n").into())
-    }
+    report(envoy.validate_all(&all))
 }
 
 /// One rule for each host in most rounds, so that each counts.
@@ -87,16 +79,8 @@ fn changes(rules: Vec<DestinationRule>, round: usize) -> Vec<Change> {
     let numbered = rules.into_iter().enumerate();
     numbered
         .map(|(index, spec)| {
-            let meta = Meta {
-                key: ConfigKey::new(Kind::DestinationRule, "weather", format!("rule-{round}-{index}")),
-                labels: Default::default(),
-                annotations: Default::default(),
-                created: Timestamp {
-                    seconds: (index as i64 * 7) % 5,
-                    nanos: 0,
-                },
-                version: String::new(),
-            };
+            let name = format!("rule-{round}-{index}");
+            let meta = meta(Kind::DestinationRule, "weather", &name, age(index));
             Change::Config(meta, ConfigSpec::DestinationRule(Box::new(spec)))
         })
         .collect()

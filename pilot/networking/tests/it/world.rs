@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use mesh_api::Any;
 use mesh_api::envoy::config::core::v3::{Locality, Node};
-use mesh_config::{Config, decode, mesh, yaml};
+use mesh_config::{Config, ConfigKey, Kind, Meta, Timestamp, decode, mesh, yaml};
 use mesh_testing::golden::Case;
 use pilot_model::{Builder, Change, Networks, Proxy, Published, Visibility, Workload};
 use pilot_networking::Features;
@@ -59,6 +60,25 @@ struct ProxySetup {
 pub(crate) struct World {
     /// In the order of `proxy.yaml`.
     pub(crate) proxies: Vec<Generated>,
+}
+
+/// About an object that was created so many seconds after 1970.
+pub(crate) fn meta(kind: Kind, namespace: &str, name: &str, created: i64) -> Meta {
+    Meta {
+        key: ConfigKey::new(kind, namespace, name),
+        labels: Default::default(),
+        annotations: Default::default(),
+        created: Timestamp {
+            seconds: created,
+            nanos: 0,
+        },
+        version: String::new(),
+    }
+}
+
+/// An age for each of many objects, which is not that of their order.
+pub(crate) fn age(index: usize) -> i64 {
+    (index as i64 * 7) % 5
 }
 
 fn locality_of(text: &str) -> Locality {
@@ -142,6 +162,14 @@ impl World {
             (Some(name), proxies) => proxies.iter().find(|proxy| proxy.name == name),
         };
         found.ok_or_else(|| format!("there is no proxy {}", name.unwrap_or("that the call means")))
+    }
+
+    /// What the proxies get, by name.
+    pub(crate) fn resources(&self) -> Vec<(String, Vec<Any>)> {
+        let proxies = self.proxies.iter();
+        proxies
+            .map(|proxy| (proxy.name.clone(), proxy.resources()))
+            .collect()
     }
 
     /// The findings of all proxies, one on each line.
