@@ -86,10 +86,14 @@ impl ConfigKey {
     /// The path of the object in the Kubernetes API, as 1.1 writes it into Envoy's `istio.config` metadata (P3.2).
     pub fn api_path(&self) -> String {
         let schema = self.kind.schema();
+        let group = match schema.group {
+            "" => "/api".to_owned(),
+            group => format!("/apis/{group}"),
+        };
         let kind = kebab(schema.kind);
         format!(
-            "/apis/{}/{}/namespaces/{}/{kind}/{}",
-            schema.group, schema.version, self.namespace, self.name
+            "{group}/{}/namespaces/{}/{kind}/{}",
+            schema.version, self.namespace, self.name
         )
     }
 }

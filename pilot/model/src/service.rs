@@ -85,6 +85,9 @@ pub enum Visibility {
 
 // === impl Service ===
 
+/// The registry whose services no object defines.
+const CATALOG: &str = "Consul";
+
 impl Service {
     /// The object that defines the service.
     pub fn object(&self) -> ConfigKey {
@@ -94,6 +97,11 @@ impl Service {
             Kind::Service
         };
         ConfigKey::new(kind, self.id.namespace.clone(), self.id.name.clone())
+    }
+
+    /// The object that defines the service; `None` where the catalog of a registry does, which holds no objects.
+    pub fn definition(&self) -> Option<ConfigKey> {
+        (&*self.id.registry != CATALOG).then(|| self.object())
     }
 
     /// The port with this number.

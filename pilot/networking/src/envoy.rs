@@ -8,7 +8,7 @@ use mesh_api::envoy::config::core::v3::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, Pipe, SocketAddress, address,
     config_source, socket_address,
 };
-use prost_types::{Duration, Struct, Value, value};
+use prost_types::{Duration, ListValue, Struct, Value, value};
 
 /// Where Envoy gets EDS and RDS resources: on the stream that it has already.
 pub(crate) fn ads() -> ConfigSource {
@@ -51,21 +51,26 @@ pub(crate) fn loopback(ip: IpAddr) -> IpAddr {
 }
 
 /// Metadata under `istio` (P3.2).
-pub(crate) fn istio_metadata<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> Metadata {
-    let fields = fields
-        .into_iter()
-        .map(|(key, value)| {
-            (
-                key.to_owned(),
-                Value {
-                    kind: Some(value::Kind::StringValue(value)),
-                },
-            )
-        })
-        .collect();
+pub(crate) fn istio_metadata<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Metadata {
+    let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let fields = fields.collect();
     Metadata {
         filter_metadata: BTreeMap::from([("istio".to_owned(), Struct { fields })]),
         typed_filter_metadata: BTreeMap::<String, Any>::new(),
+    }
+}
+
+/// A text in metadata.
+pub(crate) fn text(text: impl Into<String>) -> Value {
+    Value {
+        kind: Some(value::Kind::StringValue(text.into())),
+    }
+}
+
+/// A list in metadata.
+pub(crate) fn list(values: Vec<Value>) -> Value {
+    Value {
+        kind: Some(value::Kind::ListValue(ListValue { values })),
     }
 }
 

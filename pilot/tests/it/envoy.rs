@@ -129,6 +129,13 @@ impl Envoy {
         }
     }
 
+    /// Takes the next response if one comes soon.
+    pub(crate) async fn glance(&mut self) {
+        if let Ok(received) = tokio::time::timeout(GLANCE, self.receive()).await {
+            self.take(&received.unwrap()).unwrap();
+        }
+    }
+
     /// Lets two proxies take responses until a condition holds.
     pub(crate) async fn both_until(
         one: &mut Self,
@@ -137,11 +144,8 @@ impl Envoy {
     ) {
         let work = async {
             while !condition(one, other) {
-                for envoy in [&mut *one, &mut *other] {
-                    if let Ok(received) = tokio::time::timeout(GLANCE, envoy.receive()).await {
-                        envoy.take(&received.unwrap()).unwrap();
-                    }
-                }
+                one.glance().await;
+                other.glance().await;
             }
         };
         if tokio::time::timeout(PATIENCE, work).await.is_err() {

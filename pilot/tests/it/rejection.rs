@@ -3,6 +3,7 @@
 use mesh_api::type_url;
 use serde_json::json;
 
+use crate::PATIENCE;
 use crate::envoy::Envoy;
 use crate::galley::{Galley, forecast_to};
 use crate::pilot::{FORECAST, FRONTEND, Pilot};
@@ -148,6 +149,62 @@ async fn pain_10_a_rule_that_spoils_a_cluster_is_told_from_its_service() {
         isolated.keys().collect::<Vec<_>>(),
         ["DestinationRule weather/forecast"]
     );
+}
+
+/// Its hash policy stands on routes, beside what VirtualServices say.
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_10_a_rule_that_spoils_routes_is_told_from_the_virtual_service() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    envoy.poison = Some("x-no-proxy-stands-this");
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: forecast, namespace: weather},
+          spec: {host: forecast, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-no-proxy-stands-this}}},
+                 subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}}",
+    );
+    // The rules of the VirtualService stay.
+    let is_routed = |envoy: &Envoy| envoy.route("3002").contains("outbound|3002|v1|forecast");
+    let rule = "DestinationRule weather/forecast";
+    until_isolated(&pilot, &mut envoy, rule, "rds", is_routed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_10_a_sidecar_whose_listener_is_rejected_is_left_out() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    envoy.poison = Some("0.0.0.0_9443");
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: Sidecar, metadata: {name: default, namespace: weather},
+          spec: {egress: [{port: {number: 9443, protocol: HTTP, name: http}, hosts: ['./*']}, {hosts: ['./*']}]}}",
+    );
+    let sees_all = |envoy: &Envoy| envoy.has(type_url::LISTENER, "0.0.0.0_3002");
+    until_isolated(&pilot, &mut envoy, "Sidecar weather/default", "lds", sees_all).await;
+}
+
+/// Lets a proxy take responses until a condition holds and an object, and no other, is left out for it because of
+/// resources of a type.
+async fn until_isolated(
+    pilot: &Pilot,
+    envoy: &mut Envoy,
+    object: &str,
+    xds_type: &str,
+    holds: impl Fn(&Envoy) -> bool,
+) {
+    let work = async {
+        loop {
+            envoy.glance().await;
+            let isolated = pilot.json("/debug/push_status").await["isolated"].clone();
+            let is_alone = isolated.as_object().is_some_and(|isolated| isolated.len() == 1);
+            if holds(envoy) && is_alone && isolated[object][0]["type"] == xds_type {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(PATIENCE, work).await.is_err() {
+        panic!("{}", pilot.json("/debug/push_status").await["isolated"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use mesh_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use mesh_config::{Host, Str};
 use pilot_model::{EndpointIndex, Proxy, ProxyType, Published, ScopedView, Workload};
-use pilot_networking::{Features, Generate, Plan, Vantage, XdsType, cluster, endpoint, listener, route};
+use pilot_networking::{
+    Features, Generate, Origin, Plan, Vantage, XdsType, cluster, endpoint, listener, route,
+};
 use prost::Message;
 
 use crate::cache::Cache;
@@ -378,7 +380,9 @@ impl Generator {
                 .collect::<Option<_>>()?;
             let bodies: Vec<Bytes> = parts.iter().map(|part| part.body.clone()).collect();
             let body = route::assemble(key, &bodies);
-            Some(Encoded::new(key.name.clone(), body, false, Vec::new()).with_parts(parts))
+            let origins = key.origins.iter().cloned().map(Origin::Object).collect();
+            let encoded = Encoded::new(key.name.clone(), body, false, Vec::new());
+            Some(encoded.with_origins(origins).with_parts(parts))
         };
         self.routes.get(key, generation, assemble, || {
             self.on_panic(XdsType::Route, &key.name);

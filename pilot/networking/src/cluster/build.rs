@@ -5,17 +5,18 @@ use mesh_api::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
 };
 use mesh_api::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
+use mesh_api::envoy::config::core::v3::Metadata;
 use mesh_api::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::Protocol;
-use pilot_model::{EndpointAddress, Resolution};
+use mesh_config::{ConfigKey, Protocol};
+use pilot_model::{DestinationRule, EndpointAddress, Resolution, Versioned};
 use prost_types::Duration;
 
 use super::{ClusterKey, ServiceTarget, Target, affinity, policy};
 use crate::tls::upstream::{self, Upstream};
-use crate::{Built, destination, endpoint, envoy, name};
+use crate::{Built, destination, endpoint, envoy, name, origin};
 
 /// Limits that are never reached: traffic that belongs to no service is none of ours to limit (`A-11`).
 const UNLIMITED: Thresholds = Thresholds {
@@ -53,11 +54,13 @@ pub(super) fn cluster(key: &ClusterKey) -> Built<Cluster> {
             address,
             service_port,
             protocol,
+            service,
             rules,
         } => {
             let rules = rules.as_deref().unwrap_or_default();
             let pool = destination::policy(rules, None, *service_port).connection_pool;
             let mut cluster = with_type(cluster, DiscoveryType::Static);
+            cluster.metadata = metadata(service.as_ref(), rules);
             cluster.load_assignment = Some(single_endpoint(&cluster.name, address));
             policy::apply_connection_pool(&mut cluster, &key.mesh, pool, *protocol);
             cluster.into()
@@ -110,9 +113,7 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
     policy::apply_default_retries(&mut cluster);
     policy::apply_outlier_detection(&mut cluster, policy.outlier_detection);
     policy::apply_locality_weights(&mut cluster, target.distributes);
-    if let Some(rule) = rules.first() {
-        cluster.metadata = Some(envoy::istio_metadata([("config", rule.key.api_path())]));
-    }
+    cluster.metadata = metadata(service.definition().as_ref(), rules);
     let warnings = if target.sni_dnat {
         // What comes in is TLS already, and not ours to look into.
         cluster.typed_extension_protocol_options.clear();
@@ -134,6 +135,13 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
         message: cluster,
         warnings,
     }
+}
+
+/// The rule that decides, the service and the rules that add subsets.
+fn metadata(service: Option<&ConfigKey>, rules: &[Versioned<DestinationRule>]) -> Option<Metadata> {
+    let mut rules = rules.iter().map(|rule| &rule.key);
+    let first = rules.next();
+    origin::metadata(first, service.into_iter().chain(rules))
 }
 
 /// Has no endpoints and never gets any.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use mesh_api::envoy::config::cluster::v3::Cluster;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Protocol, Str};
+use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{EndpointAddress, Locality, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
 
 pub use self::plan::{inbound, outbound};
@@ -57,6 +57,8 @@ enum Target {
         address: EndpointAddress,
         service_port: u16,
         protocol: Protocol,
+        /// The object that defines the service.
+        service: Option<ConfigKey>,
         rules: Option<RuleChain>,
     },
 }

@@ -95,6 +95,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
             address: EndpointAddress::Ip(SocketAddr::new(loopback(ip), port)),
             service_port: port,
             protocol: Protocol::Tcp,
+            service: None,
             rules: None,
         },
     });
@@ -115,6 +116,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
                     },
                     service_port: port.instance.service_port.number,
                     protocol: port.protocol,
+                    service: service.and_then(|service| service.definition()),
                     rules: service.and_then(|service| whole.rules(service)).cloned(),
                 },
             }

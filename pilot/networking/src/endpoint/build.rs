@@ -111,7 +111,7 @@ fn lb_endpoint(member: &Member<'_>) -> LbEndpoint {
         })),
         load_balancing_weight: Some(member.weight),
         metadata: (!facts.is_empty())
-            .then(|| envoy::istio_metadata(facts.into_iter().map(|(key, value)| (key, value.to_owned())))),
+            .then(|| envoy::istio_metadata(facts.into_iter().map(|(key, value)| (key, envoy::text(value))))),
         ..LbEndpoint::default()
     }
 }

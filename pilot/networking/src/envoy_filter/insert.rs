@@ -1,5 +1,7 @@
 //! Where user filters stand among our own.
 
+use std::collections::BTreeSet;
+
 use mesh_api::Any;
 use mesh_api::envoy::config::listener::v3::{Filter, FilterChain, filter};
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -7,10 +9,12 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 };
 use mesh_api::istio::networking::v1alpha3::envoy_filter::InsertPosition;
 use mesh_api::istio::networking::v1alpha3::envoy_filter::insert_position::Index;
+use mesh_config::ConfigKey;
 use pilot_model::Warning;
 
 use super::extension::Place;
 use super::{UserFilter, UserFilters, takes};
+use crate::origin;
 
 // === impl UserFilters ===
 
@@ -26,11 +30,13 @@ impl UserFilters {
         }
         for chain in chains {
             self.insert(&mut chain.filters, warnings);
+            let objects: BTreeSet<&ConfigKey> = self.objects().map(|object| &object.key).collect();
+            origin::add(&mut chain.metadata, objects);
         }
     }
 
     /// Inserts them into one filter chain. Its last filter ends it and stays last.
-    pub(crate) fn insert(&self, filters: &mut Vec<Filter>, warnings: &mut Vec<Warning>) {
+    fn insert(&self, filters: &mut Vec<Filter>, warnings: &mut Vec<Warning>) {
         let mut manager = if self.0.is_empty() {
             None
         } else {

@@ -24,7 +24,7 @@ use prost_types::Duration;
 use super::{Access, InboundPort, ListenerKey, Spec, TcpChain};
 use crate::filter::{self, Http, Role, Routes};
 use crate::l4;
-use crate::{envoy, name, ports};
+use crate::{envoy, name, origin, ports};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -32,6 +32,7 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
     let listener = Listener {
         name: key.name.to_string(),
         address: Some(key.at.to_envoy()),
+        metadata: origin::metadata(None, &key.sidecar),
         ..Listener::default()
     };
     let mesh = &*key.mesh;
@@ -59,10 +60,7 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
         Spec::Inbound { port, access } => Listener {
             bind_to_port: (*access == Access::Captured).then_some(false),
             traffic_direction: TrafficDirection::Inbound.into(),
-            filter_chains: vec![FilterChain {
-                filters: inbound_filters(mesh, port, warnings),
-                ..FilterChain::default()
-            }],
+            filter_chains: vec![inbound_chain(mesh, port, FilterChainMatch::default(), warnings)],
             ..listener
         },
         Spec::Gateway(port) => super::gateway::listener(listener, key, port),
@@ -102,27 +100,22 @@ fn virtual_inbound(
     served: &[InboundPort],
     warnings: &mut Vec<Warning>,
 ) -> Listener {
-    let to = |address: Option<IpAddr>, port: u16, filters| {
-        chain(
-            FilterChainMatch {
-                destination_port: Some(port.into()),
-                prefix_ranges: address.map(|ip| range(ip.into())).into_iter().collect(),
-                ..FilterChainMatch::default()
-            },
-            filters,
-        )
+    let to = |address: Option<IpAddr>, port: u16| FilterChainMatch {
+        destination_port: Some(port.into()),
+        prefix_ranges: address.map(|ip| range(ip.into())).into_iter().collect(),
+        ..FilterChainMatch::default()
     };
     let closed = ports::closed(mesh);
     let mut filter_chains = Vec::with_capacity(served.len() + closed.len() + 1);
     filter_chains.extend(
         served
             .iter()
-            .map(|port| to(port.address, port.port, inbound_filters(mesh, port, warnings))),
+            .map(|port| inbound_chain(mesh, port, to(port.address, port.port), warnings)),
     );
     filter_chains.extend(
         closed
             .into_iter()
-            .map(|port| to(None, port, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
+            .map(|port| chain(to(None, port), filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
     );
     filter_chains.push(chain(
         FilterChainMatch::default(),
@@ -188,10 +181,7 @@ fn tcp_chain(mesh: &MeshConfig, tcp: &TcpChain) -> FilterChain {
         return chain(tcp.to_match(), filter::tcp(mesh, unknown_destination(mesh)));
     };
     FilterChain {
-        metadata: route
-            .rule
-            .as_ref()
-            .map(|rule| envoy::istio_metadata([("config", rule.api_path())])),
+        metadata: origin::metadata(route.rule.as_ref(), &tcp.service),
         ..chain(tcp.to_match(), filter::route(mesh, route, tcp.protocol))
     }
 }
@@ -243,13 +233,19 @@ fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
 }
 
 /// What serves one port of the workload.
-fn inbound_filters(mesh: &MeshConfig, port: &InboundPort, warnings: &mut Vec<Warning>) -> Vec<Filter> {
-    let mut filters = own_inbound_filters(mesh, port);
-    port.user_filters.insert(&mut filters, warnings);
-    filters
+fn inbound_chain(
+    mesh: &MeshConfig,
+    port: &InboundPort,
+    matches: FilterChainMatch,
+    warnings: &mut Vec<Warning>,
+) -> FilterChain {
+    let mut chain = chain(matches, inbound_filters(mesh, port));
+    chain.metadata = origin::metadata(None, &port.service);
+    port.user_filters.insert_into([&mut chain], warnings);
+    chain
 }
 
-fn own_inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
+fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
     if !port.protocol.is_http() {
         let route = l4::Route::to_cluster(port.cluster.clone(), false);
         return filter::route(mesh, &route, port.protocol);

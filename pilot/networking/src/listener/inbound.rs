@@ -10,7 +10,7 @@ use super::{Access, At, InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::instance::{Listen, ServedPort};
-use crate::{Plan, instance, name, ports};
+use crate::{Plan, instance, name, ports, service};
 
 /// The listeners for connections that others open to the workload of a sidecar.
 ///
@@ -57,6 +57,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             port: at.port(),
             service_port: instance.service_port.number,
             host: instance.host.clone(),
+            service: service::of_instance(view.whole(), instance).and_then(|service| service.definition()),
             protocol,
             cluster,
             user_filters,
@@ -83,6 +84,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             port: number,
             service_port: number,
             host: name::MANAGEMENT_HOST.into(),
+            service: None,
             protocol: Protocol::Tcp,
             cluster: name::management_cluster(number).into(),
             user_filters: UserFilters::default(),

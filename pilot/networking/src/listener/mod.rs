@@ -111,6 +111,8 @@ struct InboundPort {
     service_port: u16,
     /// The service.
     host: Host,
+    /// The object that defines it.
+    service: Option<ConfigKey>,
     protocol: Protocol,
     /// The cluster that leads to it.
     cluster: Str,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, btree_map};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mesh_config::Protocol;
+use mesh_config::{ConfigKey, Protocol};
 use pilot_model::Service;
 
 use crate::l4::{Route, ServerName};
@@ -20,6 +20,8 @@ pub(super) struct TcpChain {
     pub(super) protocol: Protocol,
     /// Where they go; `None`: where the outbound traffic policy sends what belongs to no service.
     pub(super) route: Option<Arc<Route>>,
+    /// The object that defines the service which they go to without any rule.
+    pub(super) service: Option<ConfigKey>,
 }
 
 /// What the services on one address and port claim of its connections.
@@ -42,6 +44,15 @@ impl TcpChain {
     /// Whether it takes whatever no other chain takes.
     pub(super) fn catches_all(&self) -> bool {
         self.range.is_none() && self.server_names.is_empty()
+    }
+}
+
+// === impl Claim ===
+
+impl Claim<'_> {
+    /// The object that defines the service, where no rule says where connections go.
+    fn service(&self) -> Option<ConfigKey> {
+        self.owner.definition().filter(|_| self.route.rule.is_none())
     }
 }
 
@@ -134,6 +145,7 @@ fn chains_of(range: Option<IpNet>, mut claims: BTreeMap<Option<ServerName>, Clai
                 range,
                 server_names: Vec::new(),
                 protocol: claim.protocol,
+                service: claim.service(),
                 route: Some(Arc::clone(&claim.route)),
             });
             chains.len() - 1
@@ -145,6 +157,7 @@ fn chains_of(range: Option<IpNet>, mut claims: BTreeMap<Option<ServerName>, Clai
         range,
         server_names: Vec::new(),
         protocol: rest.as_ref().map_or(Protocol::Tcp, |claim| claim.protocol),
+        service: rest.as_ref().and_then(Claim::service),
         route: rest.map(|claim| claim.route),
     });
     chains

@@ -5,7 +5,7 @@ mod misdirected;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::istio::networking::v1alpha3::Server;
-use mesh_config::Host;
+use mesh_config::{ConfigKey, Host};
 use pilot_model::{Gateway, ScopedView, Versioned, VirtualService, Warning};
 
 use super::domains::{self, Domains, HostDomains, canonical};
@@ -16,22 +16,23 @@ use crate::name;
 use crate::target::Place;
 
 /// The virtual hosts of one route configuration, sorted by name: of all plain HTTP servers on the port that its name says,
-/// or of the one server that ends TLS and has this name.
+/// or of the one server that ends TLS and has this name. With them the Gateways whose servers these are.
 pub(super) fn plan(
     view: &ScopedView,
     gateways: &[Versioned<Gateway>],
     secrets: bool,
     name: &str,
     warnings: &mut Vec<Warning>,
-) -> Vec<VirtualHostKey> {
+) -> (Vec<VirtualHostKey>, Vec<ConfigKey>) {
     let merged = gateway::merge(gateways, secrets);
     let found = merged
         .ports
         .iter()
         .find_map(|(port, content)| Some((*port, find(*port, &content.servers, name)?)));
     let Some((port, (servers, elsewhere))) = found else {
-        return Vec::new();
+        return Default::default();
     };
+    let origins: BTreeSet<&ConfigKey> = servers.iter().map(|server| &server.gateway.key).collect();
 
     let mut hosts: BTreeMap<Host, Published> = BTreeMap::new();
     for server in &servers {
@@ -63,7 +64,7 @@ pub(super) fn plan(
         })
     }));
     virtual_hosts.sort_by(VirtualHostKey::by_name);
-    virtual_hosts
+    (virtual_hosts, origins.into_iter().cloned().collect())
 }
 
 /// The servers of a port whose requests a route configuration is for, and the others of the port that are told apart by

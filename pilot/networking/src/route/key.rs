@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use mesh_config::Str;
+use mesh_config::{ConfigKey, Str};
 use pilot_model::{Versioned, VirtualService};
 
 use super::domains::Domains;
@@ -26,6 +26,9 @@ pub struct RouteKey {
     /// Whether the port in the Host header is left aside: clients reach a gateway under port numbers that it does not
     /// know, those of a load balancer or a node.
     pub ignore_port_in_host_matching: bool,
+    /// The objects that it exists because of, beside those of its virtual hosts: Gateways, or the Sidecar that says what
+    /// callers see.
+    pub origins: Vec<ConfigKey>,
     /// Its virtual hosts, sorted by name; names and domains are unique.
     pub virtual_hosts: Arc<[VirtualHostKey]>,
 }
@@ -46,6 +49,8 @@ pub(super) enum Routes {
     /// A service that no VirtualService is about: to its own cluster.
     Service {
         cluster: Str,
+        /// The object that defines the service.
+        service: Option<ConfigKey>,
         hash_policy: Option<HashPolicy>,
     },
     /// VirtualServices, in order. Routes that match everything go last (`R-VS-10`).
@@ -110,6 +115,34 @@ pub(super) struct Shared<T>(Arc<Digested<T>>);
 struct Digested<T> {
     digest: u64,
     value: T,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// The DestinationRules that say what of requests is hashed.
+    pub(super) fn hash_rules(&self) -> impl Iterator<Item = &ConfigKey> {
+        let (of_service, sets): (_, &[Shared<RuleSet>]) = match self {
+            Self::Service { hash_policy, .. } => (hash_policy.as_ref(), &[]),
+            Self::Rules(sets) => (None, sets),
+            Self::Cluster(_) | Self::Addresses(_) | Self::Status(_) => (None, &[]),
+        };
+        let rules = sets.iter().flat_map(|set| &set.rules);
+        let of_rules = rules.flat_map(|rule| rule.action.hash_policies());
+        of_service.into_iter().chain(of_rules).map(|policy| &policy.rule)
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    /// What of requests is hashed.
+    pub(super) fn hash_policies(&self) -> &[HashPolicy] {
+        match self {
+            Self::Redirect => &[],
+            Self::Forward { hash_policies, .. } => hash_policies,
+        }
+    }
 }
 
 // === impl VirtualHostKey ===

@@ -58,14 +58,17 @@ impl Generate for VirtualHosts {
     }
 
     fn origins(key: &VirtualHostKey) -> Vec<Origin> {
-        match &key.input().routes {
+        let routes = &key.input().routes;
+        let mut origins: Vec<Origin> = match routes {
             key::Routes::Service { cluster, .. } => Origin::of_cluster(cluster).into_iter().collect(),
             key::Routes::Rules(sets) => {
                 let objects = sets.iter().map(|set| set.object.key.clone());
                 objects.map(Origin::Object).collect()
             }
             key::Routes::Cluster(_) | key::Routes::Addresses(_) | key::Routes::Status(_) => Vec::new(),
-        }
+        };
+        origins.extend(routes.hash_rules().cloned().map(Origin::Object));
+        origins
     }
 }
 
@@ -84,7 +87,7 @@ pub fn plan(
 /// The plan depends on nothing but the scope and the name: the view is what the scope was made from.
 fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan {
     let mut warnings = Vec::new();
-    let (virtual_hosts, ignore_port_in_host_matching) = match &scope.role {
+    let (virtual_hosts, origins, ignore_port_in_host_matching) = match &scope.role {
         Role::Sidecar {
             domain,
             source_selectors,
@@ -97,10 +100,17 @@ fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan
                 name,
                 &mut warnings,
             ),
+            // One that leaves nothing out makes no difference to routes.
+            view.egress()
+                .and(view.sidecar())
+                .map(|sidecar| sidecar.key.clone())
+                .into_iter()
+                .collect(),
             false,
         ),
         Role::Router { gateways, secrets } => {
-            (gateway::plan(view, gateways, *secrets, name, &mut warnings), true)
+            let (virtual_hosts, origins) = gateway::plan(view, gateways, *secrets, name, &mut warnings);
+            (virtual_hosts, origins, true)
         }
     };
     warnings.sort();
@@ -114,6 +124,7 @@ fn plan_in_scope(view: &ScopedView, scope: &RouteScope, name: &Str) -> RoutePlan
         key: RouteKey {
             name: name.clone(),
             ignore_port_in_host_matching,
+            origins,
             virtual_hosts,
         },
         warnings,

@@ -226,7 +226,9 @@ impl Selection<'_> {
                 .zip(share.target.rules)
                 .and_then(|(port, rules)| HashPolicy::of(rules, subset, port));
             if let Some(hash_policy) = hash_policy
-                && !hash_policies.contains(&hash_policy)
+                && !hash_policies
+                    .iter()
+                    .any(|known: &HashPolicy| known.hashed == hash_policy.hashed)
             {
                 hash_policies.push(hash_policy);
             }

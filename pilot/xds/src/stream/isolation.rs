@@ -91,11 +91,21 @@ impl Isolation {
         known: &BTreeSet<ConfigKey>,
     ) -> bool {
         candidates.retain(|object| !self.guilty.contains_key(object));
-        if matches!(xds_type, XdsType::Listener | XdsType::Route) {
-            // What is made of a service alone is never bad, and without it its callers lose more than a route.
+        // What is made of a service alone is never bad, and without it its callers lose more than a route. Nor are the
+        // routes of a Gateway without rules, while leaving it out closes its ports.
+        let innocent = match xds_type {
+            XdsType::Listener => Some(Kind::ServiceEntry),
+            XdsType::Route => Some(Kind::Gateway),
+            XdsType::Cluster | XdsType::Endpoint => None,
+        };
+        if xds_type == XdsType::Route {
+            // It says which services callers see, and nothing about any: without it they would see all.
+            candidates.retain(|object| object.kind != Kind::Sidecar);
+        }
+        if let Some(innocent) = innocent {
             let (services, others): (Vec<_>, Vec<_>) = candidates
                 .into_iter()
-                .partition(|object| rank(object.kind) <= rank(Kind::ServiceEntry));
+                .partition(|object| rank(object.kind) <= rank(innocent));
             candidates = if others.is_empty() && self.guilty.is_empty() {
                 services
             } else {

@@ -393,7 +393,7 @@ fn a_rule_that_a_proxy_rejected_does_not_become_plain_text() {
         .service(service("forecast", "10.96.0.1", &[("http", 80)]))
         .rule("default", "forecast", rule)
         .publish();
-    let bad = mesh_config::ConfigKey::new(mesh_config::Kind::DestinationRule, "default", "forecast");
+    let bad = ConfigKey::new(mesh_config::Kind::DestinationRule, "default", "forecast");
     let view = published.without(&[bad].into()).snapshot.view("default");
     let plan = outbound(&view, &Vantage::of_role(ProxyType::Router));
     let subset = "outbound|80|plain|forecast.default.svc.cluster.local";

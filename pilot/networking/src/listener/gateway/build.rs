@@ -10,6 +10,7 @@ use super::super::ListenerKey;
 use super::super::build::listener_filter;
 use super::{GatewayChain, GatewayPort, LeadsTo};
 use crate::filter::{self, Http, Role, Routes};
+use crate::origin;
 
 /// Completes a listener that has its name and address.
 pub(in crate::listener) fn listener(listener: Listener, key: &ListenerKey, port: &GatewayPort) -> Listener {
@@ -38,6 +39,7 @@ fn filter_chain(key: &ListenerKey, chain: &GatewayChain) -> FilterChain {
         filter_chain_match: (matches != FilterChainMatch::default()).then_some(matches),
         transport_socket: chain.tls.as_ref().map(|tls| tls.to_envoy()),
         filters: filters(key, &chain.leads_to),
+        metadata: origin::metadata(chain.leads_to.rule(), &chain.gateway),
         ..FilterChain::default()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mesh_config::{Host, most_specific_first};
+use mesh_config::{ConfigKey, Host, most_specific_first};
 use pilot_model::{ScopedView, Warning, WarningKind};
 
 use super::{GatewayChain, LeadsTo};
@@ -232,6 +232,7 @@ impl<'a> Table<'a> {
                 server_names,
                 tls: target.tls.cloned(),
                 leads_to: target.leads_to.clone(),
+                gateway: target.gateway().cloned(),
             }
         });
         chains.collect()
@@ -241,6 +242,13 @@ impl<'a> Table<'a> {
 // === impl Target ===
 
 impl Target<'_> {
+    /// The Gateway of the server. Those of plain HTTP share the chain: one that comes or goes must not cut the others'
+    /// connections off.
+    fn gateway(&self) -> Option<&ConfigKey> {
+        let is_shared = self.tls.is_none() && matches!(self.leads_to, LeadsTo::Routes(_));
+        (!is_shared).then_some(&self.server.gateway.key)
+    }
+
     /// A finding about a rule that takes no connections.
     fn unreached(&self) -> Option<Warning> {
         let LeadsTo::Clusters { route, .. } = &self.leads_to else {

@@ -43,6 +43,8 @@ struct GatewayChain {
     /// Whether TLS ends here.
     tls: Option<Downstream>,
     leads_to: LeadsTo,
+    /// The Gateway whose server it is; `None` where several share it, which the route configuration names.
+    gateway: Option<ConfigKey>,
 }
 
 /// Where the bytes of a connection go.
@@ -58,6 +60,18 @@ enum LeadsTo {
         /// What is spoken, as far as it is known.
         protocol: Protocol,
     },
+}
+
+// === impl LeadsTo ===
+
+impl LeadsTo {
+    /// The VirtualService that says so.
+    fn rule(&self) -> Option<&ConfigKey> {
+        match self {
+            Self::Clusters { route, .. } => route.rule.as_ref(),
+            Self::Routes(_) | Self::ServerName => None,
+        }
+    }
 }
 
 // === impl GatewayPort ===

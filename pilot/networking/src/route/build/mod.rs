@@ -9,7 +9,7 @@ use mesh_api::envoy::config::route::v3::route_match::PathSpecifier;
 use mesh_api::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use mesh_api::envoy::config::route::v3::{Decorator, DirectResponseAction, Route, RouteMatch, VirtualHost};
 use mesh_api::istio::networking::v1alpha3::HttpRoute;
-use mesh_config::Str;
+use mesh_config::{ConfigKey, Str};
 use pilot_model::{Warning, WarningKind};
 
 use self::headers::HeaderChanges;
@@ -17,13 +17,17 @@ use super::hash_policy::HashPolicy;
 use super::key::{Action, Routes, Rule, RuleSet, VirtualHostInput};
 use super::matching;
 use crate::name::OutboundCluster;
-use crate::{Built, envoy};
+use crate::{Built, origin};
 
 /// Makes a virtual host.
 pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
     let mut warnings = Vec::new();
     let routes = match &input.routes {
-        Routes::Service { cluster, hash_policy } => vec![default_route(cluster, hash_policy.as_ref())],
+        Routes::Service {
+            cluster,
+            service,
+            hash_policy,
+        } => vec![default_route(cluster, service.as_ref(), hash_policy.as_ref())],
         Routes::Rules(sets) => {
             // Stable, so that otherwise the order of the VirtualServices and of their rules stays.
             let mut routes: Vec<_> = sets.iter().flat_map(|set| rule_set(set, &mut warnings)).collect();
@@ -75,12 +79,16 @@ fn status_route(status: u16) -> Route {
 }
 
 /// The route of a service that no VirtualService is about.
-fn default_route(cluster: &Str, hash_policy: Option<&HashPolicy>) -> Route {
+fn default_route(cluster: &Str, service: Option<&ConfigKey>, hash_policy: Option<&HashPolicy>) -> Route {
     let mut action = action::plain(cluster);
     action.retry_policy = Some(action::default_retry_policy());
     action.hash_policy = hash_policy.into_iter().map(HashPolicy::to_message).collect();
     let condition = matching::route_match(None);
     Route {
+        metadata: origin::metadata(
+            None,
+            service.into_iter().chain(hash_policy.map(|policy| &policy.rule)),
+        ),
         decorator: Some(decorator(Some(cluster), "", 0, &condition)),
         r#match: Some(condition),
         action: Some(EnvoyAction::Route(action)),
@@ -142,7 +150,10 @@ fn template(set: &RuleSet, rule: &Rule, spec: &HttpRoute, findings: &mut Finding
         }
     };
     Route {
-        metadata: Some(envoy::istio_metadata([("config", set.object.key.api_path())])),
+        metadata: origin::metadata(
+            Some(&set.object.key),
+            rule.action.hash_policies().iter().map(|policy| &policy.rule),
+        ),
         typed_per_filter_config: filters::per_route(spec, findings),
         request_headers_to_add: changes.request.add,
         request_headers_to_remove: changes.request.remove,

@@ -97,7 +97,7 @@ mod tests {
         let view = Mesh::new().gateway("default", "edge", gateway).view("default");
         let gateways: Vec<_> = view.gateways(&Labels::default()).cloned().collect();
         let name = "https.443.https-0.edge.default";
-        let hosts = plan(&view, &gateways, false, name, &mut Vec::new());
+        let (hosts, _) = plan(&view, &gateways, false, name, &mut Vec::new());
         hosts
             .iter()
             .map(|host| {

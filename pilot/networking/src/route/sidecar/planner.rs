@@ -131,6 +131,7 @@ impl<'a> Planner<'a> {
             }
             let routes = self.rules_of(host).unwrap_or_else(|| Routes::Service {
                 cluster: format!("outbound|{port}||{host}").into(),
+                service: winner.definition(),
                 hash_policy: view
                     .rules(winner)
                     .and_then(|rules| HashPolicy::of(rules, "", port)),
