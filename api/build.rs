@@ -3,6 +3,9 @@
 //! Istio's and Kubernetes' .proto files live in `proto/`. Envoy's come out of the `envoy-types` package, which is
 //! in `Cargo.lock` but never compiled: cargo has unpacked it, `cargo metadata` says where.
 
+#[path = "build/comments.rs"]
+mod comments;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
@@ -62,6 +65,7 @@ const ENVOY_INCLUDES: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
 
     let ours = PathBuf::from("proto");
@@ -94,7 +98,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_file("mod.rs");
     tonic_prost_build::configure().compile_fds_with_config(compiled, config)?;
 
-    // Comments served the generated documentation; at run time they would be dead weight.
+    fs::write(
+        out_dir.join("comments.rs"),
+        comments::table(&descriptors, "istio/"),
+    )?;
+    // Comments of all the others served the generated documentation; at run time they would be dead weight.
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }

@@ -10,7 +10,7 @@ pub mod json;
 pub mod type_url;
 
 pub use any::Any;
-pub use descriptors::descriptors;
+pub use descriptors::{comment, descriptors};
 pub use discovery::{DeltaDiscoveryResponse, DiscoveryResponse, Framed};
 
 #[allow(
