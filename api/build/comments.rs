@@ -13,7 +13,7 @@ const MESSAGE_ENUM: i32 = 4;
 const ENUM_VALUE: i32 = 2;
 
 /// Source of a sorted slice of (full name, comment), for files whose names start with `prefix`.
-pub fn table(descriptors: &FileDescriptorSet, prefix: &str) -> String {
+pub(crate) fn table(descriptors: &FileDescriptorSet, prefix: &str) -> String {
     let mut comments = Comments::default();
     for file in descriptors
         .file

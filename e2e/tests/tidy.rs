@@ -72,11 +72,13 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ),
     ("pilot-agent", Some(&["mesh-runtime"])),
     ("sidecar-injector", Some(&["mesh-api", "mesh-config"])),
+    ("charts", Some(&["mesh-api", "mesh-config"])),
     ("e2e", None),
 ];
 
 /// Packages without I/O, clock and randomness.
 const PURE: &[&str] = &[
+    "charts",
     "mesh-config",
     "pilot-model",
     "pilot-networking",

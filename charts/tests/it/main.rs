@@ -1,0 +1,5 @@
+//! What is installed into a cluster.
+
+mod files;
+mod schemas;
+mod structural;
