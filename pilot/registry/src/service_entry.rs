@@ -124,8 +124,10 @@ impl ServiceEntryRegistry {
         self.entries.insert(key.clone(), new);
         for ip in addresses {
             changes.push(Change::Workload(ip, self.workload(ip).map(Box::new)));
+            if self.claims.get(&ip).is_some_and(BTreeSet::is_empty) {
+                self.claims.remove(&ip);
+            }
         }
-        self.claims.retain(|_, claims| !claims.is_empty());
         changes
     }
 

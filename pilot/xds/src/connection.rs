@@ -12,11 +12,13 @@ use mesh_api::envoy::config::core::v3::{ControlPlane, Node};
 use pilot_model::{Proxy, ProxyType, Published};
 use pilot_networking::XdsType;
 use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 pub(crate) use self::isolation::Verdicts;
 use crate::discovery::{Current, Shared};
 use crate::generator::ProxyContext;
+use crate::messages::Messages;
+use crate::name_list::Fingerprint;
 use crate::names::Names;
 use crate::status::ClientStatus;
 use crate::stream::{Impact, Isolation, Outgoing, Protocol, Step, StreamState};
@@ -29,8 +31,8 @@ pub(crate) struct Connection<W: Wire> {
     peer: String,
     shared: Arc<Shared>,
     sender: mpsc::Sender<Result<Chunks, Status>>,
-    /// What the proxy asked for last, of each type.
-    asked: [Asked; 4],
+    /// The names that the proxy asked for last, of each type: it repeats thousands of them in every answer.
+    asked: [Option<Fingerprint>; 4],
     /// `None` only while generating.
     state: Option<StreamState>,
     proxy: Option<Arc<Proxy>>,
@@ -52,14 +54,6 @@ pub(crate) struct Connection<W: Wire> {
     /// When the publication was made that the proxy has not fully acknowledged.
     converging_since: Option<Instant>,
     wire: PhantomData<fn() -> W>,
-}
-
-/// The names of a request, in its order: a proxy repeats thousands of them in every answer.
-#[derive(Debug, Default)]
-struct Asked {
-    names: Names,
-    /// Positions in `names`.
-    order: Box<[u32]>,
 }
 
 /// Why a stream ends.
@@ -84,7 +78,7 @@ impl<W: Wire> Connection<W> {
             peer,
             shared,
             sender,
-            asked: Default::default(),
+            asked: [None; 4],
             wire: PhantomData,
             state: Some(StreamState::new(W::PROTOCOL)),
             proxy: None,
@@ -100,11 +94,7 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    pub(crate) async fn run(
-        mut self,
-        mut requests: Streaming<W::Request>,
-        current: watch::Receiver<Option<Current>>,
-    ) {
+    pub(crate) async fn run(mut self, mut requests: Messages, current: watch::Receiver<Option<Current>>) {
         let end = self.serve(&mut requests, current).await;
         if let Some(proxy) = &self.proxy {
             self.shared.clients.remove(self.id);
@@ -116,14 +106,14 @@ impl<W: Wire> Connection<W> {
             // A client that is gone or does not read cannot be told.
             let _ = self.sender.try_send(Err(status));
             // As long as its requests are read, HTTP/2 does not reset the stream before the status was read.
-            let ends = async { while let Ok(Some(_)) = requests.message().await {} };
+            let ends = async { while let Ok(Some(_)) = requests.next().await {} };
             let _ = tokio::time::timeout(self.shared.options.send_timeout, ends).await;
         }
     }
 
     async fn serve(
         &mut self,
-        requests: &mut Streaming<W::Request>,
+        requests: &mut Messages,
         mut current: watch::Receiver<Option<Current>>,
     ) -> Result<(), End> {
         let drain = self.shared.drain.clone();
@@ -133,8 +123,8 @@ impl<W: Wire> Connection<W> {
             tokio::select! {
                 () = drain.signaled() => return Err(End::Closed),
                 () = self.sender.closed() => return Err(End::Closed),
-                request = requests.message() => match request {
-                    Ok(Some(request)) => self.on_request(request)?,
+                request = requests.next() => match request {
+                    Ok(Some(request)) => self.on_request(&request)?,
                     Ok(None) => return Ok(()),
                     Err(status) => {
                         tracing::debug!(peer = %self.peer, reason = status.message(), "stream broke");
@@ -188,13 +178,14 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    fn on_request(&mut self, request: W::Request) -> Result<(), End> {
+    fn on_request(&mut self, request: &Bytes) -> Result<(), End> {
         let Incoming {
             node,
             type_url,
             names,
             mut request,
-        } = W::incoming(request);
+        } = W::incoming(request)
+            .map_err(|error| End::Refused(Status::invalid_argument(error.to_string())))?;
         if self.proxy.is_none() {
             self.identify(&node.unwrap_or_default())?;
         }
@@ -209,14 +200,16 @@ impl<W: Wire> Connection<W> {
         let (Some(state), Some(proxy)) = (&mut self.state, &self.proxy) else {
             return Ok(());
         };
-        let asked = &mut self.asked[xds_type as usize];
+        let asked = (!names.is_empty()).then(|| names.fingerprint());
         // What delta asks for again is to be sent again.
-        if W::PROTOCOL == Protocol::StateOfTheWorld && asked.is(&names) {
-            request.repeats = true;
-        } else {
-            request.subscribe = names.iter().map(text).collect();
-        }
+        request.repeats = W::PROTOCOL == Protocol::StateOfTheWorld
+            && asked.is_some()
+            && asked == self.asked[xds_type as usize];
         let is_repeated = request.repeats;
+        if !is_repeated {
+            request.subscribe = self.shared.generator.requested(&names);
+            self.asked[xds_type as usize] = asked;
+        }
         let mut rejection = None;
         match state.on_request(xds_type, &request) {
             Step::Respond => tracing::debug!(proxy = %proxy.node_id, %xds_type, "request"),
@@ -233,7 +226,6 @@ impl<W: Wire> Connection<W> {
         }
         if !is_repeated {
             state.share_names(xds_type, |names| self.shared.generator.intern(names));
-            *asked = Asked::new(state, xds_type, &names);
         }
         self.shared.clients.update(self.id, state);
         if state.is_settled()
@@ -402,43 +394,6 @@ impl<W: Wire> Connection<W> {
             }
         }
     }
-}
-
-// === impl Asked ===
-
-impl Asked {
-    /// What a client asked for; nothing when its names cannot be told from their order.
-    fn new(state: &StreamState, xds_type: XdsType, names: &[Bytes]) -> Self {
-        let Some(subscription) = state.subscription(xds_type) else {
-            return Self::default();
-        };
-        let known = subscription.names();
-        let position = |name: &Bytes| {
-            let position = known.position(std::str::from_utf8(name).ok()?)?;
-            u32::try_from(position).ok()
-        };
-        match names.iter().map(position).collect() {
-            Some(order) => Self {
-                names: known.clone(),
-                order,
-            },
-            None => Self::default(),
-        }
-    }
-
-    /// Whether these are the same names in the same order. No names at all are never the same as before.
-    fn is(&self, names: &[Bytes]) -> bool {
-        let is_known = |(&position, name): (&u32, &Bytes)| {
-            let known = self.names.get(position as usize);
-            known.is_some_and(|known| known.as_bytes() == &**name)
-        };
-        !names.is_empty() && names.len() == self.order.len() && self.order.iter().zip(names).all(is_known)
-    }
-}
-
-/// Names are text; what is none names nothing.
-fn text(name: &Bytes) -> String {
-    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Waits for a moment; for ever when there is none.

@@ -14,12 +14,13 @@ use tonic::transport::server::TcpConnectInfo;
 use crate::audit::{Auditor, Divergence};
 use crate::connection::{Connection, Verdicts};
 use crate::generator::{Generator, ProxyContext};
+use crate::messages::Messages;
 use crate::metrics::XdsMetrics;
 use crate::names::Names;
 use crate::resource::ResourceSet;
 use crate::status::{ClientStatus, Clients};
 use crate::throttle::{PushLimit, Throttle};
-use crate::transport::{self, AdsService, ResponseBody};
+use crate::transport::{AdsService, ResponseBody};
 use crate::wire::Wire;
 
 /// How proxies are served.
@@ -227,7 +228,7 @@ impl Discovery {
         let (sender, receiver) = mpsc::channel(1);
         let connection = Connection::<W>::new(id, peer, Arc::clone(&self.shared), sender);
         let current = self.shared.current.subscribe();
-        let requests = transport::messages(request.into_body());
+        let requests = Messages::new(request.into_body());
         self.shared
             .spawner
             .spawn("ads stream", connection.run(requests, current));

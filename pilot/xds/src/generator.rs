@@ -16,6 +16,7 @@ use prost::Message;
 use crate::cache::Cache;
 use crate::memo::Memo;
 use crate::metrics::XdsMetrics;
+use crate::name_list::NameList;
 use crate::names::{NameTable, Names};
 use crate::resource::{Encoded, ResourceSet};
 use crate::stream::Impact;
@@ -153,6 +154,11 @@ impl Generator {
     /// The list that everybody with these names shares, and with it what is made for them.
     pub fn intern(&self, names: &Names) -> Names {
         self.names.intern(names)
+    }
+
+    /// The names of a request, as the list that everybody with these names shares.
+    pub(crate) fn requested(&self, names: &NameList) -> Names {
+        self.names.of_request(names)
     }
 
     /// All resources of one type for a proxy: sets that it shares with others first, then its own.

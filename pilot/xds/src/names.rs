@@ -1,11 +1,13 @@
 //! Names that clients subscribed to.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use mesh_config::Str;
 use pilot_networking::endpoint;
+
+use crate::name_list::{Fingerprint, NameList};
 
 /// Resource names: sorted, unique, and shared by all clients with the same names.
 ///
@@ -17,6 +19,8 @@ pub struct Names(Arc<List>);
 #[derive(Debug, Default)]
 pub(crate) struct NameTable {
     known: Mutex<HashSet<Names>>,
+    /// What is made of the names of a request: many proxies send the same.
+    requested: Mutex<HashMap<[Fingerprint; 2], Weak<List>>>,
 }
 
 #[derive(Debug)]
@@ -62,14 +66,31 @@ impl Names {
         self.position(name).is_some()
     }
 
-    /// Where a name stands.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        self.0.names.binary_search_by(|known| (**known).cmp(name)).ok()
+    /// The names that are not among `others`, in order.
+    pub(crate) fn without<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a Str> {
+        let mut others = others.iter().peekable();
+        self.iter().filter(move |name| {
+            while others.next_if(|other| other < name).is_some() {}
+            others.next_if(|other| other == name).is_none()
+        })
     }
 
-    /// The name at a position.
-    pub(crate) fn get(&self, position: usize) -> Option<&Str> {
-        self.0.names.get(position)
+    /// The names with more and without some, and without one that is a name to nobody but the client.
+    ///
+    /// What is both added and removed is added: the client drops it and asks for it again.
+    pub(crate) fn changed(&self, added: &Self, removed: &Self, never: &str) -> Self {
+        if self.is_empty() && !added.contains(never) {
+            return added.clone();
+        }
+        let kept = self
+            .without(removed)
+            .chain(added)
+            .filter(|name| &***name != never);
+        Self::new(kept.cloned().collect())
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.0.names.binary_search_by(|known| (**known).cmp(name)).ok()
     }
 
     /// The names of load assignments that depend on the endpoints of a host.
@@ -90,7 +111,7 @@ impl Names {
             by_host
         });
         let positions = by_host.get(host).into_iter().flatten();
-        positions.filter_map(|&position| self.get(position))
+        positions.filter_map(|&position| self.0.names.get(position))
     }
 }
 
@@ -109,9 +130,9 @@ impl<'a> IntoIterator for &'a Names {
     }
 }
 
-impl From<&BTreeSet<Str>> for Names {
-    fn from(names: &BTreeSet<Str>) -> Self {
-        Self::new(names.iter().cloned().collect())
+impl<T: Into<Str>> FromIterator<T> for Names {
+    fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {
+        Self::new(names.into_iter().map(Into::into).collect())
     }
 }
 
@@ -134,7 +155,7 @@ impl Hash for Names {
 impl NameTable {
     /// The list that everybody with these names shares.
     pub(crate) fn intern(&self, names: &Names) -> Names {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if let Some(known) = known.get(names) {
             return known.clone();
         }
@@ -142,11 +163,26 @@ impl NameTable {
         names.clone()
     }
 
+    /// The names of a request, as the list that everybody with these names shares.
+    pub(crate) fn of_request(&self, list: &NameList) -> Names {
+        let key = [list.fingerprint(), list.second_fingerprint()];
+        if let Some(known) = lock(&self.requested).get(&key).and_then(Weak::upgrade) {
+            return Names(known);
+        }
+        let names = self.intern(&list.iter().collect());
+        lock(&self.requested).insert(key, Arc::downgrade(&names.0));
+        names
+    }
+
     /// Forgets lists that nobody else holds.
     pub(crate) fn sweep(&self) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|names| Arc::strong_count(&names.0) > 1);
+        lock(&self.known).retain(|names| Arc::strong_count(&names.0) > 1);
+        lock(&self.requested).retain(|_, names| names.strong_count() > 0);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Only ever compared within one process.
@@ -157,6 +193,9 @@ fn digest(names: &[Str]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use mesh_api::envoy::service::discovery::v3::DiscoveryRequest;
+    use prost::Message as _;
+
     use super::*;
 
     fn names(names: &[&str]) -> Names {
@@ -175,6 +214,52 @@ mod tests {
         drop((one, other));
         table.sweep();
         assert_eq!(table.known.lock().expect("not poisoned").len(), 0);
+    }
+
+    #[test]
+    fn names_are_added_and_removed() {
+        let list = |list: &Names| list.iter().map(|name| (**name).to_owned()).collect::<Vec<_>>();
+        let changed = |known: &[&str], added: &[&str], removed: &[&str]| {
+            list(&names(known).changed(&names(added), &names(removed), "*"))
+        };
+        assert_eq!(changed(&[], &["b", "a"], &["c"]), ["a", "b"]);
+        assert_eq!(changed(&[], &["*", "a"], &[]), ["a"]);
+        assert_eq!(changed(&["a", "b"], &["c", "*"], &["b"]), ["a", "c"]);
+        assert_eq!(
+            changed(&["a", "b"], &["b"], &["b"]),
+            ["a", "b"],
+            "dropped and asked for again"
+        );
+        let (more, less) = (names(&["a", "c", "d", "f"]), names(&["b", "c", "e"]));
+        assert_eq!(
+            more.without(&less).map(|name| &**name).collect::<Vec<_>>(),
+            ["a", "d", "f"]
+        );
+    }
+
+    #[test]
+    fn equal_requests_are_one_list() {
+        let table = NameTable::default();
+        let request = |names: &[&str]| {
+            let request = DiscoveryRequest {
+                resource_names: names.iter().map(|&name| name.to_owned()).collect(),
+                ..DiscoveryRequest::default()
+            };
+            NameList::split(&request.encode_to_vec().into())
+                .expect("is well-formed")
+                .0
+        };
+        let first = table.of_request(&request(&["b", "a"]));
+        for again in [&["b", "a"], &["a", "b"]] {
+            assert!(
+                Arc::ptr_eq(&first.0, &table.of_request(&request(again)).0),
+                "{again:?}"
+            );
+        }
+        assert_ne!(first, table.of_request(&request(&["a", "c"])));
+        drop(first);
+        table.sweep();
+        assert_eq!((lock(&table.known).len(), lock(&table.requested).len()), (0, 0));
     }
 
     #[test]

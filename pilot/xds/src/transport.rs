@@ -2,21 +2,19 @@
 //!
 //! tonic's generated server would encode every response into a buffer of its own stream: a configuration of a megabyte
 //! for each of a thousand proxies, for as long as they read it. Here a response is a list of shared chunks, and HTTP/2
-//! asks for the next chunk only when the proxy has room for it.
+//! asks for the next chunk only when the proxy has room for it. Requests are read by [`crate::messages`].
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use hyper::body::{Body, Frame};
 use tokio::sync::mpsc;
-use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
+use tonic::Status;
 use tonic::server::NamedService;
-use tonic::{Status, Streaming};
 use tower::Service;
 
 use crate::discovery::Discovery;
@@ -29,7 +27,7 @@ const STREAM: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Str
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 /// Length of gRPC's prefix of a message: a flag and the length.
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// `envoy.service.discovery.v3.AggregatedDiscoveryService`. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,10 +43,6 @@ pub(crate) struct ResponseBody {
     chunks: std::vec::IntoIter<Bytes>,
     is_done: bool,
 }
-
-/// Decodes the messages of a client.
-#[derive(Debug)]
-struct MessageDecoder<T>(PhantomData<fn() -> T>);
 
 // === impl AdsService ===
 
@@ -83,14 +77,6 @@ impl Service<http::Request<tonic::body::Body>> for AdsService {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         ready(Ok(response))
     }
-}
-
-/// The messages of a request body.
-pub(crate) fn messages<T>(body: tonic::body::Body) -> Streaming<T>
-where
-    T: prost::Message + Default + 'static,
-{
-    Streaming::new_request(MessageDecoder(PhantomData), body, None, None)
 }
 
 // === impl ResponseBody ===
@@ -164,22 +150,6 @@ fn framed(chunks: Chunks) -> Chunks {
     }
     framed.extend(chunks);
     framed
-}
-
-// === impl MessageDecoder ===
-
-impl<T: prost::Message + Default + 'static> Decoder for MessageDecoder<T> {
-    type Item = T;
-    type Error = Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        let message = T::decode(source).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Some(message))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
 }
 
 #[cfg(test)]

@@ -2,22 +2,21 @@
 
 use bytes::Bytes;
 use mesh_api::envoy::config::core::v3::{ControlPlane, Node};
-use mesh_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use mesh_api::google::rpc::Status as RpcStatus;
+use mesh_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use mesh_api::{DeltaDiscoveryResponse, DiscoveryResponse};
+use prost::{DecodeError, Message as _};
 
+use crate::name_list::NameList;
 use crate::stream::{Outgoing, Protocol, Request};
 use crate::transport::Chunks;
 
 /// One form of the protocol.
 pub(crate) trait Wire: Send + 'static {
-    /// What clients send.
-    type Request: prost::Message + Default + Send + 'static;
     /// The form.
     const PROTOCOL: Protocol;
 
-    /// Takes a request apart.
-    fn incoming(request: Self::Request) -> Incoming;
+    /// Takes an encoded request apart.
+    fn incoming(request: &Bytes) -> Result<Incoming, DecodeError>;
 
     /// Puts a response together.
     fn response(outgoing: Outgoing, control_plane: ControlPlane) -> Chunks;
@@ -30,7 +29,7 @@ pub(crate) struct Incoming {
     pub(crate) node: Option<Node>,
     pub(crate) type_url: String,
     /// The names to subscribe to, not yet in `request`.
-    pub(crate) names: Vec<Bytes>,
+    pub(crate) names: NameList,
     /// Everything else.
     pub(crate) request: Request,
 }
@@ -43,42 +42,25 @@ pub(crate) struct SotwWire;
 #[derive(Debug)]
 pub(crate) struct DeltaWire;
 
-/// `envoy.service.discovery.v3.DiscoveryRequest` as far as a server reads it.
-///
-/// Names stay in the buffer that they came in: a proxy repeats all of them in each of its answers.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct SotwRequest {
-    #[prost(message, optional, tag = "2")]
-    node: Option<Node>,
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    resource_names: Vec<Bytes>,
-    #[prost(string, tag = "4")]
-    type_url: String,
-    #[prost(message, optional, tag = "6")]
-    error_detail: Option<RpcStatus>,
-    #[prost(string, tag = "5")]
-    response_nonce: String,
-}
-
 // === impl Wire ===
 
 impl Wire for SotwWire {
-    type Request = SotwRequest;
-
     const PROTOCOL: Protocol = Protocol::StateOfTheWorld;
 
-    fn incoming(request: SotwRequest) -> Incoming {
+    fn incoming(request: &Bytes) -> Result<Incoming, DecodeError> {
+        let (names, rest) = NameList::split(request)?;
+        let request = DiscoveryRequest::decode(rest)?;
         let error = request.error_detail.map(|status| (status.code, status.message));
-        Incoming {
+        Ok(Incoming {
             node: request.node,
             type_url: request.type_url,
-            names: request.resource_names,
+            names,
             request: Request {
                 nonce: request.response_nonce,
                 error,
                 ..Request::default()
             },
-        }
+        })
     }
 
     fn response(outgoing: Outgoing, control_plane: ControlPlane) -> Chunks {
@@ -94,17 +76,16 @@ impl Wire for SotwWire {
 }
 
 impl Wire for DeltaWire {
-    type Request = DeltaDiscoveryRequest;
-
     const PROTOCOL: Protocol = Protocol::Delta;
 
-    fn incoming(request: DeltaDiscoveryRequest) -> Incoming {
-        let names = request.resource_names_subscribe.into_iter().map(Bytes::from);
+    fn incoming(request: &Bytes) -> Result<Incoming, DecodeError> {
+        let (names, rest) = NameList::split(request)?;
+        let request = DeltaDiscoveryRequest::decode(rest)?;
         let error = request.error_detail.map(|status| (status.code, status.message));
-        Incoming {
+        Ok(Incoming {
             node: request.node,
             type_url: request.type_url,
-            names: names.collect(),
+            names,
             request: Request {
                 nonce: request.response_nonce,
                 error,
@@ -112,7 +93,7 @@ impl Wire for DeltaWire {
                 initial_versions: request.initial_resource_versions.into_iter().collect(),
                 ..Request::default()
             },
-        }
+        })
     }
 
     fn response(outgoing: Outgoing, control_plane: ControlPlane) -> Chunks {
@@ -130,10 +111,13 @@ impl Wire for DeltaWire {
 
 #[cfg(test)]
 mod tests {
-    use mesh_api::envoy::service::discovery::v3::DiscoveryRequest;
-    use prost::Message as _;
+    use mesh_api::google::rpc::Status as RpcStatus;
 
     use super::*;
+
+    fn names(incoming: &Incoming) -> Vec<String> {
+        incoming.names.iter().map(String::from).collect()
+    }
 
     #[test]
     fn requests_are_read_as_envoy_writes_them() {
@@ -153,17 +137,29 @@ mod tests {
             }),
             ..DiscoveryRequest::default()
         };
-        let read = SotwRequest::decode(&request.encode_to_vec()[..]).expect("decodes");
-        let Incoming {
-            node,
-            type_url,
-            names,
-            request,
-        } = SotwWire::incoming(read);
-        assert_eq!(node.expect("a node").id, "node");
-        assert_eq!(type_url, "type");
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(request.nonce, "n");
-        assert_eq!(request.error, Some((3, "bad".to_owned())));
+        let incoming = SotwWire::incoming(&request.encode_to_vec().into()).expect("decodes");
+        assert_eq!(names(&incoming), ["a", "b"]);
+        assert_eq!(incoming.node.expect("a node").id, "node");
+        assert_eq!(incoming.type_url, "type");
+        assert_eq!(incoming.request.nonce, "n");
+        assert_eq!(incoming.request.error, Some((3, "bad".to_owned())));
+
+        let request = DeltaDiscoveryRequest {
+            type_url: "type".into(),
+            resource_names_subscribe: vec!["a".into(), "b".into()],
+            resource_names_unsubscribe: vec!["c".into()],
+            initial_resource_versions: [("d".to_owned(), "1".to_owned())].into(),
+            response_nonce: "n".into(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        let incoming = DeltaWire::incoming(&request.encode_to_vec().into()).expect("decodes");
+        assert_eq!(names(&incoming), ["a", "b"]);
+        assert_eq!(incoming.type_url, "type");
+        assert_eq!(incoming.request.nonce, "n");
+        assert_eq!(incoming.request.unsubscribe, ["c"]);
+        assert_eq!(
+            incoming.request.initial_versions,
+            [("d".to_owned(), "1".to_owned())]
+        );
     }
 }

@@ -8,6 +8,7 @@ use mesh_config::Str;
 use pilot_networking::XdsType;
 
 use super::content::{Transition, differences, find, is_failed, keep_last_good, only};
+use super::subscription::ANYTHING;
 use super::{Protocol, Request, Step, Subscription};
 use crate::names::Names;
 use crate::resource::{Difference, Encoded, ResourceSet};
@@ -90,7 +91,7 @@ impl StreamState {
             let wildcard = matches!(xds_type, XdsType::Cluster | XdsType::Listener)
                 && (protocol == Protocol::StateOfTheWorld
                     || request.subscribe.is_empty()
-                    || request.subscribe.iter().any(|name| name == "*"));
+                    || request.subscribe.contains(ANYTHING));
             Subscription::new(protocol, wildcard, request)
         });
         self.pending[xds_type as usize] |= subscription.owes_response();

@@ -10,6 +10,9 @@ use super::blame;
 use crate::names::Names;
 use crate::resource::{Encoded, ResourceSet};
 
+/// What delta asks for by this name is everything.
+pub(super) const ANYTHING: &str = "*";
+
 /// The two forms of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -27,7 +30,7 @@ pub struct Request {
     /// Why the client rejected that response: gRPC code and message.
     pub error: Option<(i32, String)>,
     /// Names asked for: all of them in state of the world, those to add in delta.
-    pub subscribe: Vec<String>,
+    pub subscribe: Names,
     /// Whether the names are those of the request before and are not given again (state of the world).
     pub repeats: bool,
     /// Names no longer asked for (delta).
@@ -217,47 +220,34 @@ impl Subscription {
 
     /// Takes over the names of a request; returns whether the client asks for something new.
     fn update_names(&mut self, request: &Request) -> bool {
-        let asked = request.subscribe.iter().map(|name| Str::from(name.as_str()));
+        let asked = &request.subscribe;
         let asks = match self.protocol {
             Protocol::StateOfTheWorld => {
-                if self.wildcard || request.repeats {
+                if self.wildcard || request.repeats || *asked == self.names {
                     return false;
                 }
-                let names = Names::new(asked.collect());
-                if names == self.names {
-                    return false;
-                }
-                let new = names.iter().filter(|name| !self.names.contains(name));
-                let new: Vec<Str> = new.cloned().collect();
-                self.names = names;
+                let new: Vec<Str> = asked.without(&self.names).cloned().collect();
                 let asks = !new.is_empty();
-                // The client may have had them before, and dropped them.
-                self.forced.extend(new);
+                self.names = asked.clone();
+                self.force_all(new);
                 asks
             }
             Protocol::Delta => {
-                if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
+                if asked.is_empty() && request.unsubscribe.is_empty() {
                     return false;
                 }
-                let mut names: BTreeSet<Str> = self.names.iter().cloned().collect();
-                for name in &request.unsubscribe {
-                    if name == "*" {
-                        self.wildcard = false;
-                    }
-                    names.remove(name.as_str());
+                if request.unsubscribe.iter().any(|name| name == ANYTHING) {
+                    self.wildcard = false;
                 }
-                for name in asked {
-                    if &*name != "*" {
-                        // Asking again for what it holds is how a client asks for it to be sent again.
-                        names.insert(name.clone());
-                        self.forced.insert(name);
-                    } else if !self.wildcard {
-                        self.wildcard = true;
-                        self.restart();
-                    }
+                if asked.contains(ANYTHING) && !self.wildcard {
+                    self.wildcard = true;
+                    self.restart();
                 }
-                self.names = Names::from(&names);
-                !request.subscribe.is_empty()
+                let unsubscribed: Names = request.unsubscribe.iter().map(String::as_str).collect();
+                self.names = self.names.changed(asked, &unsubscribed, ANYTHING);
+                // Asking again for what it holds is how a client asks for it to be sent again.
+                self.force_all(asked.iter().filter(|name| &***name != ANYTHING).cloned());
+                !asked.is_empty()
             }
         };
         if !self.wildcard {
@@ -265,6 +255,14 @@ impl Subscription {
         }
         self.drop_unwanted_suspects();
         asks
+    }
+
+    /// Makes the next response hold names. The client may have had them before, and dropped them.
+    fn force_all(&mut self, names: impl IntoIterator<Item = Str>) {
+        // A response that is whole holds them anyway.
+        if !self.whole {
+            self.forced.extend(names);
+        }
     }
 
     fn on_rejected(&mut self, names: Vec<Str>) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pilot_networking::XdsType;
 
 use super::server::Sent;
+use crate::Names;
 use crate::stream::{Protocol, Request};
 
 /// Resources with this in their text are rejected.
@@ -59,7 +60,7 @@ impl Client {
             }
             let versions = &self.versions[xds_type as usize];
             let request = Request {
-                subscribe: names,
+                subscribe: names.into_iter().collect(),
                 initial_versions: match self.protocol {
                     Protocol::StateOfTheWorld => Vec::new(),
                     Protocol::Delta => versions.clone().into_iter().collect(),
@@ -101,7 +102,7 @@ impl Client {
             error: bad.then(|| (3, POISON.to_owned())),
             subscribe: match self.protocol {
                 Protocol::StateOfTheWorld => names.collect(),
-                Protocol::Delta => Vec::new(),
+                Protocol::Delta => Names::default(),
             },
             ..Request::default()
         };
@@ -113,7 +114,7 @@ impl Client {
         let name = self.asked[xds_type as usize].first().cloned();
         if let (Protocol::Delta, Some(name)) = (self.protocol, name) {
             let request = Request {
-                subscribe: vec![name],
+                subscribe: Names::from_iter([name]),
                 ..Request::default()
             };
             self.outbox.push_back((xds_type, request));

@@ -118,7 +118,7 @@ fn names_are_added_and_dropped_one_by_one() {
     // The answer may bring names along.
     let request = Request {
         nonce: sent.nonce.clone(),
-        subscribe: owned(&["third"]),
+        subscribe: owned(&["third"]).into_iter().collect(),
         unsubscribe: owned(&["http"]),
         ..Request::default()
     };
@@ -142,7 +142,7 @@ fn names_count_even_when_they_come_with_a_stale_answer() {
     server.ack(&newer);
     let request = Request {
         nonce: older.nonce,
-        subscribe: owned(&["other"]),
+        subscribe: owned(&["other"]).into_iter().collect(),
         ..Request::default()
     };
     assert_eq!(server.request(Route, &request), Step::Respond);
@@ -236,7 +236,7 @@ fn a_foreign_nonce_in_the_first_request_means_nothing() {
     let request = Request {
         nonce: "47".to_owned(),
         error: Some((3, "bad".to_owned())),
-        subscribe: owned(&["http"]),
+        subscribe: owned(&["http"]).into_iter().collect(),
         ..Request::default()
     };
     assert_eq!(server.request(Route, &request), Step::Respond);

@@ -35,7 +35,7 @@ fn ask_for_endpoints_of_c(server: &mut Server) {
         Endpoint,
         &Request {
             nonce,
-            subscribe: super::server::owned(names),
+            subscribe: super::server::owned(names).into_iter().collect(),
             ..Request::default()
         },
     );
@@ -178,7 +178,7 @@ fn a_request_is_answered_whatever_is_waited_for() {
             Route,
             &Request {
                 nonce,
-                subscribe: super::server::owned(names),
+                subscribe: super::server::owned(names).into_iter().collect(),
                 ..Request::default()
             },
         );

@@ -72,7 +72,7 @@ impl Server {
         self.request(
             xds_type,
             &Request {
-                subscribe: owned(names),
+                subscribe: owned(names).into_iter().collect(),
                 ..Request::default()
             },
         )
@@ -84,7 +84,7 @@ impl Server {
             sent.xds_type,
             &Request {
                 nonce: sent.nonce.clone(),
-                subscribe: owned(names),
+                subscribe: owned(names).into_iter().collect(),
                 ..Request::default()
             },
         )
@@ -96,7 +96,7 @@ impl Server {
             sent.xds_type,
             &Request {
                 nonce: sent.nonce.clone(),
-                subscribe: names,
+                subscribe: names.into_iter().collect(),
                 ..Request::default()
             },
         )
@@ -109,7 +109,7 @@ impl Server {
             &Request {
                 nonce: sent.nonce.clone(),
                 error: Some((3, "bad".to_owned())),
-                subscribe: names,
+                subscribe: names.into_iter().collect(),
                 ..Request::default()
             },
         )

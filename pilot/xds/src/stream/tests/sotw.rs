@@ -176,7 +176,7 @@ fn p8_6_other_names_get_what_is_new_and_nothing_else() {
         .clone();
     let with = |names: &[&str]| Request {
         nonce: last.clone(),
-        subscribe: owned(names),
+        subscribe: owned(names).into_iter().collect(),
         ..Request::default()
     };
     assert_eq!(server.request(Route, &with(&["http"])), Step::Ack);
@@ -202,7 +202,7 @@ fn a_name_that_comes_back_is_sent_again() {
         .clone();
     let with = |names: &[&str]| Request {
         nonce: last.clone(),
-        subscribe: owned(names),
+        subscribe: owned(names).into_iter().collect(),
         ..Request::default()
     };
     assert_eq!(server.request(Route, &with(&[])), Step::Ack);
