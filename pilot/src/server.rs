@@ -144,15 +144,17 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     let task = task.with_metrics(RegistryMetrics::register(registry)?);
     let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
     let consul = consul::follow(runtime, &controller, &registries, consul)?;
+    let version = runtime.build_info().version;
     let (publications, publication) = watch::channel(None);
     let state = State {
         discovery: discovery.clone(),
         publication,
         sources: sinks.into(),
         consul,
+        registration: debug::RegistrationMetrics::register(registry, version)?,
     };
 
-    metrics::register(registry, runtime.build_info().version, state.clone())?;
+    metrics::register(registry, version, state.clone())?;
     let synced = runtime.readiness().task("configuration of all sources");
     run_controller(runtime, task, discovery.clone(), publications, synced);
     watch_mesh(runtime, controller, &mesh_config)?;

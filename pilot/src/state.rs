@@ -8,6 +8,8 @@ use pilot_registry::consul::ConsulHandle;
 use pilot_xds::Discovery;
 use tokio::sync::watch;
 
+use crate::debug::RegistrationMetrics;
+
 /// Read access to everything that Pilot knows. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -19,6 +21,8 @@ pub(crate) struct State {
     pub(crate) sources: Arc<[SinkHandle]>,
     /// The Consul agent, where one is followed.
     pub(crate) consul: Option<ConsulHandle>,
+    /// What is counted of `/v1/registration`.
+    pub(crate) registration: RegistrationMetrics,
 }
 
 impl State {

@@ -38,4 +38,5 @@ mod vantage;
 pub use features::Features;
 pub use generate::{Built, Generate, Plan, XdsType};
 pub use origin::Origin;
+pub use tls::client::{ClientTls, client_tls};
 pub use vantage::Vantage;

@@ -277,6 +277,11 @@ impl ControllerTask {
                     for change in self.registries.apply(event) {
                         self.builder.apply(change);
                     }
+                    if let Some(metrics) = &self.metrics
+                        && self.registries.has_rejected(event)
+                    {
+                        metrics.count_error();
+                    }
                 }
                 was_last || !events.is_empty()
             }

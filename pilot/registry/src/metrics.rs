@@ -3,9 +3,13 @@
 use mesh_config::Kind;
 use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
-use prometheus::IntCounterVec;
+use prometheus::{IntCounter, IntCounterVec};
 
+use crate::KINDS;
 use crate::config_store::ConfigEvent;
+
+/// What can happen to an object.
+const EVENTS: [&str; 3] = ["add", "update", "delete"];
 
 /// Counters of the controller. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,6 +18,8 @@ pub struct RegistryMetrics {
     services: IntCounterVec,
     /// `pilot_k8s_cfg_events{type,event}`: all other objects.
     configs: IntCounterVec,
+    /// `pilot_k8s_object_errors`: versions of objects that could not be followed.
+    errors: IntCounter,
 }
 
 // === impl RegistryMetrics ===
@@ -25,7 +31,7 @@ impl RegistryMetrics {
     ///
     /// When one of the names is taken.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
-        Ok(Self {
+        let registered = Self {
             services: metrics.counter_vec(
                 "pilot_k8s_reg_events",
                 "Events from k8s registry.",
@@ -36,19 +42,37 @@ impl RegistryMetrics {
                 "Events from k8s config.",
                 &["type", "event"],
             )?,
-        })
+            errors: metrics.counter("pilot_k8s_object_errors", "Errors converting k8s CRDs")?,
+        };
+        // What did not happen yet reads 0, and is not missing.
+        for kind in KINDS {
+            for event in EVENTS {
+                registered.event(*kind, event);
+            }
+        }
+        Ok(registered)
     }
 
     pub(crate) fn count(&self, event: &ConfigEvent) {
+        let [add, update, delete] = EVENTS;
         let (kind, event) = match event {
-            ConfigEvent::Added(config) => (config.meta.key.kind, "add"),
-            ConfigEvent::Set(config) => (config.meta.key.kind, "update"),
-            ConfigEvent::Gone(meta) => (meta.key.kind, "delete"),
+            ConfigEvent::Added(config) => (config.meta.key.kind, add),
+            ConfigEvent::Set(config) => (config.meta.key.kind, update),
+            ConfigEvent::Gone(meta) => (meta.key.kind, delete),
         };
+        self.event(kind, event).inc();
+    }
+
+    /// Counts an object that is left out.
+    pub(crate) fn count_error(&self) {
+        self.errors.inc();
+    }
+
+    fn event(&self, kind: Kind, event: &str) -> IntCounter {
         let counter = match kind {
             Kind::Service | Kind::Endpoints | Kind::Pod | Kind::Node | Kind::Namespace => &self.services,
             _ => &self.configs,
         };
-        counter.with_label_values(&[kind.schema().kind, event]).inc();
+        counter.with_label_values(&[kind.schema().kind, event])
     }
 }

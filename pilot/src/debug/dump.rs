@@ -11,7 +11,7 @@ use pilot_networking::XdsType;
 use pilot_xds::ClientStatus;
 use serde_json::{Value, json};
 
-use super::Refusal;
+use super::{Refusal, client_of};
 use crate::state::State;
 
 /// `/debug/config_dump?proxyID=`: 400 without an id, 404 when no such proxy is connected.
@@ -19,16 +19,7 @@ pub(super) async fn config_dump(
     Extract(state): Extract<State>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Refusal> {
-    let proxy = query
-        .get("proxyID")
-        .filter(|proxy| !proxy.is_empty())
-        .ok_or_else(|| (StatusCode::BAD_REQUEST, "give the proxy as proxyID\n".to_owned()))?;
-    let client = state.discovery.client(proxy).ok_or_else(|| {
-        (
-            StatusCode::NOT_FOUND,
-            format!("proxy {proxy:?} is not connected to this Pilot\n"),
-        )
-    })?;
+    let client = client_of(&state, &query)?;
     let configs = XdsType::ALL
         .into_iter()
         .map(|xds_type| section(&client, xds_type))

@@ -1,19 +1,35 @@
 //! The debug interface (P17): `istioctl` reads it, and so do people.
 
+mod authentication;
 mod clients;
 mod config;
 mod dump;
 mod endpoints;
 mod origins;
+mod registration;
+
+use std::collections::HashMap;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use pilot_xds::ClientStatus;
 
+pub(crate) use self::registration::RegistrationMetrics;
 use crate::state::State;
 
 /// An answer that is not a success.
 type Refusal = (StatusCode, String);
+
+/// The connected proxy that `proxyID` names.
+fn client_of(state: &State, query: &HashMap<String, String>) -> Result<ClientStatus, Refusal> {
+    let proxy = query.get("proxyID").filter(|proxy| !proxy.is_empty());
+    let proxy = proxy.ok_or_else(|| (StatusCode::BAD_REQUEST, "give the proxy as proxyID\n".to_owned()))?;
+    state.discovery.client(proxy).ok_or_else(|| {
+        let reason = format!("proxy {proxy:?} is not connected to this Pilot\n");
+        (StatusCode::NOT_FOUND, reason)
+    })
+}
 
 /// The routes under `/debug`.
 pub(crate) fn router(state: State) -> Router {
@@ -32,5 +48,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/debug/endpointz", get(endpoints::endpointz))
         .route("/debug/endpointShardz", get(endpoints::endpoint_shardz))
         .route("/debug/workloadz", get(endpoints::workloadz))
+        .route("/debug/authenticationz", get(authentication::authenticationz))
+        .route("/v1/registration", get(registration::registration))
         .with_state(state)
 }

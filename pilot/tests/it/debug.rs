@@ -233,6 +233,122 @@ async fn p17_origins_say_why_a_resource_exists_and_what_an_object_produced() {
     assert_eq!(pilot.get("/debug/originz").await.0, 400);
 }
 
+/// Both ports serve all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_every_page_is_there() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let _envoy = pilot.settled(FRONTEND).await;
+    for page in [
+        "/ready",
+        "/debug/edsz",
+        "/debug/adsz",
+        "/debug/cdsz",
+        "/debug/syncz",
+        "/debug/registryz",
+        "/debug/endpointz",
+        "/debug/endpointz?brief=1",
+        "/debug/endpointShardz",
+        "/debug/workloadz",
+        "/debug/configz",
+        "/debug/authenticationz?proxyID=frontend-v1-0.weather",
+        "/debug/config_dump?proxyID=frontend-v1-0.weather",
+        "/debug/push_status",
+        "/v1/registration",
+        "/metrics",
+        "/version",
+    ] {
+        assert_eq!(pilot.get(page).await.0, 200, "{page}");
+        assert_eq!(pilot.get_monitoring(page).await.0, 200, "{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_what_a_proxy_speaks_to_whom() {
+    let mut galley = Galley::start();
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: frontend, namespace: weather},
+          spec: {host: frontend, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}",
+    );
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: ServiceEntry, metadata: {name: outside, namespace: weather},
+          spec: {hosts: [outside.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}",
+    );
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: outside, namespace: weather},
+          spec: {host: outside.com, trafficPolicy: {tls: {mode: SIMPLE}}}}",
+    );
+    let pilot = Pilot::of(&galley).await;
+    assert_eq!(pilot.get("/debug/authenticationz").await.0, 400);
+    assert_eq!(
+        pilot.get("/debug/authenticationz?proxyID=nobody.nowhere").await.0,
+        404
+    );
+    let _envoy = pilot.settled(FRONTEND).await;
+    let page = "/debug/authenticationz?proxyID=frontend-v1-0.weather";
+    let ports = pilot.json(page).await;
+    assert_eq!(ports.as_array().unwrap().len(), 4, "{ports}");
+    assert_eq!(
+        *find(&ports, "host", "frontend.weather.svc.cluster.local"),
+        json!({
+            "host": "frontend.weather.svc.cluster.local",
+            "port": 3000,
+            "authentication_policy_name": "-",
+            "destination_rule_name": "frontend/weather",
+            "server_protocol": "HTTP",
+            "client_protocol": "mTLS",
+            "TLS_conflict_status": "CONFLICT",
+        })
+    );
+    for (host, rule, server, client) in [
+        (
+            "forecast.weather.svc.cluster.local",
+            "forecast/weather",
+            "HTTP",
+            "HTTP",
+        ),
+        (
+            "istio-ingressgateway.istio-system.svc.cluster.local",
+            "-",
+            "HTTP",
+            "HTTP",
+        ),
+        ("outside.com", "outside/weather", "-", "TLS"),
+    ] {
+        let port = find(&ports, "host", host);
+        assert_eq!(port["destination_rule_name"], rule, "{port}");
+        assert_eq!(port["server_protocol"], server, "{port}");
+        assert_eq!(port["client_protocol"], client, "{port}");
+        assert_eq!(port["TLS_conflict_status"], "OK", "{port}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_the_registration_lists_endpoints_by_service_key() {
+    let galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let services = pilot.json("/v1/registration").await;
+    assert_eq!(services.as_array().unwrap().len(), 3, "{services}");
+    let forecast = find(
+        &services,
+        "service-key",
+        "forecast.weather.svc.cluster.local|http",
+    );
+    assert_eq!(
+        forecast["hosts"],
+        json!([{ "ip_address": "10.1.0.1", "port": 3002 }, { "ip_address": "10.1.0.2", "port": 3002 }])
+    );
+    let text = pilot.metrics().await;
+    let calls = text
+        .lines()
+        .find(|line| line.starts_with("pilot_discovery_calls{"))
+        .unwrap();
+    assert!(
+        calls.contains("method=\"ListAllEndpoints\"") && calls.ends_with(" 1"),
+        "{calls}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p17_metrics_of_events_endpoints_and_proxies() {
     let mut galley = Galley::start();

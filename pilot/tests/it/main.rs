@@ -9,6 +9,7 @@ mod consul;
 mod debug;
 mod envoy;
 mod galley;
+mod metrics;
 mod operation;
 mod pilot;
 mod protocols;

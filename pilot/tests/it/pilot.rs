@@ -110,10 +110,21 @@ impl Pilot {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error} in {body}"))
     }
 
-    /// The value of a metric; 0 when it has none yet. `name` holds the labels as Prometheus writes them.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    /// All metrics as Prometheus reads them.
+    pub(crate) async fn metrics(&self) -> String {
         let (status, text) = get(self.addresses.monitoring.unwrap(), "/metrics").await;
         assert_eq!(status, 200);
+        text
+    }
+
+    /// Status and body of a page at the port for monitoring.
+    pub(crate) async fn get_monitoring(&self, path: &str) -> (u16, String) {
+        get(self.addresses.monitoring.unwrap(), path).await
+    }
+
+    /// The value of a metric; 0 when it has none yet. `name` holds the labels as Prometheus writes them.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -48,7 +48,7 @@ impl XdsMetrics {
                 &["node", "err"],
             )
         };
-        Ok(Self {
+        let registered = Self {
             clients: metrics.int_gauge(
                 "pilot_xds",
                 "Number of endpoints connected to this pilot using XDS",
@@ -95,7 +95,14 @@ impl XdsMetrics {
                 "Delay between config change and all proxies converging, in seconds",
                 &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0],
             )?,
-        })
+        };
+        // What did not happen yet reads 0, and is not missing.
+        for xds_type in XdsType::ALL {
+            for counter in [&registered.pushes, &registered.push_errors] {
+                counter.with_label_values(&[xds_type.as_str()]);
+            }
+        }
+        Ok(registered)
     }
 
     /// Counts a NACK. `code` is the gRPC code that the proxy gave: its message would make a series for each wording.

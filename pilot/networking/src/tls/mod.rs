@@ -1,5 +1,6 @@
 //! TLS on connections to and from the proxy: what both directions have in common.
 
+pub(crate) mod client;
 pub(crate) mod downstream;
 pub(crate) mod upstream;
 
