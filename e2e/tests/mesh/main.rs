@@ -25,3 +25,4 @@ mod sidecar;
 mod support;
 mod switching;
 mod traffic;
+mod uncaptured;

@@ -191,7 +191,7 @@ fn place(port: &Port, bind: &Option<Bind>) -> (u16, Option<Bind>) {
 
 /// The port and the address of a listener.
 fn port_and_bind(spec: &PortSpec, bind: &str) -> Result<(Port, Option<Bind>), String> {
-    let bind = read_bind(bind)?;
+    let bind = Bind::parse(bind)?;
     let number = u16::try_from(spec.number)
         .map_err(|_| format!("port.number: {} is not a port number", spec.number))?;
     match (number, &bind) {
@@ -212,21 +212,6 @@ fn port_and_bind(spec: &PortSpec, bind: &str) -> Result<(Port, Option<Bind>), St
         protocol,
     };
     Ok((port, bind))
-}
-
-fn read_bind(bind: &str) -> Result<Option<Bind>, String> {
-    if bind.is_empty() {
-        return Ok(None);
-    }
-    if let Some(path) = bind.strip_prefix(UNIX) {
-        return unix_path(path)
-            .map(|path| Some(Bind::Unix(path)))
-            .map_err(|reason| format!("bind: {reason}"));
-    }
-    let ip = bind
-        .parse()
-        .map_err(|_| format!("bind: {bind:?} is neither an address nor {UNIX}PATH"))?;
-    Ok(Some(Bind::Ip(ip)))
 }
 
 /// What stands before the path of a Unix socket.
@@ -254,7 +239,7 @@ impl EgressListener {
                 let (port, bind) = port_and_bind(port, &spec.bind)?;
                 (Some(port), bind)
             }
-            None => match read_bind(&spec.bind)? {
+            None => match Bind::parse(&spec.bind)? {
                 Some(Bind::Unix(_)) => return Err("bind: a Unix socket needs a port 0".to_owned()),
                 bind => (None, bind),
             },
@@ -305,7 +290,7 @@ impl IngressListener {
             port,
             bind,
             binds: spec.capture_mode == i32::from(CaptureMode::None),
-            endpoint: LocalEndpoint::read(&spec.default_endpoint)
+            endpoint: LocalEndpoint::parse(&spec.default_endpoint)
                 .map_err(|reason| format!("defaultEndpoint: {reason}"))?,
         })
     }
@@ -314,7 +299,12 @@ impl IngressListener {
 // === impl LocalEndpoint ===
 
 impl LocalEndpoint {
-    fn read(endpoint: &str) -> Result<Self, String> {
+    /// Reads `127.0.0.1:PORT` or `unix://PATH`, as Sidecars and Gateways have it in `defaultEndpoint`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong when it is neither.
+    pub fn parse(endpoint: &str) -> Result<Self, String> {
         if let Some(path) = endpoint.strip_prefix(UNIX) {
             return unix_path(path).map(Self::Unix);
         }
@@ -331,6 +321,26 @@ impl LocalEndpoint {
 // === impl Bind ===
 
 impl Bind {
+    /// Reads an address or `unix://PATH`, as Sidecars and Gateways have it in `bind`; `None` when it is empty.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong when it is neither.
+    pub fn parse(bind: &str) -> Result<Option<Self>, String> {
+        if bind.is_empty() {
+            return Ok(None);
+        }
+        if let Some(path) = bind.strip_prefix(UNIX) {
+            return unix_path(path)
+                .map(|path| Some(Self::Unix(path)))
+                .map_err(|reason| format!("bind: {reason}"));
+        }
+        let ip = bind
+            .parse()
+            .map_err(|_| format!("bind: {bind:?} is neither an address nor {UNIX}PATH"))?;
+        Ok(Some(Self::Ip(ip)))
+    }
+
     /// The address, when it is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {

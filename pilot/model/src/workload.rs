@@ -23,6 +23,8 @@ pub struct Workload {
     pub locality: Locality,
     /// The ports on which probes ask how it is (P4.2).
     pub management_ports: BTreeSet<u16>,
+    /// The ports that its containers declare, those of the proxy left out.
+    pub container_ports: BTreeSet<u16>,
     /// The service ports that it serves, also while it is not ready, so that its proxy is configured in time (P4.2).
     pub instances: Vec<ServiceInstance>,
     /// Other workloads that have the address too, by namespace and name: pods of the host's network.

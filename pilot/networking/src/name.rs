@@ -106,6 +106,19 @@ pub fn gateway_http_route(port: u16) -> String {
     format!("http.{port}")
 }
 
+/// The route configuration of plain HTTP on a Unix socket of a gateway, given by its path.
+pub(crate) fn gateway_http_socket_route(path: &str) -> String {
+    format!("http.{}", socket(path))
+}
+
+/// The cluster of the default endpoint of a gateway server.
+pub(crate) fn default_endpoint_cluster(port: u32, port_name: &str, gateway: &ConfigKey) -> String {
+    format!(
+        "default|{port}|{port_name}|{}.{}",
+        gateway.name, gateway.namespace
+    )
+}
+
 /// The route configuration of a gateway server that ends TLS. The form of 1.1.1, which names the Gateway too: port names
 /// are unique within a Gateway only.
 pub fn gateway_https_route(port: u16, port_name: &str, gateway: &ConfigKey) -> String {

@@ -103,7 +103,7 @@ mod tests {
     use mesh_api::istio::networking::v1alpha3::{
         DestinationRule, IstioEgressListener, LoadBalancerSettings, Sidecar, TrafficPolicy,
     };
-    use mesh_config::{Kind as ObjectKind, Labels};
+    use mesh_config::Kind as ObjectKind;
     use pilot_model::{InterceptionMode, Proxy, ProxyType, Workload};
     use prost::Message as _;
 
@@ -211,7 +211,7 @@ mod tests {
             ["default/destination-rule/affinity", "default/service/forecast"]
         );
 
-        let scope = listener::OutboundScope::new(&view, &proxy, &Labels::default());
+        let scope = listener::OutboundScope::new(&view, &proxy, &Workload::default());
         let outbound = listener::outbound(&view, &scope).keys;
         let inbound = listener::inbound(&view, &proxy, &served).keys;
         let listeners = outbound.iter().chain(&inbound).map(|key| {

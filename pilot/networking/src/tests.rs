@@ -1,8 +1,8 @@
 //! What holds for all resource types.
 
 use mesh_api::istio::networking::v1alpha3::{DestinationRule, Gateway, Port, Server};
-use mesh_config::{Labels, Str};
-use pilot_model::{Endpoint, InterceptionMode, Published, ScopedView, Service};
+use mesh_config::Str;
+use pilot_model::{Endpoint, InterceptionMode, Published, ScopedView, Service, Workload};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -117,7 +117,7 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
 }
 
 fn listener_scope(view: &ScopedView) -> listener::OutboundScope {
-    listener::OutboundScope::new(view, &proxy(InterceptionMode::Redirect), &Labels::default())
+    listener::OutboundScope::new(view, &proxy(InterceptionMode::Redirect), &Workload::default())
 }
 
 fn outbound_listeners(view: &ScopedView) -> Plan<listener::ListenerKey> {

@@ -222,7 +222,10 @@ impl Generator {
             self.clusters(cluster::outbound(&context.view, &vantage), generation)
         });
         match context.proxy.proxy_type {
-            ProxyType::Router => vec![outbound],
+            ProxyType::Router => {
+                let own = cluster::gateway(&context.view, &context.proxy, &context.workload);
+                vec![outbound, self.clusters(own, generation)]
+            }
             ProxyType::Sidecar => {
                 let inbound = cluster::inbound(&context.view, &context.proxy, &context.workload);
                 vec![outbound, self.clusters(inbound, generation)]
@@ -238,8 +241,7 @@ impl Generator {
                 vec![self.listeners(plan, generation)]
             }
             ProxyType::Sidecar => {
-                let scope =
-                    listener::OutboundScope::new(&context.view, &context.proxy, &context.workload.labels);
+                let scope = listener::OutboundScope::new(&context.view, &context.proxy, &context.workload);
                 let outbound = self.outbound_listeners.get_or_compute(&scope, generation, || {
                     self.listeners(listener::outbound(&context.view, &scope), generation)
                 });

@@ -39,6 +39,11 @@ pub(crate) static L4: Fixture = Fixture::new(&["../tests/mesh/l4"]);
 /// listens on 3012 behind a service for 3002: `captured`, and `bound`, where nothing is that comes in.
 pub(crate) static SCOPES: Fixture = Fixture::new(&["../tests/mesh/scopes"]);
 
+/// Test doubles in `weather`: `frontend` and `shop`, of whose traffic nothing is captured (the application of `shop` listens
+/// on 8012 behind a service for 8080), and `forecast` v1 and v2, which also stand behind `advertisement` on the port that
+/// the application of `frontend` has.
+pub(crate) static UNCAPTURED: Fixture = Fixture::new(&["../tests/mesh/uncaptured"]);
+
 /// Outlives every test, and with it the tasks of the meshes.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 

@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const FORECAST: (&str, &str) = ("host", "forecast.example.com");
 /// The ingress gateway.
 pub(crate) const GATEWAY: &str = "istio-ingressgateway-0";
+/// Where applications find the proxy of a pod of which nothing is captured.
+const HTTP_PROXY_URL: &str = "http://127.0.0.1:15002/";
 /// The container of the sidecar, and of a gateway.
 const PROXY: &str = "istio-proxy";
 
@@ -260,11 +262,20 @@ impl TestMesh {
         let answer = if gateway {
             let stream = self.mesh.connect(&name, rule::MARK_PORT).await?;
             caller::exchange(stream, Method::GET, &url.parse()?, &[], "").await?
+        } else if self.is_uncaptured(&name).await? {
+            let host = ("host", rule::MARK_HOST);
+            self.from(&name).get(HTTP_PROXY_URL, &[host]).await?
         } else {
             self.from(&name).get(url, &[]).await?
         };
         ensure!(answer.status == 301, "{}: {}", answer.status, answer.body);
         Ok(answer.header("location").to_owned())
+    }
+
+    /// Whether nothing of a pod is captured: its application must talk to the proxy itself.
+    async fn is_uncaptured(&self, pod: &str) -> Result<bool> {
+        let info: Value = serde_json::from_str(&self.admin(pod, "server_info").await?)?;
+        Ok(info["node"]["metadata"]["INTERCEPTION_MODE"] == "NONE")
     }
 
     /// Labels a running pod.

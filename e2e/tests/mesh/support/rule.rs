@@ -2,6 +2,8 @@
 
 /// The rule by which [`settle`](super::TestMesh::settle) sees how far a proxy is.
 pub(crate) const MARK_URL: &str = "http://mark.example.com/";
+/// Its host.
+pub(crate) const MARK_HOST: &str = "mark.example.com";
 /// Port of gateways that knows nothing but the mark.
 pub(crate) const MARK_PORT: u16 = 15099;
 

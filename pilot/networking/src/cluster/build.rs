@@ -65,6 +65,17 @@ pub(super) fn cluster(key: &ClusterKey) -> Built<Cluster> {
             policy::apply_connection_pool(&mut cluster, &key.mesh, pool, *protocol);
             cluster.into()
         }
+        Target::DefaultEndpoint {
+            address,
+            protocol,
+            gateway,
+        } => {
+            let mut cluster = with_type(cluster, DiscoveryType::Static);
+            cluster.metadata = origin::metadata(None, [gateway]);
+            cluster.load_assignment = Some(single_endpoint(&cluster.name, address));
+            policy::apply_connection_pool(&mut cluster, &key.mesh, None, *protocol);
+            cluster.into()
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{EndpointAddress, Locality, Rev, RuleChain, ScopedView, Service, Versioned, Viewer};
 
-pub use self::plan::{inbound, outbound};
+pub use self::plan::{gateway, inbound, outbound};
 use crate::destination::SubsetIndex;
 use crate::tls::upstream::CertificateFiles;
 use crate::{Built, Generate, Origin, Vantage};
@@ -60,6 +60,12 @@ enum Target {
         /// The object that defines the service.
         service: Option<ConfigKey>,
         rules: Option<RuleChain>,
+    },
+    /// To an application beside a router, as a server of a Gateway says.
+    DefaultEndpoint {
+        address: EndpointAddress,
+        protocol: Protocol,
+        gateway: ConfigKey,
     },
 }
 
@@ -123,6 +129,7 @@ impl Generate for Clusters {
         let (service, rules) = match &key.target {
             Target::BlackHole | Target::OriginalDestination => return Vec::new(),
             Target::Service(target) => (Origin::Object(target.service.object()), &target.rules),
+            Target::DefaultEndpoint { gateway, .. } => return vec![Origin::Object(gateway.clone())],
             // `inbound|<port>|<name>|<host>`
             Target::Workload { rules, .. } => {
                 let host = key.name.rsplit('|').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Which clusters a proxy gets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mesh_config::Protocol;
 use pilot_model::{
@@ -11,8 +11,9 @@ use pilot_model::{
 use super::{ClusterKey, ServiceTarget, Target};
 use crate::destination::SubsetIndex;
 use crate::envoy::loopback;
+use crate::tls::downstream;
 use crate::tls::upstream::{self, TlSmode};
-use crate::{Plan, Vantage, destination, instance, name, service};
+use crate::{Plan, Vantage, destination, gateway, instance, name, service};
 
 /// The clusters through which a proxy reaches the services that it sees.
 ///
@@ -108,12 +109,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
                 name: port.cluster,
                 mesh: view.mesh().clone(),
                 target: Target::Workload {
-                    address: match port.endpoint {
-                        LocalEndpoint::Port(number) => {
-                            EndpointAddress::Ip(SocketAddr::new(loopback(ip), number))
-                        }
-                        LocalEndpoint::Unix(path) => EndpointAddress::Unix(path),
-                    },
+                    address: address_of(port.endpoint, loopback(ip)),
                     service_port: port.instance.service_port.number,
                     protocol: port.protocol,
                     service: service.and_then(|service| service.definition()),
@@ -129,6 +125,50 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Cl
     Plan {
         keys,
         warnings: Vec::new(),
+    }
+}
+
+/// The clusters through which a router reaches the default endpoints of its servers (§7.1).
+pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ClusterKey> {
+    let mut servers = view
+        .gateways(&workload.labels)
+        .flat_map(|gateway| &gateway.spec.servers);
+    if servers.all(|server| server.default_endpoint.is_empty()) {
+        return Plan::default();
+    }
+    let merged = gateway::merge(
+        view.gateways(&workload.labels),
+        downstream::asks_for_secrets(proxy),
+    );
+    let servers = merged.ports.values().flat_map(|port| port.servers.iter());
+    let mut keys: Vec<ClusterKey> = servers
+        .filter_map(|server| {
+            let default = server.default_endpoint().ok()??;
+            Some(ClusterKey {
+                name: default.cluster,
+                mesh: view.mesh().clone(),
+                target: Target::DefaultEndpoint {
+                    address: address_of(default.endpoint, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                    protocol: server.protocol(),
+                    gateway: default.gateway,
+                },
+            })
+        })
+        .collect();
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    keys.dedup_by(|later, first| later.name == first.name);
+    Plan {
+        keys,
+        // Its listeners tell what is left out.
+        warnings: Vec::new(),
+    }
+}
+
+/// Where an application listens that the proxy reaches by the loopback address.
+fn address_of(endpoint: LocalEndpoint, loopback: IpAddr) -> EndpointAddress {
+    match endpoint {
+        LocalEndpoint::Port(number) => EndpointAddress::Ip(SocketAddr::new(loopback, number)),
+        LocalEndpoint::Unix(path) => EndpointAddress::Unix(path),
     }
 }
 

@@ -1,32 +1,44 @@
 //! How the servers of Gateways share the ports of a router (P14, §7.4).
 
+mod default_endpoint;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_api::istio::networking::v1alpha3::Server;
 use mesh_api::istio::networking::v1alpha3::server::tls_options::TlSmode;
 use mesh_config::{ParseProtocolError, Protocol, Str};
-use pilot_model::{Gateway, Versioned, Warning, WarningKind};
+use pilot_model::{Bind, Gateway, Versioned, Warning, WarningKind};
 
+pub(crate) use self::default_endpoint::DefaultEndpoint;
 pub(crate) use self::hosts::{common, published};
 use crate::l4::ServerName;
 use crate::name;
 use crate::tls::downstream::{Downstream, Inside};
 
-/// The ports of a router, by server port number.
+/// The ports of a router.
 #[derive(Debug, Default)]
 pub(crate) struct Merged<'a> {
-    pub(crate) ports: BTreeMap<u16, Port<'a>>,
+    pub(crate) ports: BTreeMap<Place, Port<'a>>,
     /// Servers, and parts of servers, that were left out.
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// What servers share: two with the same place have one listener.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// A port, by the number that the servers have.
+    Port(u16),
+    /// A Unix socket, by its path.
+    Socket(Str),
 }
 
 /// One port and the servers that share it.
 #[derive(Debug)]
 pub(crate) struct Port<'a> {
-    /// Where it is served.
+    /// Where it is served; nothing of it matters for a socket.
     pub(crate) bind: IpAddr,
     pub(crate) servers: Servers<'a>,
 }
@@ -124,21 +136,11 @@ impl<'a> Merged<'a> {
     ) -> Result<(), Rejection> {
         let port = server.server.port.as_ref();
         let port = port.ok_or_else(|| unsupported("it has no port"))?;
-        let number = u16::try_from(port.number).ok().filter(|number| *number != 0);
-        let number =
-            number.ok_or_else(|| unsupported(format!("port {} is not a port number", port.number)))?;
-        let bind = match server.server.bind.as_str() {
-            "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            bind => bind
-                .parse()
-                .map_err(|_| unsupported(format!("bind {bind:?} is not an ip address")))?,
-        };
-        let class = Class::of(server, number, secrets, findings)?;
-        if !server.server.default_endpoint.is_empty() {
-            findings.push("defaultEndpoint is left out: it is not supported".to_owned());
-        }
-        match self.ports.get_mut(&number) {
-            Some(port) => port.join(server, number, bind, class),
+        let (place, bind) = place(port.number, &server.server.bind).map_err(unsupported)?;
+        let class = Class::of(server, &place, secrets, findings)?;
+        findings.extend(server.default_endpoint().err());
+        match self.ports.get_mut(&place) {
+            Some(port) => port.join(server, &place, bind, class),
             None => {
                 let servers = match class {
                     Class::Http => Servers::Http(vec![server]),
@@ -152,9 +154,51 @@ impl<'a> Merged<'a> {
                         handling,
                     }]),
                 };
-                self.ports.insert(number, Port { bind, servers });
+                self.ports.insert(place, Port { bind, servers });
                 Ok(())
             }
+        }
+    }
+}
+
+/// Where a server is, by its `port.number` and its `bind`.
+fn place(number: u32, bind: &str) -> Result<(Place, IpAddr), String> {
+    const ALL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    let port = u16::try_from(number).ok().filter(|port| *port != 0);
+    match (port, Bind::parse(bind)?) {
+        (Some(_), Some(Bind::Unix(_))) => Err(format!("port {number}: a Unix socket has no port")),
+        (None, Some(Bind::Unix(path))) if number == 0 => Ok((Place::Socket(path), ALL)),
+        (Some(port), bind) => Ok((Place::Port(port), bind.as_ref().and_then(Bind::ip).unwrap_or(ALL))),
+        (None, _) => Err(format!("port {number} is not a port number")),
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The number by which rules know it, 0 for a socket.
+    pub(crate) fn number(&self) -> u16 {
+        match self {
+            Self::Port(number) => *number,
+            Self::Socket(_) => 0,
+        }
+    }
+
+    /// The name of the route configuration of its plain HTTP servers.
+    pub(crate) fn http_routes(&self) -> String {
+        match self {
+            Self::Port(number) => name::gateway_http_route(*number),
+            Self::Socket(path) => name::gateway_http_socket_route(path),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(number) => write!(f, "port {number}"),
+            Self::Socket(path) => f.write_str(&name::socket(path)),
         }
     }
 }
@@ -165,15 +209,12 @@ impl<'a> Port<'a> {
     fn join(
         &mut self,
         server: GatewayServer<'a>,
-        number: u16,
+        place: &Place,
         bind: IpAddr,
         class: Class,
     ) -> Result<(), Rejection> {
         if self.bind != bind {
-            return Err(conflict(format!(
-                "port {number} is served on {} already",
-                self.bind
-            )));
+            return Err(conflict(format!("{place} is served on {} already", self.bind)));
         }
         match (&mut self.servers, class) {
             (Servers::Http(servers), Class::Http) => servers.push(server),
@@ -190,12 +231,12 @@ impl<'a> Port<'a> {
                     handling,
                 };
                 for other in &*servers {
-                    other.check(&new, number)?;
+                    other.check(&new, place)?;
                 }
                 servers.push(new);
             }
             (servers, _) => {
-                return Err(conflict(format!("port {number} is {} already", servers.what())));
+                return Err(conflict(format!("{place} is {} already", servers.what())));
             }
         }
         Ok(())
@@ -238,17 +279,17 @@ impl Servers<'_> {
 impl TlsServer<'_> {
     /// Whether another server may stand beside this one: Envoy must know whose connection it is, and each route
     /// configuration needs a name of its own.
-    fn check(&self, other: &Self, port: u16) -> Result<(), Rejection> {
+    fn check(&self, other: &Self, place: &Place) -> Result<(), Rejection> {
         let of = &self.server.gateway.key;
         if self.server_names.is_empty() && other.server_names.is_empty() {
             return Err(conflict(format!(
-                "all other hosts of port {port} are those of {of} already"
+                "all other hosts of {place} are those of {of} already"
             )));
         }
         let ours: BTreeSet<&ServerName> = self.server_names.iter().collect();
         if let Some(host) = other.server_names.iter().find(|host| ours.contains(host)) {
             return Err(conflict(format!(
-                "host {host} of port {port} is that of {of} already"
+                "host {host} of {place} is that of {of} already"
             )));
         }
         match (&self.handling, &other.handling) {
@@ -267,7 +308,7 @@ impl TlsServer<'_> {
 impl Class {
     fn of(
         server: GatewayServer<'_>,
-        number: u16,
+        place: &Place,
         secrets: bool,
         findings: &mut Vec<String>,
     ) -> Result<Self, Rejection> {
@@ -304,7 +345,7 @@ impl Class {
                     TlSmode::AutoPassthrough => Handling::AutoPassthrough,
                     TlSmode::Simple | TlSmode::Mutual if protocol == Protocol::Https => Handling::Http {
                         tls: downstream(Inside::Http)?,
-                        routes: name::gateway_https_route(number, port_name, &gateway.key).into(),
+                        routes: name::gateway_https_route(place.number(), port_name, &gateway.key).into(),
                     },
                     TlSmode::Simple | TlSmode::Mutual => Handling::Tcp {
                         tls: downstream(Inside::Bytes)?,
@@ -330,7 +371,7 @@ impl GatewayServer<'_> {
     }
 
     /// A finding about it.
-    pub(crate) fn warning(&self, kind: WarningKind, finding: impl std::fmt::Display) -> Warning {
+    pub(crate) fn warning(&self, kind: WarningKind, finding: impl fmt::Display) -> Warning {
         let port = self.server.port.as_ref().map_or("", |port| port.name.as_str());
         Warning {
             object: self.gateway.key.clone(),

@@ -104,22 +104,20 @@ fn listen(view: &ScopedView, proxy: &Proxy, listener: &IngressListener) -> Resul
         (None, Some(ip)) if captured => *ip,
         (None, _) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    if address.is_loopback() && outbound_may_bind(view, captured, port) {
-        return Err("the outbound listener for the port has the address".to_owned());
+    if address.is_loopback() && is_egress(view, port) {
+        return Err("an egress listener has the address".to_owned());
     }
     Ok(Listen::Bound { address, port })
 }
 
-/// Whether an outbound listener may listen on a port of the loopback address.
-fn outbound_may_bind(view: &ScopedView, captured: bool, port: u16) -> bool {
+/// Whether somebody asks for an outbound listener on a port of the loopback address. Those of services give way.
+fn is_egress(view: &ScopedView, port: u16) -> bool {
     let explicit = |egress: &pilot_model::Egress| {
         let own = egress.listener.port.as_ref();
         own.is_some_and(|own| own.number == port)
     };
     let is_proxy = port == ports::HTTP_PROXY || ports::http_proxy(view.mesh()) == Some(port);
-    is_proxy
-        || view.egress().into_iter().flatten().any(explicit)
-        || (!captured && view.services().any(|service| service.port(port).is_some()))
+    is_proxy || view.egress().into_iter().flatten().any(explicit)
 }
 
 // === impl Served ===

@@ -5,6 +5,7 @@ mod ingress;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use mesh_config::{ConfigKey, Kind, Protocol, Str};
@@ -57,6 +58,36 @@ pub(crate) fn served<'a>(view: &ScopedView, proxy: &Proxy, workload: &'a Workloa
         Some((sidecar, listeners)) => ingress::served(view, proxy, &instances, &sidecar.key, listeners),
         None => automatic::served(view.whole(), proxy, workload, instances),
     }
+}
+
+/// The ports of the pod that are somebody's already, so that the proxy can open none of them for callers inside of the pod:
+/// those of the application, and those that a Sidecar gives to the workload on the loopback address.
+///
+/// An application has the ports that its services, probes and containers name. Where a Sidecar puts a listener before it,
+/// it has the port behind that instead.
+pub(crate) fn taken_ports(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> BTreeSet<u16> {
+    let served = served(view, proxy, workload);
+    let targets = workload.instances.iter().map(|instance| instance.target_port);
+    let probed = workload.management_ports.iter().copied();
+    let declared = workload.container_ports.iter().copied();
+    let mut taken: BTreeSet<u16> = targets.chain(probed).chain(declared).collect();
+    for port in &served.ports {
+        match port.listen {
+            Listen::Captured { port } | Listen::Bound { port, .. } => taken.remove(&port),
+            Listen::Socket(_) => false,
+        };
+    }
+    for port in &served.ports {
+        if let LocalEndpoint::Port(number) = port.endpoint {
+            taken.insert(number);
+        }
+        if let Listen::Bound { address, port } = port.listen
+            && address.is_loopback()
+        {
+            taken.insert(port);
+        }
+    }
+    taken
 }
 
 /// The service ports that a proxy can serve, by target port; of those with the same one the oldest service's first,

@@ -192,8 +192,8 @@ fn r_sc_6_what_the_proxy_cannot_open_is_named_and_left_out() {
         (&redirect, named(15000, ""), false),
         (&none, named(15020, ""), false),
         (&none, named(15002, "127.0.0.1"), false),
-        // Where the workload finds the frontend.
-        (&none, named(5000, "127.0.0.1"), false),
+        // Where the workload would find the frontend: what a Sidecar asks for goes first.
+        (&none, named(5000, "127.0.0.1"), true),
         (&redirect, named(5000, "127.0.0.1"), true),
         (&none, named(5000, ""), true),
     ] {

@@ -10,13 +10,14 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::envoy::config::listener::v3::Listener;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Host, Labels, Protocol, Str};
-use pilot_model::{EnvoyFilter, InterceptionMode, Proxy, Rev, ScopedView, Versioned, Viewer};
+use pilot_model::{EnvoyFilter, InterceptionMode, Proxy, Rev, ScopedView, Versioned, Viewer, Workload};
 
 use self::at::At;
 pub use self::gateway::gateway;
@@ -24,7 +25,7 @@ pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
 use crate::envoy_filter::UserFilters;
-use crate::{Built, Generate, Origin, egress, ports};
+use crate::{Built, Generate, Origin, egress, instance, ports};
 
 /// Makes listeners.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct OutboundScope {
     binds_low_ports: bool,
     /// Addresses of the pod that egress listeners or services claim too. They are the pod's, whatever others say.
     own_addresses: Vec<IpAddr>,
+    /// Ports of the pod that the proxy cannot open, since somebody has them; empty where it opens none.
+    taken_ports: BTreeSet<u16>,
     /// Who gets them, when not everybody sees these services.
     viewer: Option<Viewer>,
     /// `None` when there are no TLS and TCP rules.
@@ -123,9 +126,13 @@ struct InboundPort {
 // === impl OutboundScope ===
 
 impl OutboundScope {
-    /// The scope of a sidecar; `labels` are those of its workload.
-    pub fn new(view: &ScopedView, proxy: &Proxy, labels: &Labels) -> Self {
+    /// The scope of the sidecar of a workload.
+    pub fn new(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Self {
         let revs = view.revs();
+        let labels = &workload.labels;
+        let mut egress = view.egress().into_iter().flatten();
+        let opens_ports =
+            proxy.interception == InterceptionMode::None || egress.any(|egress| egress.listener.binds);
         let virtual_services: Vec<Rev> = view.mesh_l4_virtual_services().map(Versioned::rev).collect();
         let rules = (!virtual_services.is_empty()).then(|| {
             let selectors = view.l4_source_selectors().iter();
@@ -157,6 +164,11 @@ impl OutboundScope {
                         .filter(|ip| view.has_service_address(*ip)),
                 )
                 .collect(),
+            taken_ports: if opens_ports {
+                instance::taken_ports(view, proxy, workload)
+            } else {
+                BTreeSet::new()
+            },
             viewer: view.service_viewer(),
             rules,
             envoy_filters: view.envoy_filters().selecting(labels).cloned().collect(),

@@ -51,6 +51,7 @@ struct Section<'a> {
     access: Access,
     binds_low_ports: bool,
     own_addresses: &'a [IpAddr],
+    taken_ports: &'a BTreeSet<u16>,
     rules: ServiceRules<'a>,
 }
 
@@ -182,6 +183,18 @@ impl<'a> Planner<'a> {
             return;
         }
         if self.locked.contains(&at) {
+            return;
+        }
+        if section.is_taken(port.number) {
+            self.warnings.push(Warning {
+                object: service::object(service),
+                kind: WarningKind::Unsupported,
+                reason: format!(
+                    "port {0} is that of the application of a pod where nothing is captured; \
+                     there is no listener for port {0} of {1} there",
+                    port.number, service.id.host
+                ),
+            });
             return;
         }
         if port.protocol.is_http() {
@@ -348,6 +361,7 @@ impl<'a> Section<'a> {
             },
             binds_low_ports: scope.binds_low_ports,
             own_addresses: &scope.own_addresses,
+            taken_ports: &scope.taken_ports,
             rules: ServiceRules::new(view, scope.source_selectors()),
         }
     }
@@ -374,6 +388,11 @@ impl<'a> Section<'a> {
         self.access == Access::Captured || self.binds_low_ports || !ports::is_privileged(port)
     }
 
+    /// Whether the port is somebody's whom the listener would be in the way of.
+    fn is_taken(&self, port: u16) -> bool {
+        self.access == Access::Bound && self.taken_ports.contains(&port)
+    }
+
     /// Whether the proxy itself listens there.
     fn is_reserved(&self, at: &At) -> bool {
         let mesh = self.view.mesh();
@@ -396,6 +415,9 @@ impl<'a> Section<'a> {
         };
         if !self.can_open(port.number) {
             return Err("a proxy that is not root cannot bind the port");
+        }
+        if self.is_taken(port.number) {
+            return Err("the application of the pod has the port itself");
         }
         if self.is_reserved(&At::Port(self.own_address().unwrap_or(ANY), port.number)) {
             return Err("the port is the proxy's own");

@@ -6,8 +6,7 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::mesh_config::OutboundTrafficPolicy;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
-use mesh_config::Labels;
-use pilot_model::{Resolution, ScopedView, Service, WarningKind};
+use pilot_model::{Resolution, ScopedView, Service, WarningKind, Workload};
 
 use super::*;
 use crate::Plan;
@@ -94,7 +93,7 @@ fn bound_port(listener: &Listener) -> (String, u32) {
 }
 
 fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<ListenerKey> {
-    let scope = OutboundScope::new(view, &proxy(interception), &Labels::default());
+    let scope = OutboundScope::new(view, &proxy(interception), &Workload::default());
     super::outbound(view, &scope)
 }
 
@@ -299,6 +298,42 @@ fn p12_2_without_capture_applications_talk_to_the_proxy_on_the_loopback_address(
             .keys
             .is_empty()
     );
+}
+
+/// Envoy rejects a listener whose port the application has.
+#[test]
+fn p12_4_without_capture_no_port_of_the_application_is_asked_for() {
+    let mesh = Mesh::new()
+        .service(service(
+            "forecast",
+            "10.96.0.1",
+            &[("http", 8080), ("http-b", 3002)],
+        ))
+        .service(service("frontend", "10.96.0.2", &[("http", 3002), ("tcp", 3003)]))
+        .service(service("db", "10.96.0.3", &[("tcp", 3306), ("tcp-b", 9100)]));
+    let view = mesh.view("default");
+    let workload = Workload {
+        management_ports: [9100].into(),
+        container_ports: [3003].into(),
+        ..workload(&[("forecast", "http", 8080, 3002)])
+    };
+    let plan = |interception| {
+        let scope = OutboundScope::new(&view, &proxy(interception), &workload);
+        super::outbound(&view, &scope)
+    };
+    let none = plan(InterceptionMode::None);
+    assert_eq!(
+        names(&none),
+        ["127.0.0.1_15002", "127.0.0.1_3306", "127.0.0.1_8080"]
+    );
+    let about: Vec<_> = none
+        .warnings
+        .iter()
+        .map(|warning| &*warning.object.name)
+        .collect();
+    assert_eq!(about, ["db", "forecast", "frontend", "frontend"]);
+    assert!(none.warnings[0].reason.contains("no listener for port 9100"));
+    assert_eq!(plan(InterceptionMode::Redirect).warnings, []);
 }
 
 #[test]

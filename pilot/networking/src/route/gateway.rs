@@ -11,7 +11,7 @@ use pilot_model::{Gateway, ScopedView, Versioned, VirtualService, Warning};
 use super::domains::{self, Domains, HostDomains, canonical};
 use super::key::{Routes, RuleSet, Shared, VirtualHostInput, VirtualHostKey};
 use super::rules;
-use crate::gateway::{self, GatewayServer, Handling, Servers, TlsServer};
+use crate::gateway::{self, DefaultEndpoint, GatewayServer, Handling, Place as Port, Servers, TlsServer};
 use crate::name;
 use crate::target::Place;
 
@@ -28,7 +28,7 @@ pub(super) fn plan(
     let found = merged
         .ports
         .iter()
-        .find_map(|(port, content)| Some((*port, find(*port, &content.servers, name)?)));
+        .find_map(|(port, content)| Some((port.number(), find(port, &content.servers, name)?)));
     let Some((port, (servers, elsewhere))) = found else {
         return Default::default();
     };
@@ -60,7 +60,10 @@ pub(super) fn plan(
                 taken: Vec::new(),
             }),
             require_tls: published.require_tls,
-            routes: Routes::Rules(published.rules),
+            routes: match published.default_endpoint {
+                Some(default) => Routes::RulesOrDefault(published.rules, default),
+                None => Routes::Rules(published.rules),
+            },
         })
     }));
     virtual_hosts.sort_by(VirtualHostKey::by_name);
@@ -70,14 +73,12 @@ pub(super) fn plan(
 /// The servers of a port whose requests a route configuration is for, and the others of the port that are told apart by
 /// TLS.
 fn find<'a>(
-    port: u16,
+    port: &Port,
     servers: &'a Servers<'a>,
     name: &str,
 ) -> Option<(Vec<GatewayServer<'a>>, Vec<&'a TlsServer<'a>>)> {
     match servers {
-        Servers::Http(servers) => {
-            (name::gateway_http_route(port) == name).then(|| (servers.clone(), Vec::new()))
-        }
+        Servers::Http(servers) => (port.http_routes() == name).then(|| (servers.clone(), Vec::new())),
         Servers::Tcp(_) => None,
         Servers::Tls(servers) => {
             let (own, elsewhere): (Vec<_>, Vec<_>) = servers.iter().partition(
@@ -93,6 +94,8 @@ fn find<'a>(
 struct Published {
     rules: Vec<Shared<RuleSet>>,
     require_tls: bool,
+    /// That of the oldest server that publishes it and has one.
+    default_endpoint: Option<DefaultEndpoint>,
 }
 
 /// Binds VirtualServices to one server (§7.3).
@@ -103,6 +106,7 @@ fn publish(
     hosts: &mut BTreeMap<Host, Published>,
     warnings: &mut Vec<Warning>,
 ) {
+    let default_endpoint = server.default_endpoint().ok().flatten();
     let GatewayServer { gateway, server } = *server;
     let place = Place {
         gateway: &gateway.name,
@@ -126,11 +130,16 @@ fn publish(
             own.insert(host);
         }
     }
-    if server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+    let redirects = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+    if redirects || default_endpoint.is_some() {
         // Also for hosts that have no routes here.
         own.extend(server_hosts(gateway, server).filter(domains::is_valid));
         for host in own {
-            hosts.entry(host).or_default().require_tls = true;
+            let published = hosts.entry(host).or_default();
+            published.require_tls |= redirects;
+            if published.default_endpoint.is_none() {
+                published.default_endpoint.clone_from(&default_endpoint);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use pilot_model::{Versioned, VirtualService};
 
 use super::domains::Domains;
 use super::hash_policy::HashPolicy;
+use crate::gateway::DefaultEndpoint;
 
 /// Everything that one virtual host depends on.
 ///
@@ -55,6 +56,8 @@ pub(super) enum Routes {
     },
     /// VirtualServices, in order. Routes that match everything go last (`R-VS-10`).
     Rules(Vec<Shared<RuleSet>>),
+    /// VirtualServices, and what becomes of requests that they say nothing of.
+    RulesOrDefault(Vec<Shared<RuleSet>>, DefaultEndpoint),
     /// Everything goes to one cluster, as it is.
     Cluster(Str),
     /// What is asked of an address instead of a name goes to one cluster, all else is answered 404.
@@ -124,7 +127,7 @@ impl Routes {
     pub(super) fn hash_rules(&self) -> impl Iterator<Item = &ConfigKey> {
         let (of_service, sets): (_, &[Shared<RuleSet>]) = match self {
             Self::Service { hash_policy, .. } => (hash_policy.as_ref(), &[]),
-            Self::Rules(sets) => (None, sets),
+            Self::Rules(sets) | Self::RulesOrDefault(sets, _) => (None, sets),
             Self::Cluster(_) | Self::Addresses(_) | Self::Status(_) => (None, &[]),
         };
         let rules = sets.iter().flat_map(|set| &set.rules);

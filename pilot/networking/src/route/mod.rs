@@ -65,6 +65,10 @@ impl Generate for VirtualHosts {
                 let objects = sets.iter().map(|set| set.object.key.clone());
                 objects.map(Origin::Object).collect()
             }
+            key::Routes::RulesOrDefault(sets, default) => {
+                let objects = sets.iter().map(|set| &set.object.key).chain([&default.gateway]);
+                objects.cloned().map(Origin::Object).collect()
+            }
             key::Routes::Cluster(_) | key::Routes::Addresses(_) | key::Routes::Status(_) => Vec::new(),
         };
         origins.extend(routes.hash_rules().cloned().map(Origin::Object));

@@ -42,6 +42,7 @@ pub(super) struct PodObject {
     /// Container ports by name.
     ports: BTreeMap<String, u16>,
     management_ports: BTreeSet<u16>,
+    container_ports: BTreeSet<u16>,
 }
 
 impl PodObject {
@@ -65,6 +66,14 @@ impl PodObject {
             }
         }
         let ports = by_name;
+        let own = spec
+            .containers
+            .iter()
+            .filter(|container| container.name() != probes::PROXY);
+        let container_ports = own
+            .flat_map(|container| &container.ports)
+            .filter_map(|port| u16::try_from(port.container_port()).ok())
+            .collect();
         Self {
             namespace: meta.key.namespace.clone(),
             name: meta.key.name.clone(),
@@ -84,6 +93,7 @@ impl PodObject {
             service_account: spiffe_id(trust_domain, &meta.key.namespace, account),
             management_ports: probes::management_ports(&spec, &ports),
             ports,
+            container_ports,
         }
     }
 
@@ -137,6 +147,7 @@ impl KubeRegistry {
                 service_account: pod.service_account.clone(),
                 locality: self.locality(pod),
                 management_ports: pod.management_ports.clone(),
+                container_ports: pod.container_ports.clone(),
                 instances,
                 others: Vec::new(),
             }),

@@ -6,7 +6,7 @@ use mesh_api::k8s::io::api::core::v1::{PodSpec, Probe};
 use mesh_api::k8s::io::apimachinery::pkg::util::intstr::IntOrString;
 
 /// The container of the proxy itself: its probes are none of the application's.
-const PROXY: &str = "istio-proxy";
+pub(super) const PROXY: &str = "istio-proxy";
 
 /// The ports on which somebody outside asks the containers of a pod how they are.
 ///

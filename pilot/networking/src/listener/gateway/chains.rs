@@ -9,7 +9,7 @@ use mesh_config::{ConfigKey, Host, most_specific_first};
 use pilot_model::{ScopedView, Warning, WarningKind};
 
 use super::{GatewayChain, LeadsTo};
-use crate::gateway::{self, GatewayServer, Handling, Servers};
+use crate::gateway::{self, GatewayServer, Handling, Place as Port, Servers};
 use crate::l4::{self, Route, Rule, ServerName};
 use crate::name;
 use crate::target::Place;
@@ -18,19 +18,20 @@ use crate::tls::downstream::Downstream;
 /// The chains of a port.
 ///
 /// A server has the connections with its names, except those with a narrower name of another server, whatever its rules
-/// say of them. Connections that no rule of their server takes are closed.
+/// say of them. Connections that no rule of their server takes go to its default endpoint, or are closed.
 pub(super) fn of_port(
     view: &ScopedView,
-    port: u16,
+    at: &Port,
     servers: &Servers<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<GatewayChain> {
     let mut table = Table::default();
+    let port = at.number();
     match servers {
         Servers::Http(servers) => {
             // They share their routes, so one stands for all.
             if let Some(server) = servers.first() {
-                let routes = LeadsTo::Routes(name::gateway_http_route(port).into());
+                let routes = LeadsTo::Routes(at.http_routes().into());
                 table.add_whole(*server, &[], None, routes);
             }
         }
@@ -134,7 +135,7 @@ impl<'a> Table<'a> {
         self.add_parts(names, &[for_all(target)]);
     }
 
-    /// A server that forwards connections by rules and closes the others.
+    /// A server that forwards connections by rules, and the others to its default endpoint if it has one.
     fn add_rules(
         &mut self,
         server: GatewayServer<'a>,
@@ -157,11 +158,13 @@ impl<'a> Table<'a> {
             });
         }
         if !own.iter().any(Rule::catches_all) {
-            let nowhere = LeadsTo::Clusters {
-                route: Arc::new(Route::to_cluster(name::BLACK_HOLE_CLUSTER.into(), false)),
+            let default = server.default_endpoint().ok().flatten();
+            let cluster = default.map_or_else(|| name::BLACK_HOLE_CLUSTER.into(), |default| default.cluster);
+            let rest = LeadsTo::Clusters {
+                route: Arc::new(Route::to_cluster(cluster, false)),
                 protocol,
             };
-            let target = self.add_target(server, tls, nowhere);
+            let target = self.add_target(server, tls, rest);
             own.push(for_all(target));
         }
         self.add_parts(names, &own);

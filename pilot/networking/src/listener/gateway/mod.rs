@@ -16,10 +16,10 @@ use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 pub(super) use self::build::listener;
 use super::{At, ListenerKey, Spec};
 use crate::envoy_filter::{Chains, Selected, Target};
-use crate::gateway::{self, Servers};
+use crate::gateway::{self, Place, Servers};
 use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
-use crate::{Origin, Plan, name, ports};
+use crate::{Origin, Plan, ports};
 
 /// What a router does with the connections of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -108,38 +108,43 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
     // Two service ports may lead to the same port of the workload.
     let mut bound = BTreeMap::new();
     let mut keys = Vec::with_capacity(merged.ports.len());
-    for (server_port, port) in &merged.ports {
-        let number = target_port(workload, *server_port);
-        let owner = match bound.get(&number) {
-            Some(other) => Some(format!("serves port {other} already")),
-            None if ports::is_bound_on_router(view.mesh(), number) => {
-                Some("belongs to the proxy itself".to_owned())
-            }
-            None => None,
+    for (place, port) in &merged.ports {
+        let at = match place {
+            Place::Port(number) => At::Port(port.bind, target_port(workload, *number)),
+            Place::Socket(path) => At::Socket(path.clone()),
         };
-        if let Some(owner) = owner {
-            let finding = format!("is left out: port {server_port} leads to {number}, which {owner}");
-            let servers = port.servers.iter();
-            warnings.extend(servers.map(|server| server.warning(WarningKind::GatewayServer, &finding)));
-            continue;
+        if let At::Port(_, number) = at {
+            let owner = match bound.get(&number) {
+                Some(other) => Some(format!("serves port {other} already")),
+                None if ports::is_bound_on_router(view.mesh(), number) => {
+                    Some("belongs to the proxy itself".to_owned())
+                }
+                None => None,
+            };
+            if let Some(owner) = owner {
+                let finding = format!("is left out: {place} leads to {number}, which {owner}");
+                let servers = port.servers.iter();
+                warnings.extend(servers.map(|server| server.warning(WarningKind::GatewayServer, &finding)));
+                continue;
+            }
+            bound.insert(number, place.number());
         }
         let content = GatewayPort {
-            chains: chains::of_port(view, *server_port, &port.servers, &mut warnings).into(),
+            chains: chains::of_port(view, place, &port.servers, &mut warnings).into(),
             is_tls: matches!(port.servers, Servers::Tls(_)),
             gateways: sorted(port.servers.iter().map(|server| server.gateway.key.clone())),
         };
-        bound.insert(number, *server_port);
         let user_filters = envoy_filters.on(Target {
             listener_type: ListenerType::Gateway,
-            port: *server_port,
+            port: place.number(),
             port_name: port.name(),
-            address: Some(port.bind),
+            address: at.ip(),
             chains: content.chains(),
         });
         keys.push(ListenerKey {
-            name: name::listener(port.bind, number).into(),
+            name: at.to_string().into(),
             mesh: view.mesh().clone(),
-            at: At::Port(port.bind, number),
+            at,
             sidecar: None,
             spec: Spec::Gateway(content),
             user_filters,

@@ -14,8 +14,9 @@ use pilot_model::{Warning, WarningKind};
 
 use self::headers::HeaderChanges;
 use super::hash_policy::HashPolicy;
-use super::key::{Action, Routes, Rule, RuleSet, VirtualHostInput};
+use super::key::{Action, Routes, Rule, RuleSet, Shared, VirtualHostInput};
 use super::matching;
+use crate::gateway::DefaultEndpoint;
 use crate::name::OutboundCluster;
 use crate::{Built, origin};
 
@@ -29,9 +30,14 @@ pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
             hash_policy,
         } => vec![default_route(cluster, service.as_ref(), hash_policy.as_ref())],
         Routes::Rules(sets) => {
-            // Stable, so that otherwise the order of the VirtualServices and of their rules stays.
-            let mut routes: Vec<_> = sets.iter().flat_map(|set| rule_set(set, &mut warnings)).collect();
-            routes.sort_by_key(|(catches_all, _)| *catches_all);
+            let routes = rule_sets(sets, &mut warnings).into_iter();
+            routes.map(|(_, route)| route).collect()
+        }
+        Routes::RulesOrDefault(sets, default) => {
+            let mut routes = rule_sets(sets, &mut warnings);
+            if !routes.last().is_some_and(|(catches_all, _)| *catches_all) {
+                routes.push((true, of_default_endpoint(&input.name, default)));
+            }
             routes.into_iter().map(|(_, route)| route).collect()
         }
         Routes::Cluster(cluster) => vec![Route {
@@ -94,6 +100,28 @@ fn default_route(cluster: &Str, service: Option<&ConfigKey>, hash_policy: Option
         action: Some(EnvoyAction::Route(action)),
         ..Route::default()
     }
+}
+
+/// What a server of a gateway does with requests of a virtual host that no rule takes.
+fn of_default_endpoint(virtual_host: &str, default: &DefaultEndpoint) -> Route {
+    Route {
+        metadata: origin::metadata(None, [&default.gateway]),
+        decorator: Some(Decorator {
+            operation: format!("{virtual_host}/*"),
+            ..Decorator::default()
+        }),
+        r#match: Some(matching::route_match(None)),
+        action: Some(EnvoyAction::Route(action::plain(&default.cluster))),
+        ..Route::default()
+    }
+}
+
+/// The routes of VirtualServices, those that match everything last, each with whether it does.
+fn rule_sets(sets: &[Shared<RuleSet>], warnings: &mut Vec<Warning>) -> Vec<(bool, Route)> {
+    let mut routes: Vec<_> = sets.iter().flat_map(|set| rule_set(set, warnings)).collect();
+    // Stable, so that otherwise the order of the VirtualServices and of their rules stays.
+    routes.sort_by_key(|(catches_all, _)| *catches_all);
+    routes
 }
 
 /// The routes of one VirtualService, each with whether it matches everything.
