@@ -2,11 +2,11 @@
 
 mod clients;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_config::ConfigKey;
+use mesh_config::{ConfigKey, Kind};
 use mesh_runtime::Metrics;
-use pilot_model::WarningKind;
+use pilot_model::{Warning, WarningKind};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Opts};
@@ -21,6 +21,7 @@ struct ConfigurationMetrics {
     services: IntGauge,
     virtual_services: IntGauge,
     rejected: IntGaugeVec,
+    held: IntGaugeVec,
     clients: ClientMetrics,
     /// By the rule that configuration broke.
     warnings: BTreeMap<WarningKind, IntGauge>,
@@ -135,6 +136,13 @@ impl ConfigurationMetrics {
                 ),
                 &["type", "name"],
             )?,
+            held: IntGaugeVec::new(
+                Opts::new(
+                    "pilot_held_objects",
+                    "Objects that stay in force as they were, as what they say now would break traffic.",
+                ),
+                &["kind"],
+            )?,
             clients: ClientMetrics::new()?,
             warnings: WARNINGS
                 .iter()
@@ -144,7 +152,8 @@ impl ConfigurationMetrics {
     }
 
     fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
-        let totals: [&dyn Collector; 3] = [&self.services, &self.virtual_services, &self.rejected];
+        let totals: [&dyn Collector; 4] =
+            [&self.services, &self.virtual_services, &self.rejected, &self.held];
         let warnings = self.warnings.values().map(|gauge| gauge as &dyn Collector);
         totals
             .into_iter()
@@ -157,6 +166,17 @@ impl ConfigurationMetrics {
         self.rejected.with_label_values(&labels).inc();
     }
 
+    /// Of a DestinationRule several subsets may be held.
+    fn count_held(&self, held: &[Warning]) {
+        // Both are there before anything is held.
+        for kind in [Kind::VirtualService, Kind::DestinationRule] {
+            let objects = held.iter().map(|held| &held.object);
+            let objects: BTreeSet<&ConfigKey> = objects.filter(|object| object.kind == kind).collect();
+            let gauge = self.held.with_label_values(&[kind.schema().kind]);
+            gauge.set(count(objects.len()));
+        }
+    }
+
     fn refresh(&self) {
         if let Some(publication) = self.state.publication() {
             let snapshot = &publication.published.snapshot;
@@ -167,6 +187,7 @@ impl ConfigurationMetrics {
             for key in publication.rejected.keys() {
                 self.count_rejected(key);
             }
+            self.count_held(&publication.published.held);
         }
         self.clients.refresh(&self.state);
         let mut counts: BTreeMap<WarningKind, usize> = BTreeMap::new();

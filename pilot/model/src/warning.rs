@@ -46,6 +46,8 @@ pub enum WarningKind {
     GatewayServer,
     /// Some proxy rejects what is made from the object, which is left out for it (`pilot_isolated_configs`).
     RejectedByProxy,
+    /// The object was changed, and stays in force as it was until nothing breaks (`pilot_held_objects`).
+    Held,
     /// The object is valid, but a part of it is not supported and was left out.
     Unsupported,
 }

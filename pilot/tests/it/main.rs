@@ -10,6 +10,7 @@ mod debug;
 mod envoy;
 mod galley;
 mod metrics;
+mod holding;
 mod operation;
 mod pilot;
 mod protocols;

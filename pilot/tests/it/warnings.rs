@@ -1,5 +1,6 @@
 //! Valid objects that cannot be followed to the letter.
 
+use mesh_config::Kind;
 use mesh_testing::eventually;
 
 use crate::PATIENCE;
@@ -29,6 +30,10 @@ async fn a_destination_that_does_not_exist_is_reported_and_everything_else_works
             "pilot_unknown_destination_subset",
         ),
     ] {
+        // Its former form would stay in force.
+        galley.remove(Kind::VirtualService, "weather", "forecast");
+        galley.publish();
+        envoy.expect("rds").await;
         galley.apply(&to(destination));
         envoy.expect("rds").await;
         let warning = eventually(PATIENCE, async || {

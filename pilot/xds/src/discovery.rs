@@ -193,6 +193,7 @@ impl Discovery {
         let mut warnings = self.shared.clients.warnings();
         if let Some(published) = self.published() {
             warnings.extend(published.snapshot.warnings());
+            warnings.extend(published.held.iter().cloned());
         }
         warnings
     }

@@ -387,21 +387,16 @@ impl ScopedView {
         let mut differing: BTreeSet<Host> = private.map(|service| service.id.host.clone()).collect();
 
         let root = &self.mesh.root_namespace;
-        let own_rules = if *self.namespace == **root {
-            None
-        } else {
-            self.destination_rules.own(&self.namespace)
-        };
-        let Some(own_rules) = own_rules else {
+        if *self.namespace == **root {
             return differing;
-        };
+        }
         let differs = |service: &Service| {
             self.rules(service)
                 != self
                     .destination_rules
                     .lookup_exported(&service.id.namespace, &service.id.host, root)
         };
-        for host in own_rules.hosts() {
+        for host in self.destination_rules.own_hosts(&self.namespace) {
             if host.is_wildcard() {
                 let covered = self
                     .services

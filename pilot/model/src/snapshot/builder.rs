@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
 
+use super::hold::{Declared, Form, Holds};
 use super::{
     DestinationRule, DestinationRuleTable, EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable, Published,
     ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
@@ -39,6 +40,8 @@ pub struct Builder {
     /// Hosts whose identities changed since the last publication.
     new_identities: BTreeSet<Host>,
     changes: ChangeSet,
+    /// What stays in force although another form is declared above.
+    holds: Holds,
     last: Option<Arc<Snapshot>>,
 }
 
@@ -67,6 +70,7 @@ impl Builder {
                 mesh: true,
                 ..ChangeSet::default()
             },
+            holds: Holds::default(),
             last: None,
         }
     }
@@ -140,10 +144,10 @@ impl Builder {
         }
         self.generation += 1;
         let snapshot = match &self.last {
-            Some(last) if changes.is_incremental() => Arc::clone(last),
+            Some(last) if changes.is_incremental() && !self.holds.wait_for(&changes) => Arc::clone(last),
             _ => {
                 self.resolve_networks(&changes);
-                Arc::new(self.snapshot(self.last.as_deref(), &changes))
+                self.snapshot(&mut changes)
             }
         };
         self.last = Some(Arc::clone(&snapshot));
@@ -153,21 +157,47 @@ impl Builder {
             endpoints: Arc::clone(&self.endpoints),
             workloads: Arc::clone(&self.workloads),
             changes: Arc::new(changes),
+            held: self.holds.warnings().into(),
         }
     }
 
-    fn snapshot(&self, last: Option<&Snapshot>, changes: &ChangeSet) -> Snapshot {
-        let changed = |kind| changes.mesh || changes.configs.iter().any(|key| key.kind == kind);
+    /// The next snapshot, which is the last one when everything that changed is held.
+    fn snapshot(&mut self, changes: &mut ChangeSet) -> Arc<Snapshot> {
+        let last = self.last.clone();
+        let last = last.as_deref();
         let services = table(
             last.map(|last| &last.services),
             !changes.services.is_empty(),
             || ServiceTable::new(self.rev, self.services.values()),
         );
-        let destination_rules = table(
-            last.map(|last| &last.destination_rules),
-            changed(Kind::DestinationRule),
-            || DestinationRuleTable::new(self.rev, &self.destination_rules),
-        );
+        let declare = |rev| DestinationRuleTable::new(rev, self.destination_rules.values());
+        let in_force = last.map(|last| &*last.destination_rules);
+        let rules =
+            (in_force.is_none() || concern(changes, Kind::DestinationRule)).then(|| declare(self.rev));
+        let none = DestinationRuleTable::default();
+        let declared = Declared {
+            domain: &self.domain,
+            root: &self.mesh.root_namespace,
+            virtual_services: &self.virtual_services,
+            services: &services,
+            rules: rules.as_ref().or(in_force).unwrap_or(&none),
+            endpoints: &self.endpoints,
+        };
+        let holds_others = self.holds.settle(&declared, in_force, changes, &mut self.rev);
+        if let Some(last) = &self.last
+            && changes.is_incremental()
+        {
+            return Arc::clone(last);
+        }
+        let destination_rules = match (last, rules) {
+            (Some(last), None) if !holds_others => Arc::clone(&last.destination_rules),
+            (_, rules) => {
+                let rules = rules.unwrap_or_else(|| declare(self.rev));
+                let held = self.holds.subsets().cloned().collect();
+                Arc::new(rules.with_held(self.rev, &self.mesh.root_namespace, held))
+            }
+        };
+        let changed = |kind| concern(changes, kind);
         let same = |last: &&Snapshot| {
             last.mesh == self.mesh
                 && Arc::ptr_eq(&last.services, &services)
@@ -176,7 +206,7 @@ impl Builder {
         let derived_from_services = last
             .filter(same)
             .map_or_else(Arc::default, |last| Arc::clone(&last.derived_from_services));
-        Snapshot {
+        Arc::new(Snapshot {
             mesh: self.mesh.clone(),
             networks: self.network_table.clone(),
             // Left out where nobody asks for them, so that they make no difference.
@@ -190,7 +220,10 @@ impl Builder {
             virtual_services: table(
                 last.map(|last| &last.virtual_services),
                 changed(Kind::VirtualService),
-                || VirtualServiceTable::new(self.rev, self.virtual_services.values()),
+                || {
+                    let objects = self.virtual_services.values();
+                    VirtualServiceTable::new(self.rev, objects.map(|object| self.holds.in_force(object)))
+                },
             ),
             destination_rules,
             gateways: table(last.map(|last| &last.gateways), changed(Kind::Gateway), || {
@@ -209,7 +242,7 @@ impl Builder {
             public_serviceless_hosts: Arc::default(),
             derived: Arc::default(),
             derived_from_services,
-        }
+        })
     }
 
     /// Keeps the identities of a host in step with its endpoints.
@@ -251,7 +284,8 @@ impl Builder {
         // The defaults of `exportTo` are mesh-wide configuration.
         let default =
             Visibility::from_export_to(&self.mesh.default_virtual_service_export_to, Visibility::Public);
-        for object in self.virtual_services.values_mut() {
+        let held = self.holds.virtual_services_mut();
+        for object in self.virtual_services.values_mut().chain(held) {
             let export_to = Visibility::from_export_to(&object.spec.export_to, default);
             if object.export_to != export_to {
                 let changed = VirtualService {
@@ -263,7 +297,8 @@ impl Builder {
         }
         let default =
             Visibility::from_export_to(&self.mesh.default_destination_rule_export_to, Visibility::Public);
-        for object in self.destination_rules.values_mut() {
+        let held = self.holds.destination_rules_mut();
+        for object in self.destination_rules.values_mut().chain(held) {
             let export_to = Visibility::from_export_to(&object.spec.export_to, default);
             if object.export_to != export_to {
                 let changed = DestinationRule {
@@ -277,6 +312,7 @@ impl Builder {
 
     fn apply_config(&mut self, meta: &Meta, spec: ConfigSpec) {
         let key = meta.key.clone();
+        let former = self.form(&key);
         let changed = match spec {
             ConfigSpec::VirtualService(spec) => {
                 let default = Visibility::from_export_to(
@@ -314,11 +350,22 @@ impl Builder {
             ),
         };
         if changed {
+            self.holds.note(&key, former);
             self.changes.configs.insert(key);
         }
     }
 
+    /// What a change of an object may have to leave in force.
+    fn form(&self, key: &ConfigKey) -> Form {
+        match key.kind {
+            Kind::VirtualService => Form::VirtualService(self.virtual_services.get(key).cloned()),
+            Kind::DestinationRule => Form::DestinationRule(self.destination_rules.get(key).cloned()),
+            _ => Form::Other,
+        }
+    }
+
     fn remove_config(&mut self, key: ConfigKey) {
+        let former = self.form(&key);
         let rev = &mut self.rev;
         let removed = match key.kind {
             Kind::VirtualService => remove(&mut self.virtual_services, &key, rev),
@@ -329,9 +376,15 @@ impl Builder {
             _ => false,
         };
         if removed {
+            self.holds.note(&key, former);
             self.changes.configs.insert(key);
         }
     }
+}
+
+/// Whether the table of a kind may be different.
+fn concern(changes: &ChangeSet, kind: Kind) -> bool {
+    changes.mesh || changes.configs.iter().any(|key| key.kind == kind)
 }
 
 /// Stores a value under a new revision, unless the same value is there already; returns whether it was stored.
@@ -364,7 +417,7 @@ fn normalized(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     endpoints
 }
 
-fn advance(rev: &mut Rev) -> Rev {
+pub(super) fn advance(rev: &mut Rev) -> Rev {
     *rev = rev.next();
     *rev
 }

@@ -7,6 +7,7 @@ use mesh_api::istio::networking::v1alpha3::traffic_policy::PortTrafficPolicy;
 use mesh_api::istio::networking::v1alpha3::{self, TlsSettings, TrafficPolicy};
 use mesh_config::{ConfigKey, Host, Meta, Str, Timestamp, most_specific_first};
 
+use super::hold::HeldSubset;
 use crate::{Rev, Versioned, Visibility};
 
 /// A DestinationRule with its host resolved by its own namespace.
@@ -42,11 +43,23 @@ pub struct DestinationRuleTable {
     exported: BTreeMap<Str, NamespaceRules>,
     /// Whether any rule asks who answers.
     check_identities: bool,
+    /// Subsets that stay although no rule declares them any more.
+    held: Held,
+}
+
+/// The chains of hosts with held subsets, the subsets included. They come before all other chains for the host.
+#[derive(Debug, Default)]
+struct Held {
+    subsets: Vec<HeldSubset>,
+    /// For clients, by their namespace.
+    own: BTreeMap<Str, BTreeMap<Host, RuleChain>>,
+    /// For everybody else, by the namespace of the service.
+    exported: BTreeMap<Str, BTreeMap<Host, RuleChain>>,
 }
 
 /// The rules of one namespace.
 #[derive(Debug, Default)]
-pub(crate) struct NamespaceRules {
+struct NamespaceRules {
     exact: BTreeMap<Host, RuleChain>,
     /// Most specific first.
     wildcard: Vec<(Host, RuleChain)>,
@@ -95,6 +108,11 @@ impl DestinationRule {
         })
     }
 
+    /// Whether it declares a subset.
+    pub(super) fn declares(&self, subset: &str) -> bool {
+        self.spec.subsets.iter().any(|known| known.name == subset)
+    }
+
     /// Whether callers check who answers (`ISTIO_MUTUAL`), at any port or in any subset.
     fn checks_identities(&self) -> bool {
         self.has_tls(|tls| tls.mode() == TlSmode::IstioMutual)
@@ -138,11 +156,14 @@ fn only_tls(policy: &TrafficPolicy) -> TrafficPolicy {
 // === impl DestinationRuleTable ===
 
 impl DestinationRuleTable {
-    pub(super) fn new(rev: Rev, objects: &BTreeMap<ConfigKey, Versioned<DestinationRule>>) -> Self {
-        let mut all: Vec<_> = objects.values().collect();
+    pub(super) fn new<'a>(
+        rev: Rev,
+        objects: impl IntoIterator<Item = &'a Versioned<DestinationRule>>,
+    ) -> Self {
+        let mut all: Vec<_> = objects.into_iter().collect();
         all.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
         let (mut own, mut exported) = (Grouped::new(), Grouped::new());
-        for rule in all {
+        for &rule in &all {
             own.entry(rule.key.namespace.clone())
                 .or_default()
                 .entry(rule.host.clone())
@@ -155,9 +176,39 @@ impl DestinationRuleTable {
         }
         Self {
             rev,
+            check_identities: all.iter().any(|rule| rule.checks_identities()),
             own: namespaces(own),
             exported: namespaces(exported),
-            check_identities: objects.values().any(|rule| rule.checks_identities()),
+            held: Held::default(),
+        }
+    }
+
+    /// The same table with subsets that stay behind what is declared now.
+    #[must_use]
+    pub(super) fn with_held(self, rev: Rev, root: &str, subsets: Vec<HeldSubset>) -> Self {
+        if subsets.is_empty() {
+            return self;
+        }
+        let mut held = Held::default();
+        for subset in &subsets {
+            let (host, namespace) = (&subset.rule.host, &subset.rule.key.namespace);
+            let of_client = self.declared(Some(namespace), &subset.service, host, root);
+            append(held.own.entry(namespace.clone()).or_default(), of_client, subset);
+            if subset.is_exported(root) {
+                let of_others = self.declared(None, &subset.service, host, root);
+                append(
+                    held.exported.entry(subset.service.clone()).or_default(),
+                    of_others,
+                    subset,
+                );
+            }
+        }
+        Self {
+            rev,
+            check_identities: self.check_identities
+                || subsets.iter().any(|subset| subset.rule.checks_identities()),
+            held: Held { subsets, ..held },
+            ..self
         }
     }
 
@@ -185,20 +236,70 @@ impl DestinationRuleTable {
     /// First the client's own namespace, unless that is the root namespace; then what the service's namespace exports;
     /// then what the root namespace exports. In each the most specific host wins; hits are not merged.
     pub fn lookup(&self, client: &str, service: &str, host: &Host, root: &str) -> Option<&RuleChain> {
-        let own = if client == root { None } else { self.own(client) };
-        own.and_then(|rules| rules.lookup(host))
+        let is_root = client == root;
+        let held = (!is_root).then(|| self.held.own.get(client)?.get(host)).flatten();
+        held.or_else(|| self.own(client).filter(|_| !is_root)?.lookup(host))
             .or_else(|| self.lookup_exported(service, host, root))
     }
 
     /// As [`Self::lookup`], for a client whose namespace has no rules.
     pub(crate) fn lookup_exported(&self, service: &str, host: &Host, root: &str) -> Option<&RuleChain> {
-        [service, root]
-            .into_iter()
-            .find_map(|namespace| self.exported.get(namespace).and_then(|rules| rules.lookup(host)))
+        let held = self.held.exported.get(service).and_then(|hosts| hosts.get(host));
+        held.or_else(|| self.declared(None, service, host, root))
     }
 
-    pub(crate) fn own(&self, namespace: &str) -> Option<&NamespaceRules> {
+    /// As [`Self::lookup`], without subsets that are only held; without a client, as for one whose namespace has no
+    /// rules.
+    pub(super) fn declared(
+        &self,
+        client: Option<&str>,
+        service: &str,
+        host: &Host,
+        root: &str,
+    ) -> Option<&RuleChain> {
+        let own = client.filter(|client| *client != root);
+        own.and_then(|client| self.own(client)?.lookup(host)).or_else(|| {
+            [service, root]
+                .into_iter()
+                .find_map(|namespace| self.exported.get(namespace).and_then(|rules| rules.lookup(host)))
+        })
+    }
+
+    /// The rules of one namespace for a host.
+    pub(super) fn declared_in(&self, namespace: &str, host: &Host) -> Option<&RuleChain> {
+        self.own(namespace)?.lookup(host)
+    }
+
+    /// Whether any rule that is about a host declares a subset, whoever sees it.
+    pub(super) fn is_declared(&self, host: &Host, subset: &str) -> bool {
+        let mut chains = self.own.values().flat_map(|rules| rules.covering(host));
+        chains.any(|chain| chain.iter().any(|rule| rule.declares(subset)))
+    }
+
+    /// The subsets that are held.
+    pub(super) fn held(&self) -> &[HeldSubset] {
+        &self.held.subsets
+    }
+
+    /// Hosts for which clients in a namespace have rules of their own, exactly or by wildcard.
+    pub(crate) fn own_hosts(&self, namespace: &str) -> impl Iterator<Item = &Host> {
+        let declared = self.own(namespace).into_iter().flat_map(NamespaceRules::hosts);
+        let held = self.held.own.get(namespace).into_iter().flat_map(BTreeMap::keys);
+        declared.chain(held)
+    }
+
+    fn own(&self, namespace: &str) -> Option<&NamespaceRules> {
         self.own.get(namespace)
+    }
+}
+
+/// Adds a held subset behind the other rules for its host, unless those declare one of that name.
+fn append(chains: &mut BTreeMap<Host, RuleChain>, declared: Option<&RuleChain>, subset: &HeldSubset) {
+    let host = &subset.rule.host;
+    let chain = chains.get(host).or(declared).map_or(&[][..], |chain| chain);
+    if !chain.iter().any(|rule| rule.declares(subset.name())) {
+        let chain = chain.iter().chain([&subset.rule]).cloned().collect();
+        chains.insert(host.clone(), chain);
     }
 }
 
@@ -214,8 +315,20 @@ impl NamespaceRules {
         })
     }
 
+    /// All chains that are about a host.
+    fn covering(&self, host: &Host) -> impl Iterator<Item = &RuleChain> {
+        let wildcard = self
+            .wildcard
+            .iter()
+            .filter(|(pattern, _)| host.is_subset_of(pattern));
+        self.exact
+            .get(host)
+            .into_iter()
+            .chain(wildcard.map(|(_, chain)| chain))
+    }
+
     /// Hosts that the rules name, exactly or by wildcard.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.exact
             .keys()
             .chain(self.wildcard.iter().map(|(host, _)| host))

@@ -4,6 +4,7 @@ mod builder;
 mod destination_rules;
 mod envoy_filters;
 mod gateways;
+mod hold;
 mod services;
 mod sidecars;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub struct Published {
     pub workloads: Arc<WorkloadTable>,
     /// What is different from the publication before.
     pub changes: Arc<ChangeSet>,
+    /// What stays in force although the sources say something else, and why.
+    pub held: Arc<[Warning]>,
 }
 
 /// Configuration and services. Tables of kinds that did not change are shared with the snapshot before.

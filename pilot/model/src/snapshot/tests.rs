@@ -1,6 +1,8 @@
 //! Behaviour of the builder, the tables and the views.
 
 mod builder;
+mod hold;
+mod hold_order;
 mod mesh;
 mod order;
 mod sidecars;

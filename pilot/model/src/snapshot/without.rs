@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_config::{ConfigKey, Kind};
 
+use super::hold::HeldSubset;
 use super::{
-    DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable, SidecarTable, Snapshot,
-    VirtualServiceTable,
+    DestinationRule, DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable,
+    SidecarTable, Snapshot, VirtualServiceTable,
 };
 use crate::{Rev, Versioned};
 
@@ -44,7 +45,12 @@ impl Snapshot {
     pub fn revision_of(&self, object: &ConfigKey) -> Option<Rev> {
         match object.kind {
             Kind::VirtualService => revision(self.virtual_services.iter(), object, |known| &known.key),
-            Kind::DestinationRule => revision(self.destination_rules.iter(), object, |known| &known.key),
+            // What stays of a rule has a version of its own.
+            Kind::DestinationRule => {
+                let held = self.destination_rules.held().iter().map(|held| &held.rule);
+                let all = self.destination_rules.iter().chain(held);
+                revision(all, object, |known| &known.key)
+            }
             Kind::Gateway => revision(self.gateways.iter(), object, |known| &known.key),
             Kind::Sidecar => revision(self.sidecars.iter(), object, |known| &known.key),
             Kind::EnvoyFilter => revision(self.envoy_filters.iter(), object, |known| &known.key),
@@ -78,15 +84,19 @@ impl Snapshot {
             &self.destination_rules,
             concerns(&[Kind::DestinationRule]),
             |rev| {
-                let left = self.destination_rules.iter().filter_map(|object| {
-                    let object = if is_left(&object.key) {
-                        object.clone()
-                    } else {
-                        Versioned::new(Rev::unique(), object.rejected()?)
-                    };
-                    Some((object.key.clone(), object))
+                let left = |object: &Versioned<DestinationRule>| {
+                    if is_left(&object.key) {
+                        return Some(object.clone());
+                    }
+                    Some(Versioned::new(Rev::unique(), object.rejected()?))
+                };
+                let held = self.destination_rules.held().iter().filter_map(|held| {
+                    let rule = left(&held.rule)?;
+                    Some(HeldSubset { rule, ..held.clone() })
                 });
-                DestinationRuleTable::new(rev, &left.collect())
+                let rules: Vec<_> = self.destination_rules.iter().filter_map(left).collect();
+                let root = &self.mesh.root_namespace;
+                DestinationRuleTable::new(rev, &rules).with_held(rev, root, held.collect())
             },
         );
         let gateways = rest(&self.gateways, concerns(&[Kind::Gateway]), |rev| {
@@ -140,13 +150,14 @@ impl Snapshot {
     }
 }
 
-/// The version of an object among those of its kind.
+/// The newest version of an object among those of its kind.
 fn revision<'a, T: 'a>(
-    mut all: impl Iterator<Item = &'a Versioned<T>>,
+    all: impl Iterator<Item = &'a Versioned<T>>,
     object: &ConfigKey,
     key: impl Fn(&T) -> &ConfigKey,
 ) -> Option<Rev> {
-    all.find(|known| key(known) == object).map(|known| known.rev())
+    let versions = all.filter(|known| key(known) == object);
+    versions.map(|known| known.rev()).max()
 }
 
 /// A new table where the objects concern it, else the same one.

@@ -218,15 +218,10 @@ impl KubeRegistry {
         changes
     }
 
-    /// The endpoints of one service.
+    /// The endpoints of one service; unknown, not none, until their object is there, which comes after the service's.
     fn endpoint_changes(&self, name: &ObjectName) -> Vec<Change> {
-        let endpoints = self
-            .services
-            .get(name)
-            .map(|service| match self.endpoints.get(name) {
-                Some(endpoints) => endpoints.resolve(service, self),
-                None => Vec::new(),
-            });
+        let (service, endpoints) = (self.services.get(name), self.endpoints.get(name));
+        let endpoints = service.and_then(|service| Some(endpoints?.resolve(service, self)));
         let host = self.host(name);
         vec![Change::Endpoints {
             registry: self.registry.clone(),

@@ -205,7 +205,7 @@ fn t9_a_service_without_endpoints_is_known_and_empty() {
     assert_eq!(changes.endpoints.len(), 1);
     assert_eq!(world.endpoints(FORECAST), Some(vec![]));
     world.remove(Kind::Endpoints, "forecast");
-    assert_eq!(world.endpoints(FORECAST), Some(vec![]));
+    assert_eq!(world.endpoints(FORECAST), None);
 }
 
 #[test]

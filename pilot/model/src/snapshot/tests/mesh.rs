@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use mesh_api::envoy::config::core::v3::Node;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::networking::v1alpha3::port_selector::Port;
 use mesh_api::istio::networking::v1alpha3::{
-    self, DestinationRule, Gateway, HttpRoute, IstioEgressListener, Subset, VirtualService,
+    self, Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination, IstioEgressListener,
+    PortSelector, RouteDestination, Subset, TcpRoute, TlsRoute, VirtualService,
 };
-use mesh_config::{ConfigKey, Host, Kind, Labels, Meta, Port, Protocol, Timestamp};
+use mesh_config::{ConfigKey, Host, Kind, Labels, Meta, Protocol, Timestamp};
 
 use crate::{
-    Builder, Change, ConfigSpec, Endpoint, EndpointAddress, Locality, Proxy, Resolution, Service,
+    Builder, Change, ConfigSpec, Endpoint, EndpointAddress, Locality, Proxy, Published, Resolution, Service,
     ServiceAddress, ServiceId, Visibility, Workload,
 };
 
@@ -40,7 +42,7 @@ pub(super) fn service(namespace: &str, name: &str, created: i64) -> Service {
             registry: "Kubernetes".into(),
         },
         address: ServiceAddress::Unspecified,
-        ports: vec![Port {
+        ports: vec![mesh_config::Port {
             name: "http".into(),
             number: 80,
             protocol: Protocol::Http,
@@ -147,6 +149,116 @@ pub(super) fn destination_rule(namespace: &str, name: &str, host: &str, export_t
         name,
         ConfigSpec::DestinationRule(Box::new(spec)),
     )
+}
+
+pub(super) fn destination_rule_of(namespace: &str, name: &str, spec: DestinationRule) -> Change {
+    config(
+        Kind::DestinationRule,
+        namespace,
+        name,
+        ConfigSpec::DestinationRule(Box::new(spec)),
+    )
+}
+
+/// A VirtualService of namespace `weather` for a host of its own name, with one route: of HTTP, or of TCP or TLS where
+/// the first destination says so, as in `tcp:forecast`. Destinations are `host`, `host/subset` or `host:port`, with
+/// `*weight` behind where that is not an equal share.
+pub(super) fn route_of(name: &str, to: &[&str]) -> Change {
+    let (protocol, first) = match to.first().and_then(|first| first.split_once(':')) {
+        Some((protocol @ ("tcp" | "tls"), first)) => (protocol, Some(first)),
+        _ => ("http", to.first().copied()),
+    };
+    let shares = first.into_iter().chain(to.iter().skip(1).copied()).map(|to| {
+        let (to, weight) = to.split_once('*').unwrap_or((to, "1"));
+        let (to, subset) = to.split_once('/').unwrap_or((to, ""));
+        let (host, port) = to.split_once(':').unwrap_or((to, ""));
+        let port = port.parse().ok().map(|number| PortSelector {
+            port: Some(Port::Number(number)),
+        });
+        let destination = Destination {
+            host: host.to_owned(),
+            subset: subset.to_owned(),
+            port,
+        };
+        (Some(destination), weight.parse().expect("a weight"))
+    });
+    let l4 = || {
+        let shares = shares.clone();
+        let share = |(destination, weight)| RouteDestination { destination, weight };
+        shares.map(share).collect()
+    };
+    let mut spec = VirtualService {
+        hosts: strings(&[name]),
+        ..VirtualService::default()
+    };
+    match protocol {
+        "tcp" => spec.tcp.push(TcpRoute {
+            route: l4(),
+            ..TcpRoute::default()
+        }),
+        "tls" => spec.tls.push(TlsRoute {
+            route: l4(),
+            ..TlsRoute::default()
+        }),
+        _ => spec.http.push(HttpRoute {
+            route: shares
+                .map(|(destination, weight)| HttpRouteDestination {
+                    destination,
+                    weight,
+                    ..HttpRouteDestination::default()
+                })
+                .collect(),
+            ..HttpRoute::default()
+        }),
+    }
+    config(
+        Kind::VirtualService,
+        "weather",
+        name,
+        ConfigSpec::VirtualService(Box::new(spec)),
+    )
+}
+
+/// The same VirtualService with a mirror.
+pub(super) fn mirrored(change: Change, host: &str) -> Change {
+    match change {
+        Change::Config(meta, ConfigSpec::VirtualService(mut spec)) => {
+            for route in &mut spec.http {
+                route.mirror = Some(Destination {
+                    host: host.to_owned(),
+                    ..Destination::default()
+                });
+            }
+            Change::Config(meta, ConfigSpec::VirtualService(spec))
+        }
+        other => other,
+    }
+}
+
+/// Where the HTTP routes of a VirtualService in force lead, as [`route_of`] says it.
+pub(super) fn destinations(published: &Published, name: &str) -> Vec<String> {
+    let mut objects = published.snapshot.virtual_services.iter();
+    let object = objects
+        .find(|object| &*object.key.name == name)
+        .expect("in force");
+    let shares = object.spec.http.iter().flat_map(|route| &route.route);
+    shares
+        .map(|share| {
+            let destination = share.destination.as_ref().expect("a destination");
+            let mut to = destination.host.clone();
+            if let Some(Port::Number(number)) = destination.port.as_ref().and_then(|port| port.port.as_ref())
+            {
+                to += &format!(":{number}");
+            }
+            if !destination.subset.is_empty() {
+                to += &format!("/{}", destination.subset);
+            }
+            if share.weight != 1 {
+                to += &format!("*{}", share.weight);
+            }
+            to
+        })
+        .collect()
 }
 
 pub(super) fn gateway(namespace: &str, name: &str, selector: &[(&str, &str)]) -> Change {

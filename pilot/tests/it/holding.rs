@@ -1,0 +1,153 @@
+//! Pain 5: rules that change in the wrong order.
+
+use mesh_api::type_url;
+use mesh_config::Kind;
+use serde_json::{Value, json};
+
+use crate::galley::{Galley, forecast_to, new_service};
+use crate::pilot::{FRONTEND, Pilot};
+
+fn cluster(subset: &str) -> String {
+    format!("outbound|3002|{subset}|forecast.weather.svc.cluster.local")
+}
+
+/// The rule of `forecast` with subsets that all select version `v1`.
+fn declared(subsets: &[&str]) -> String {
+    let subsets: Vec<String> = subsets
+        .iter()
+        .map(|name| format!("{{name: {name}, labels: {{version: v1}}}}"))
+        .collect();
+    format!(
+        "{{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {{name: forecast, namespace: weather}},
+           spec: {{host: forecast, subsets: [{}]}}}}",
+        subsets.join(", ")
+    )
+}
+
+/// What is reported as held, by object.
+async fn held(pilot: &Pilot) -> Vec<(String, String)> {
+    let status = pilot.json("/debug/push_status").await;
+    let warnings = status["warnings"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    warnings
+        .filter(|warning| warning["kind"] == "held")
+        .map(|warning| (text(&warning["object"]), text(&warning["reason"])))
+        .collect()
+}
+
+const HELD_ROUTE: &str = "pilot_held_objects{kind=\"VirtualService\"}";
+const HELD_RULE: &str = "pilot_held_objects{kind=\"DestinationRule\"}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_5_a_route_to_a_subset_that_is_declared_later() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    assert_eq!(pilot.metric(HELD_ROUTE).await, 0.0);
+    galley.apply(&forecast_to("v3"));
+    pilot.until_metric(HELD_ROUTE, 1.0).await;
+    assert_eq!(
+        held(&pilot).await,
+        [(
+            "VirtualService weather/forecast".to_owned(),
+            "stays as it was: subset v3 of forecast.weather.svc.cluster.local is not declared by any DestinationRule"
+                .to_owned()
+        )]
+    );
+    // What the author wants is shown as it is.
+    let objects = pilot.json("/debug/configz").await;
+    let mut objects = objects.as_array().unwrap().iter();
+    let wanted =
+        objects.find(|object| object["kind"] == "VirtualService" && object["metadata"]["name"] == "forecast");
+    let wanted = &wanted.unwrap()["spec"]["http"][0]["route"][0]["destination"];
+    assert_eq!(wanted, &json!({"host": "forecast", "subset": "v3"}));
+
+    // The first that the proxy hears of is the cluster.
+    galley.apply(&declared(&["v1", "v3"]));
+    envoy.expect("cds").await;
+    assert!(envoy.has(type_url::CLUSTER, &cluster("v3")));
+    assert!(envoy.route("3002").contains(&cluster("v1")));
+    assert_eq!(envoy.expect("eds").await.names, [cluster("v3")]);
+    assert_eq!(envoy.endpoints(&cluster("v3")), ["10.1.0.1:3002"]);
+    envoy.expect("rds").await;
+    assert!(envoy.route("3002").contains(&cluster("v3")));
+    pilot.until_metric(HELD_ROUTE, 0.0).await;
+    assert_eq!(held(&pilot).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_5_a_subset_that_leaves_before_its_route() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    for removed in [declared(&["v3"]), String::new()] {
+        if removed.is_empty() {
+            galley.remove(Kind::DestinationRule, "weather", "forecast");
+            galley.publish();
+        } else {
+            galley.apply(&removed);
+        }
+        pilot.until_metric(HELD_RULE, 1.0).await;
+        assert_eq!(
+            held(&pilot).await,
+            [(
+                "DestinationRule weather/forecast".to_owned(),
+                "subset v1 of forecast.weather.svc.cluster.local stays as it was: \
+                 VirtualService weather/forecast leads to it"
+                    .to_owned()
+            )]
+        );
+        envoy.settle().await;
+        assert!(envoy.has(type_url::CLUSTER, &cluster("v1")));
+        assert!(envoy.route("3002").contains(&cluster("v1")));
+    }
+    assert!(!envoy.has(type_url::CLUSTER, &cluster("v3")));
+
+    // Its endpoints are those of now.
+    galley.apply(&crate::galley::forecast_at(&["10.1.0.2"]));
+    envoy.expect("eds").await;
+    assert_eq!(envoy.endpoints(&cluster("v1")), Vec::<String>::new());
+
+    // The route goes first, the cluster follows.
+    galley.remove(Kind::VirtualService, "weather", "forecast");
+    galley.publish();
+    envoy.expect("rds").await;
+    assert!(envoy.has(type_url::CLUSTER, &cluster("v1")));
+    envoy.expect("cds").await;
+    assert!(!envoy.has(type_url::CLUSTER, &cluster("v1")));
+    pilot.until_metric(HELD_RULE, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_5_a_route_to_a_service_waits_for_the_endpoints() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FRONTEND).await;
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: VirtualService, metadata: {name: forecast, namespace: weather},
+          spec: {hosts: [forecast], http: [{route: [{destination: {host: outlook}}]}]}}",
+    );
+    pilot.until_metric(HELD_ROUTE, 1.0).await;
+    let outlook = new_service("outlook", 3002);
+    let (service, endpoints) = outlook.split_once("---").unwrap();
+    let to = "\"outbound|3002||outlook.weather.svc.cluster.local\"";
+    let follows = |route: String| route.matches(to).count() > 1;
+    galley.apply(service);
+    envoy.expect("cds").await;
+    envoy.expect("eds").await;
+    envoy.expect("rds").await;
+    assert!(!follows(envoy.route("3002")), "{}", envoy.route("3002"));
+    assert!(
+        held(&pilot).await[0]
+            .1
+            .contains("endpoints of outlook.weather.svc.cluster.local are not known yet")
+    );
+    galley.apply(endpoints);
+    assert_eq!(
+        envoy.expect("eds").await.names,
+        ["outbound|3002||outlook.weather.svc.cluster.local"]
+    );
+    envoy.expect("rds").await;
+    assert!(follows(envoy.route("3002")), "{}", envoy.route("3002"));
+    pilot.until_metric(HELD_ROUTE, 0.0).await;
+}
