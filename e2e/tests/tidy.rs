@@ -22,10 +22,12 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         "galley-processing",
         Some(&["mesh-api", "mesh-config", "mesh-mcp", "mesh-runtime"]),
     ),
+    ("galley-validation", Some(&["mesh-config"])),
     (
         "galley",
         Some(&[
             "galley-processing",
+            "galley-validation",
             "mesh-api",
             "mesh-config",
             "mesh-mcp",
@@ -79,6 +81,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
 /// Packages without I/O, clock and randomness.
 const PURE: &[&str] = &[
     "charts",
+    "galley-validation",
     "mesh-config",
     "pilot-model",
     "pilot-networking",

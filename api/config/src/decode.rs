@@ -1,6 +1,7 @@
 //! Documents to objects, and back.
 
 mod base64;
+mod faults;
 mod header;
 mod kubernetes;
 mod scalar;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::path::{Path, Segment, display};
 use crate::yaml::Document;
 use crate::{Body, Config, ConfigError, Kind, Scope};
+pub use faults::faults;
 use header::Header;
 use wire::{Fault, Reader};
 

@@ -1,0 +1,111 @@
+//! What both webhooks check of an object.
+
+use mesh_config::decode;
+use mesh_config::{ConfigError, Kind, validation};
+use serde_json::{Map, Value};
+
+use crate::outcome::Reason;
+use crate::review::Request;
+use crate::verdict::Verdict;
+
+/// Faults of form that are looked for: each costs another reading of the object.
+const MAX_FAULTS: usize = 16;
+
+/// The kind that the object of a request says it is.
+///
+/// # Errors
+///
+/// The verdict on what is no object, or not the one that the request speaks of. `Ok(None)`: somebody else's kind.
+pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, Verdict> {
+    let object = &request.object;
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, name) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() || name.is_empty() {
+        let message = "cannot decode configuration: the request holds no object with apiVersion and kind";
+        return Err(Verdict::refused(Reason::YamlDecodeError, message));
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let asked = &request.kind;
+    if !asked.kind.is_empty() && (asked.kind != name || asked.group != group) {
+        let message = format!(
+            "cannot decode configuration: the request is about {} of {:?}, its object is {name:?} of {group:?}",
+            asked.kind, asked.group
+        );
+        return Err(Verdict::refused(Reason::YamlDecodeError, message));
+    }
+    Ok(Kind::by_name(group, name))
+}
+
+/// Checks an object of a known kind: its form, then its rules. Everything that is wrong is said at once.
+///
+/// An update that leaves the content as it was is admitted whatever the content: somebody must be able to label or to
+/// remove an object that was stored before it was checked. What is wrong is then a warning.
+pub(crate) fn check(request: &Request) -> Verdict {
+    let object = complete(request);
+    let verdict = match decode::from_json(None, &object) {
+        Err(_) => Verdict::invalid(
+            Reason::CrdConversionError,
+            decode::faults(None, &object, MAX_FAULTS),
+        ),
+        Ok(config) => {
+            let name = config.meta.key.to_string();
+            let broken: Vec<_> = validation::validate(&config)
+                .into_iter()
+                .map(|problem| ConfigError {
+                    location: None,
+                    object: name.clone(),
+                    field: problem.field,
+                    reason: problem.reason,
+                })
+                .collect();
+            if broken.is_empty() {
+                Verdict::passed()
+            } else {
+                Verdict::invalid(Reason::InvalidResource, broken)
+            }
+        }
+    };
+    let unchanged = || {
+        let old = content(&request.old_object);
+        old.is_some() && old == content(&request.object)
+    };
+    if !verdict.allowed && request.operation == "UPDATE" && unchanged() {
+        return verdict.tolerated();
+    }
+    verdict
+}
+
+/// The object with the name and namespace that it gets from the request. A name that is still to be made up is its prefix.
+fn complete(request: &Request) -> Value {
+    let mut object = request.object.clone();
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return object;
+    };
+    let absent = |metadata: &Map<String, Value>, field: &str| {
+        matches!(metadata.get(field), None | Some(Value::Null))
+            || metadata.get(field).is_some_and(|it| it == "")
+    };
+    if absent(metadata, "name") {
+        let name = match metadata.get("generateName") {
+            Some(Value::String(prefix)) if request.name.is_empty() => prefix.trim_end_matches('-'),
+            _ => &request.name,
+        };
+        if !name.is_empty() {
+            let name = Value::String(name.to_owned());
+            metadata.insert("name".to_owned(), name);
+        }
+    }
+    if absent(metadata, "namespace") && !request.namespace.is_empty() {
+        let namespace = Value::String(request.namespace.clone());
+        metadata.insert("namespace".to_owned(), namespace);
+    }
+    object
+}
+
+/// The fields of an object without those that say nothing about the mesh.
+fn content(object: &Value) -> Option<Map<String, Value>> {
+    let mut fields = object.as_object()?.clone();
+    fields.remove("metadata");
+    fields.remove("status");
+    Some(fields)
+}

@@ -1,0 +1,43 @@
+//! `/admitpilot`: the kinds that Pilot reads (G8.4).
+
+use mesh_config::Kind;
+
+use crate::object;
+use crate::outcome::Reason;
+use crate::review::Request;
+use crate::verdict::Verdict;
+
+/// The kinds of this webhook (P5.1).
+pub(crate) const KINDS: &[Kind] = &[
+    Kind::VirtualService,
+    Kind::Gateway,
+    Kind::ServiceEntry,
+    Kind::DestinationRule,
+    Kind::EnvoyFilter,
+    Kind::Sidecar,
+    Kind::HttpApiSpec,
+    Kind::HttpApiSpecBinding,
+    Kind::QuotaSpec,
+    Kind::QuotaSpecBinding,
+    Kind::Policy,
+    Kind::MeshPolicy,
+    Kind::ServiceRole,
+    Kind::ServiceRoleBinding,
+    Kind::RbacConfig,
+    Kind::ClusterRbacConfig,
+];
+
+/// Judges what is created or changed; everything else is allowed.
+pub(crate) fn admit(request: &Request) -> Verdict {
+    if !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
+        return Verdict::not_judged(Reason::UnsupportedOperation);
+    }
+    match object::kind(request) {
+        Err(verdict) => verdict,
+        Ok(Some(kind)) if KINDS.contains(&kind) => object::check(request),
+        Ok(_) => Verdict::refused(
+            Reason::UnknownType,
+            format!("unrecognized type {}", request.object["kind"]),
+        ),
+    }
+}
