@@ -56,7 +56,6 @@ impl Authority {
     ///
     /// When a name is not fit for a certificate.
     pub fn issue(&self, names: &[&str]) -> Result<Pair, Error> {
-        let key = KeyPair::generate()?;
         let (uris, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
         let mut params = CertificateParams::new(others.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
         for uri in uris {
@@ -69,6 +68,24 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        self.sign(&params)
+    }
+
+    /// A certificate for a client that Kubernetes knows as this user and member of this group.
+    ///
+    /// # Errors
+    ///
+    /// When no key can be made.
+    pub fn issue_client(&self, user: &str, group: &str) -> Result<Pair, Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Pair, Error> {
+        let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Pair {
             certificate,

@@ -3,12 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use crate::{Process, eventually, ports, provision};
+use crate::{Process, eventually, loopback, ports, provision};
 
 /// Longer than an agent takes to elect itself, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -127,25 +125,12 @@ impl ConsulAgent {
     }
 
     async fn get(&self, path: &str) -> Result<Value> {
-        let body = self.exchange("GET", path, "").await?;
+        let body = loopback::exchange(self.ports[0], "GET", path, "").await?;
         Ok(serde_json::from_str(&body)?)
     }
 
     async fn put(&self, path: &str, body: &Value) -> Result<()> {
-        self.exchange("PUT", path, &body.to_string()).await?;
+        loopback::exchange(self.ports[0], "PUT", path, &body.to_string()).await?;
         Ok(())
-    }
-
-    async fn exchange(&self, method: &str, path: &str, body: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await?;
-        let length = body.len();
-        let request =
-            format!("{method} {path} HTTP/1.0\r\nhost: consul\r\ncontent-length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no whole answer")?;
-        ensure!(head.contains(" 200 "), "{method} {path}: {answer}");
-        Ok(body.to_owned())
     }
 }

@@ -1,5 +1,7 @@
 //! Shared test support: certificates, golden folders, the Envoy locator and validator, waiting for conditions, an ADS client.
 //!
+//! The feature `kube` brings a Kubernetes API server along.
+//!
 //! Only tests and the standalone mesh depend on this package.
 
 pub mod ads;
@@ -8,6 +10,9 @@ pub mod consul;
 pub mod envoy;
 mod eventually;
 pub mod golden;
+#[cfg(feature = "kube")]
+pub mod kube;
+mod loopback;
 pub mod objects;
 pub mod ports;
 pub mod process;

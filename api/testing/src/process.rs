@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +18,25 @@ use crate::{NotYet, eventually};
 
 /// Lines of the log that a failing test shows.
 const SHOWN_LINES: usize = 60;
+
+/// Starts programs that end with this process. Linux kills them when the *thread* that started them ends, and threads
+/// of tests come and go; this one stays.
+static LAUNCHER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
+    let (requests, received) = mpsc::channel::<Request>();
+    thread::spawn(move || {
+        for request in received {
+            // Nobody waits any more: the program is killed with the answer.
+            let _unwanted = request.reply.send(Process::start(&request.name, request.command));
+        }
+    });
+    Mutex::new(requests)
+});
+
+struct Request {
+    name: String,
+    command: Command,
+    reply: mpsc::Sender<io::Result<Process>>,
+}
 
 /// A running program with its log.
 ///
@@ -51,6 +72,32 @@ impl Process {
         })
     }
 
+    /// Starts a program that ends with this process too, however that ends, and outlives the thread that starts it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::start`]. A program that does not exist is found out later: the process ends with code 127.
+    pub fn start_bound(name: &str, command: &Command) -> io::Result<Self> {
+        let gone = || io::Error::other("the launcher is gone");
+        let (reply, started) = mpsc::channel();
+        let request = Request {
+            name: name.to_owned(),
+            command: bound(command),
+            reply,
+        };
+        LAUNCHER
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(request)
+            .map_err(|_| gone())?;
+        started.recv().map_err(|_| gone())?
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -74,7 +121,7 @@ impl Process {
         mut find: impl FnMut(&str) -> Option<T>,
     ) -> Result<T, NotYet> {
         eventually(timeout, async || {
-            let ended = self.child.try_wait().ok().flatten();
+            let ended = self.ended();
             match (self.log().lines().find_map(&mut find), ended) {
                 (Some(found), _) => Ok(found),
                 (None, Some(status)) => Err(format!("{} ended with {status}", self.name)),
@@ -136,6 +183,25 @@ impl Drop for Process {
             );
         }
     }
+}
+
+/// The same program, asking to be killed when its parent dies before it begins.
+fn bound(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        bound.current_dir(folder);
+    }
+    bound
 }
 
 fn append(path: &Path) -> io::Result<File> {

