@@ -230,6 +230,27 @@ mod tests {
         assert_eq!(Kind::ALL.len(), collections.len());
     }
 
+    /// V9: the rules of 1.1 for what is known about kinds.
+    #[test]
+    fn v9_kinds_are_described_without_contradiction() {
+        let (mut names, mut messages) = (BTreeSet::new(), BTreeSet::new());
+        for kind in Kind::ALL {
+            let schema = kind.schema();
+            for label in [schema.kind, schema.plural] {
+                let is_label = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+                assert!(is_label && !label.is_empty() && label.len() <= 63, "{label}");
+            }
+            assert!(names.insert((schema.group, schema.kind)), "{}", schema.kind);
+            // Those of Mixer's adapters have a message of their own each; Kubernetes' are whole objects.
+            let is_cluster = schema.scope == Scope::Cluster;
+            assert!(
+                messages.insert((schema.message, is_cluster)),
+                "{}",
+                schema.message
+            );
+        }
+    }
+
     /// `R-N-1`.
     #[test]
     fn every_kind_names_a_known_message_and_finds_itself() {

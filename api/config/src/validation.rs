@@ -3,12 +3,15 @@
 //! Every rule is checked, so that somebody who writes an object learns about all faults at once. Where the specs
 //! decide against Istio 1.1's validator, the rule says so. Addresses of both IP families are accepted.
 
+mod authentication;
+mod client_config;
 mod destination_rule;
 mod envoy_filter;
 mod gateway;
 pub mod mesh;
 mod primitive;
 mod problems;
+mod rbac;
 mod regex;
 mod service_entry;
 mod sidecar;
@@ -31,14 +34,32 @@ pub struct Problem {
 /// All rules that the object breaks, in the order of its fields as far as possible. Kinds without rules have none.
 pub fn validate(config: &Config) -> Vec<Problem> {
     let mut problems = Problems::default();
+    let name = &*config.meta.key.name;
     match config.meta.key.kind {
+        Kind::ClusterRbacConfig | Kind::RbacConfig => {
+            check(config, &mut problems, |message, problems| {
+                rbac::check_config(name, message, problems);
+            });
+        }
         Kind::DestinationRule => check(config, &mut problems, destination_rule::check),
         Kind::EnvoyFilter => check(config, &mut problems, envoy_filter::check),
         Kind::Gateway => {
-            gateway::check_name(&config.meta.key.name, &mut problems);
+            gateway::check_name(name, &mut problems);
             check(config, &mut problems, gateway::check);
         }
+        Kind::HttpApiSpec => check(config, &mut problems, client_config::check_api_spec),
+        Kind::HttpApiSpecBinding => check(config, &mut problems, client_config::check_api_spec_binding),
+        Kind::MeshPolicy => check(config, &mut problems, |message, problems| {
+            authentication::check_mesh_policy(name, message, problems);
+        }),
+        Kind::Policy => check(config, &mut problems, |message, problems| {
+            authentication::check_policy(name, message, problems);
+        }),
+        Kind::QuotaSpec => check(config, &mut problems, client_config::check_quota_spec),
+        Kind::QuotaSpecBinding => check(config, &mut problems, client_config::check_quota_spec_binding),
         Kind::ServiceEntry => check(config, &mut problems, service_entry::check),
+        Kind::ServiceRole => check(config, &mut problems, rbac::check_role),
+        Kind::ServiceRoleBinding => check(config, &mut problems, rbac::check_binding),
         Kind::Sidecar => check(config, &mut problems, sidecar::check),
         Kind::VirtualService => check(config, &mut problems, virtual_service::check),
         _ => {}

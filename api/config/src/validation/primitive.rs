@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use prost_types::Duration as ProtoDuration;
+use prost_types::{Duration as ProtoDuration, Timestamp};
 
 use crate::Protocol;
 
@@ -215,6 +215,42 @@ pub(super) fn proxy_address(text: &str) -> Checked {
         .map_err(|_| format!("{number:?} is not a port (1 to 65535)"))?;
     port(number)?;
     if is_ip(host) { Ok(()) } else { fqdn(host) }
+}
+
+/// A point in time between the years 1 and 9999, as `google.protobuf.Timestamp` has it.
+pub(super) fn timestamp(value: &Timestamp) -> Checked {
+    const YEARS_1_TO_9999: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+    if YEARS_1_TO_9999.contains(&value.seconds) && (0..1_000_000_000).contains(&value.nanos) {
+        Ok(())
+    } else {
+        Err("not a point in time".to_owned())
+    }
+}
+
+/// The address of something that is fetched by HTTP or HTTPS.
+pub(super) fn http_url(text: &str) -> Checked {
+    let invalid = |reason: &str| Err(format!("{text:?} is not an HTTP URL: {reason}"));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return invalid("no scheme");
+    };
+    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        return invalid("the scheme is neither http nor https");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // An IPv6 address stands in brackets.
+    let (host, number) = match authority.rsplit_once(':') {
+        Some((host, number)) if !number.ends_with(']') => (host, Some(number)),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return invalid("no host");
+    }
+    match number.map(str::parse::<i64>) {
+        None => Ok(()),
+        Some(Ok(number)) => port(number),
+        Some(Err(_)) => invalid("the port is not a number"),
+    }
 }
 
 /// The name of an HTTP header, in a list or map: only that it is there.

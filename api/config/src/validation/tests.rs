@@ -1,9 +1,12 @@
 //! A positive and a negative case for each rule.
 
+mod authentication;
+mod client_config;
 mod destination_rule;
 mod envoy_filter;
 mod gateway;
 mod mesh;
+mod rbac;
 mod service_entry;
 mod sidecar;
 mod virtual_service;
@@ -16,14 +19,22 @@ use crate::{decode, yaml};
 
 /// The problems of an object with this content, each as `field: reason`.
 fn problems(kind: &str, spec: &str) -> Vec<String> {
+    problems_of(kind, "a", spec)
+}
+
+/// The same for an object of another name.
+fn problems_of(kind: &str, name: &str, spec: &str) -> Vec<String> {
+    let mut schemas = Kind::ALL.iter().map(|kind| kind.schema());
+    let schema = schemas.find(|schema| schema.kind == kind);
+    let schema = schema.unwrap_or_else(|| panic!("no kind {kind}"));
+    let (group, version) = (schema.group, schema.version);
     let indented: String = spec
         .trim_matches('\n')
         .lines()
         .map(|line| format!("  {line}\n"))
         .collect();
-    let text = format!(
-        "apiVersion: networking.istio.io/v1alpha3\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n{indented}"
-    );
+    let text =
+        format!("apiVersion: {group}/{version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{indented}");
     let documents = yaml::documents("f", &text);
     let document = documents[0]
         .as_ref()
@@ -55,9 +66,9 @@ fn meta(kind: Kind) -> crate::Meta {
 #[test]
 fn kinds_without_rules_have_no_problems() {
     let config = Config {
-        meta: meta(Kind::Policy),
+        meta: meta(Kind::Namespace),
         body: mesh_api::Any {
-            type_url: "type.googleapis.com/istio.authentication.v1alpha1.Policy".to_owned(),
+            type_url: "type.googleapis.com/k8s.io.api.core.v1.Namespace".to_owned(),
             value: Default::default(),
         },
     };
