@@ -241,13 +241,9 @@ mod tests {
                 assert!(is_label && !label.is_empty() && label.len() <= 63, "{label}");
             }
             assert!(names.insert((schema.group, schema.kind)), "{}", schema.kind);
-            // Those of Mixer's adapters have a message of their own each; Kubernetes' are whole objects.
-            let is_cluster = schema.scope == Scope::Cluster;
-            assert!(
-                messages.insert((schema.message, is_cluster)),
-                "{}",
-                schema.message
-            );
+            // What Mixer's adapters and templates hold is their own business.
+            let is_new = messages.insert((schema.message, schema.scope == Scope::Cluster));
+            assert!(is_new || schema.group == "config.istio.io", "{}", schema.message);
         }
     }
 
