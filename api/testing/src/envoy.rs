@@ -91,6 +91,39 @@ fn cached(release: EnvoyRelease) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
+/// As [`Envoy::validate_all`], of several Envoys and for cases that have nothing to do with one another: their resources
+/// get names and addresses of their own, so that hundreds of them share a run. What fails together is halved until it
+/// fails alone.
+pub fn validate_apart(envoys: &[Envoy], cases: &[(String, Vec<Any>)]) -> Vec<(String, Rejected)> {
+    let mut rejected = Vec::new();
+    let mut parts = Vec::with_capacity(cases.len());
+    for (index, (name, resources)) in cases.iter().enumerate() {
+        match bootstrap::Parts::new(resources) {
+            Ok(own) => parts.push((name.as_str(), own.apart(index))),
+            Err(error) => rejected.push((
+                name.clone(),
+                Rejected {
+                    version: "every".to_owned(),
+                    reason: error.to_string(),
+                },
+            )),
+        }
+    }
+    std::thread::scope(|scope| {
+        let judges = envoys.iter().map(|envoy| {
+            scope.spawn(|| {
+                let mut rejected = Vec::new();
+                envoy.halve(&parts, &mut rejected);
+                rejected
+            })
+        });
+        for judge in judges.collect::<Vec<_>>() {
+            rejected.extend(judge.join().expect("a judge does not panic"));
+        }
+    });
+    rejected
+}
+
 // === impl Envoy ===
 
 impl Envoy {
@@ -182,27 +215,6 @@ impl Envoy {
                 rejected.push((names.join(" + "), reason));
             }
         }
-        rejected
-    }
-
-    /// As [`Self::validate_all`], for cases that have nothing to do with one another: their resources get names and
-    /// addresses of their own, so that hundreds of them share a run. What fails together is halved until it fails alone.
-    pub fn validate_apart(&self, cases: &[(String, Vec<Any>)]) -> Vec<(String, Rejected)> {
-        let mut rejected = Vec::new();
-        let mut parts = Vec::with_capacity(cases.len());
-        for (index, (name, resources)) in cases.iter().enumerate() {
-            match bootstrap::Parts::new(resources) {
-                Ok(own) => parts.push((name.as_str(), own.apart(index))),
-                Err(error) => rejected.push((
-                    name.clone(),
-                    Rejected {
-                        version: self.version.clone(),
-                        reason: error.to_string(),
-                    },
-                )),
-            }
-        }
-        self.halve(&parts, &mut rejected);
         rejected
     }
 

@@ -10,22 +10,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use mesh_config::{Config, decode, validation, yaml};
-use mesh_testing::objects::{self, Choices, KINDS};
+use mesh_config::{Config, Kind, decode, mesh, validation, yaml};
+use mesh_testing::objects::{self, Choices, KINDS, KUBERNETES};
 
-use crate::PACKAGE;
-use crate::world::World;
+use crate::world::{Input, World};
+use crate::{PACKAGE, meshes};
 
 /// How long an ordinary run of the tests goes on.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-const PROXIES: &str = "
-fallthroughRoute: true
-proxies:
-- {name: web-0, namespace: weather, ip: 10.1.0.7}
-- {name: gateway-0, type: router, namespace: istio-system, ip: 10.1.0.9, labels: {istio: ingressgateway}}
-- {name: uncaptured, namespace: other, ip: 10.1.0.8, labels: {app: api}, metadata: {INTERCEPTION_MODE: NONE}}
-";
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What stands in documents where somebody slipped.
 const ODDITIES: &[&str] = &[
@@ -67,11 +59,12 @@ const ODDITIES: &[&str] = &[
     "\t",
 ];
 
-/// Documents to objects, validation and translation.
+/// Whole documents to objects, validation and translation.
 pub(crate) fn documents() -> Result<(), Failed> {
     let corpus = corpus()?;
+    let mut last = Choices::of_bytes(&[]);
     for text in &corpus {
-        read_and_translate(text);
+        translate(read(text), &mut last);
     }
     rounds(|choices| {
         let mut text = choices.one_of(&corpus).clone();
@@ -79,26 +72,97 @@ pub(crate) fn documents() -> Result<(), Failed> {
             let other: &String = choices.one_of(&corpus);
             text = changed(&text, other, choices);
         }
-        read_and_translate(&text);
+        let objects = read(&text);
+        translate(objects, choices);
     })
 }
 
-/// Objects of each kind to translation, whether or not validation admits them.
-pub(crate) fn translation() -> Result<(), Failed> {
+/// The kinds that have a target of their own.
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    KINDS.into_iter().chain(KUBERNETES)
+}
+
+/// Objects of a kind among those of others, whether or not validation admits them: sources may deliver what was stored
+/// before there was a validation.
+pub(crate) fn kind(kind: Kind) -> Result<(), Failed> {
+    let base = meshes::base()?;
+    let needle = format!("kind: {},", kind.schema().kind);
+    let line = format!("kind: {}\n", kind.schema().kind);
+    let corpus = corpus()?;
+    let documents = corpus.iter().flat_map(|text| text.split("\n---\n"));
+    let documents: Vec<&str> = documents
+        .filter(|text| text.contains(&needle) || text.contains(&line))
+        .collect();
     rounds(|choices| {
-        let bytes: Vec<u8> = (0..choices.below(600))
-            .map(|_| u8::try_from(choices.below(256)).unwrap_or_default())
-            .collect();
-        let mut choices = Choices::of_bytes(&bytes);
-        let objects: Vec<Config> = (0..6)
-            .filter_map(|index| {
-                let kind = *choices.one_of(&KINDS);
-                let object = objects::object(kind, ["edge", "a", "b", "c", "d", "e"][index], &mut choices);
-                decode::from_json(None, &object).ok()
-            })
-            .collect();
-        translate(&objects);
+        let mut objects = base.clone();
+        let kinds: Vec<Kind> = kinds().collect();
+        for name in ["edge", "a"] {
+            objects.extend(made(*choices.one_of(&kinds), name, choices));
+        }
+        for name in ["edge", "a", "web"] {
+            match choices.below(4) {
+                0 if !documents.is_empty() => {
+                    let (text, other) = (*choices.one_of(&documents), *choices.one_of(&documents));
+                    objects.extend(read(&changed(text, other, choices)));
+                }
+                1 => objects.extend(made(kind, name, choices).map(|object| damaged(object, choices))),
+                _ => objects.extend(made(kind, name, choices)),
+            }
+        }
+        translate(objects, choices);
     })
+}
+
+/// What files say about the mesh.
+pub(crate) fn mesh() -> Result<(), Failed> {
+    let base = meshes::base()?;
+    rounds(|choices| {
+        let mut texts = [objects::mesh(choices), objects::networks(choices)];
+        for text in &mut texts {
+            for _ in 0..choices.below(3) {
+                // One of them in many lines, as people write it.
+                *text = changed(&text.replace(',', ",\n"), "a: b", choices);
+            }
+        }
+        let [mut mesh, mut networks] = texts;
+        if mesh::parse(&mesh).is_err() {
+            mesh.clear();
+        }
+        if mesh::parse_networks(&networks).is_err() {
+            networks.clear();
+        }
+        let mut objects = base.clone();
+        objects.extend(made(Kind::DestinationRule, "a", choices));
+        let input = Input {
+            objects,
+            mesh,
+            networks,
+            changes: Vec::new(),
+        };
+        generate(&input, choices);
+    })
+}
+
+/// An object by the descriptor of its message.
+fn made(kind: Kind, name: &str, choices: &mut Choices<'_>) -> Option<Config> {
+    let object = objects::object(kind, name, choices);
+    decode::from_json(None, &object).ok()
+}
+
+/// The object with bytes that are others on the way.
+fn damaged(mut object: Config, choices: &mut Choices<'_>) -> Config {
+    let mut bytes = object.body.value.to_vec();
+    for _ in 0..=choices.below(3) {
+        let byte = u8::try_from(choices.below(256)).unwrap_or_default();
+        let at = choices.below(bytes.len() + 1);
+        match (choices.below(3), bytes.get_mut(at)) {
+            (0, _) => bytes.insert(at, byte),
+            (1, Some(old)) => *old = byte,
+            _ => bytes.truncate(at),
+        }
+    }
+    object.body.value = bytes.into();
+    object
 }
 
 /// Does something with the choices of each round until the time is over.
@@ -115,7 +179,7 @@ fn rounds(mut each: impl FnMut(&mut Choices<'_>)) -> Result<(), Failed> {
         round += 1;
     }
     if number("FUZZ_SECONDS").is_some() {
-        eprintln!("{} rounds", round - first);
+        eprintln!("{} rounds from {first}", round - first);
     }
     Ok(())
 }
@@ -130,25 +194,31 @@ fn corpus() -> Result<Vec<String>, Failed> {
     Ok(texts)
 }
 
-fn read_and_translate(text: &str) {
+/// The objects of a text, which may be any.
+fn read(text: &str) -> Vec<Config> {
     let documents = yaml::documents("fuzz.yaml", text).into_iter().flatten();
-    let objects: Vec<Config> = documents
+    documents
         .filter_map(|document| decode::object(&document).ok())
-        .collect();
-    for object in &objects {
-        validation::validate(object);
-        decode::to_json(object);
-    }
-    translate(&objects);
+        .collect()
 }
 
-/// An object that the registries refuse is left out by them: what is wanted is that nothing panics.
-fn translate(objects: &[Config]) {
-    if let Ok(world) = World::of_objects(objects, PROXIES) {
-        for proxy in &world.proxies {
-            proxy.resources();
-        }
+fn translate(objects: Vec<Config>, choices: &mut Choices<'_>) {
+    for object in &objects {
+        validation::validate(object);
+        let json = decode::to_json(object);
+        let _ = decode::from_json(None, &json);
     }
+    let input = Input {
+        objects,
+        ..Input::default()
+    };
+    generate(&input, choices);
+}
+
+/// What registries refuse is left out by them, and what proxies get of the rest is encoded.
+fn generate(input: &Input, choices: &mut Choices<'_>) {
+    let world = World::of_input(input, &meshes::setup(choices)).expect("files and proxies are good");
+    world.resources();
 }
 
 /// A text with one change.

@@ -43,7 +43,11 @@ fn main() -> ExitCode {
         properties::order_changes_nothing,
     ));
     trials.push(Trial::test("fuzz-documents-never-panic", fuzz::documents));
-    trials.push(Trial::test("fuzz-translation-never-panics", fuzz::translation));
+    trials.push(Trial::test("fuzz-mesh-configuration-never-panics", fuzz::mesh));
+    for kind in fuzz::kinds() {
+        let name = format!("fuzz-{}-never-panics", kind.schema().kind.to_lowercase());
+        trials.push(Trial::test(name, move || fuzz::kind(kind)));
+    }
     trials.push(Trial::test(
         "order-of-arrival-changes-nothing-in-meshes",
         meshes::order_changes_nothing,
@@ -57,7 +61,8 @@ fn main() -> ExitCode {
         "pain-16-a-new-service-takes-no-connections-from-others",
         isolation::a_new_service_takes_nothing,
     ));
-    for envoy in mesh_testing::envoys() {
+    let envoys = mesh_testing::envoys();
+    for envoy in envoys.clone() {
         let name = format!("envoy-{}-accepts-all-cases", envoy.version);
         let accepts = envoy.clone();
         trials.push(Trial::test(name, move || acceptance::cases(&accepts)));
@@ -78,12 +83,13 @@ fn main() -> ExitCode {
         let name = format!("envoy-{}-accepts-whatever-somebody-writes", envoy.version);
         let writes = envoy.clone();
         trials.push(Trial::test(name, move || properties::envoy_accepts(&writes)));
-        let name = format!("r-n-13-envoy-{}-accepts-what-is-admitted", envoy.version);
-        let admits = envoy.clone();
-        trials.push(Trial::test(name, move || meshes::envoy_accepts(&admits)));
         let name = format!("r-sc-6-envoy-{}-accepts-whatever-a-sidecar-says", envoy.version);
         trials.push(Trial::test(name, move || scoping::envoy_accepts_sidecars(&envoy)));
     }
+    trials.push(Trial::test(
+        "r-n-13-every-envoy-accepts-what-is-admitted",
+        move || meshes::envoys_accept(&envoys),
+    ));
     golden::main(trials)
 }
 

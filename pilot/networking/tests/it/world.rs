@@ -56,8 +56,22 @@ struct ProxySetup {
     locality: String,
 }
 
+/// What there is in a mesh, in the order of its arrival.
+#[derive(Clone, Default)]
+pub(crate) struct Input {
+    pub(crate) objects: Vec<Config>,
+    /// The file with the mesh configuration.
+    pub(crate) mesh: String,
+    /// The file with the networks of the mesh.
+    pub(crate) networks: String,
+    /// What comes after the objects.
+    pub(crate) changes: Vec<Change>,
+}
+
 /// What the proxies of a case get.
 pub(crate) struct World {
+    /// Objects that the registries left out, and why.
+    pub(crate) rejected: BTreeMap<ConfigKey, String>,
     /// In the order of `proxy.yaml`.
     pub(crate) proxies: Vec<Generated>,
 }
@@ -100,7 +114,6 @@ fn sidecar() -> String {
 impl World {
     pub(crate) fn of(case: &Case) -> Result<Self, String> {
         let setup = Setup::read(&case.read("proxy.yaml")?)?;
-        let mesh = case.read_if_present("mesh.yaml")?.unwrap_or_default();
         let mut texts = Vec::new();
         for name in &setup.base {
             let path = Path::new(PACKAGE)
@@ -109,47 +122,51 @@ impl World {
             texts.push(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
         texts.push(case.read("in.yaml")?);
-        let networks = case.read_if_present("networks.yaml")?.unwrap_or_default();
-        let networks = mesh::parse_networks(&networks).map_err(|error| error.to_string())?;
-        let networks = Change::Networks(Box::new(Networks::new(&networks, &BTreeMap::new())));
-        Self::build(&setup, &publish(&mesh, &texts, vec![networks])?)
+        let input = Input {
+            objects: read(&texts)?,
+            mesh: case.read_if_present("mesh.yaml")?.unwrap_or_default(),
+            networks: case.read_if_present("networks.yaml")?.unwrap_or_default(),
+            changes: Vec::new(),
+        };
+        Self::build(&setup, &input)?.whole()
     }
 
     /// A world of objects, of proxies as in `proxy.yaml`, and of changes that come after the objects.
     pub(crate) fn new(objects: &str, setup: &str, changes: Vec<Change>) -> Result<Self, String> {
-        Self::build(
-            &Setup::read(setup)?,
-            &publish("", &[objects.to_owned()], changes)?,
-        )
+        let input = Input {
+            objects: read(&[objects.to_owned()])?,
+            changes,
+            ..Input::default()
+        };
+        Self::of_input(&input, setup)?.whole()
     }
 
-    /// A world of objects that were read already, in this order.
-    pub(crate) fn of_objects(objects: &[Config], setup: &str) -> Result<Self, String> {
-        let mesh = mesh::parse("").map_err(|error| error.to_string())?;
-        let mut registries = Registries::new(DOMAIN, DOMAIN, Visibility::Public);
-        let mut builder = Builder::new(DOMAIN, mesh);
-        for object in objects {
-            for change in registries.apply(&ConfigEvent::Set(Arc::new(object.clone()))) {
-                builder.apply(change);
-            }
-        }
-        match registries.rejected().iter().next() {
+    /// A world in which registries may leave objects out.
+    pub(crate) fn of_input(input: &Input, setup: &str) -> Result<Self, String> {
+        Self::build(&Setup::read(setup)?, input)
+    }
+
+    /// Fails when something was left out.
+    fn whole(self) -> Result<Self, String> {
+        match self.rejected.iter().next() {
             Some((object, reason)) => Err(format!("{object}: {reason}")),
-            None => Self::build(&Setup::read(setup)?, &builder.publish()),
+            None => Ok(self),
         }
     }
 
-    fn build(setup: &Setup, published: &Published) -> Result<Self, String> {
+    fn build(setup: &Setup, input: &Input) -> Result<Self, String> {
+        let (published, rejected) = publish(input)?;
         let features = Features {
             fallthrough_route: setup.fallthrough_route,
             locality_load_balancing: setup.locality_load_balancing,
         };
         let proxies = setup.proxies.iter().map(|setup| {
             let proxy = setup.proxy()?;
-            let workload = setup.workload(&proxy, published);
-            Generated::new(&setup.name, published, &proxy, &workload, features)
+            let workload = setup.workload(&proxy, &published);
+            Generated::new(&setup.name, &published, &proxy, &workload, features)
         });
         Ok(Self {
+            rejected,
             proxies: proxies.collect::<Result<_, _>>()?,
         })
     }
@@ -182,26 +199,34 @@ impl World {
     }
 }
 
-/// Publishes a mesh configuration, objects, and what comes after them.
-fn publish(mesh: &str, texts: &[String], changes: Vec<Change>) -> Result<Published, String> {
-    let mesh = mesh::parse(mesh).map_err(|error| error.to_string())?;
+/// The objects of texts.
+pub(crate) fn read(texts: &[String]) -> Result<Vec<Config>, String> {
+    let documents = texts.iter().flat_map(|text| yaml::documents("in.yaml", text));
+    documents
+        .map(|document| document.and_then(|document| decode::object(&document)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+/// What is published of a mesh, and what the registries left out.
+fn publish(input: &Input) -> Result<(Published, BTreeMap<ConfigKey, String>), String> {
+    let mesh = mesh::parse(&input.mesh).map_err(|error| error.to_string())?;
+    let networks = mesh::parse_networks(&input.networks).map_err(|error| error.to_string())?;
     let mut registries = Registries::new(DOMAIN, DOMAIN, Visibility::Public);
     let mut builder = Builder::new(DOMAIN, mesh);
-    for document in texts.iter().flat_map(|text| yaml::documents("in.yaml", text)) {
-        let config = document
-            .and_then(|document| decode::object(&document))
-            .map_err(|error| error.to_string())?;
-        for change in registries.apply(&ConfigEvent::Set(Arc::new(config))) {
+    for object in &input.objects {
+        for change in registries.apply(&ConfigEvent::Set(Arc::new(object.clone()))) {
             builder.apply(change);
         }
     }
-    for change in changes {
-        builder.apply(change);
+    builder.apply(Change::Networks(Box::new(Networks::new(
+        &networks,
+        &BTreeMap::new(),
+    ))));
+    for change in &input.changes {
+        builder.apply(change.clone());
     }
-    match registries.rejected().iter().next() {
-        Some((object, reason)) => Err(format!("{object}: {reason}")),
-        None => Ok(builder.publish()),
-    }
+    Ok((builder.publish(), registries.rejected().clone()))
 }
 
 // === impl Setup ===
