@@ -251,10 +251,26 @@ fn read_mesh(path: &Path) -> MeshConfig {
             return mesh::default_mesh();
         }
     };
-    mesh::parse(&text).unwrap_or_else(|error| {
-        tracing::error!(path = %path.display(), %error, "mesh configuration is invalid, the defaults apply");
-        mesh::default_mesh()
-    })
+    match mesh::parse(&text) {
+        Ok(mesh) => {
+            warn_about(&mesh, path);
+            mesh
+        }
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "mesh configuration is invalid, the defaults apply");
+            mesh::default_mesh()
+        }
+    }
+}
+
+/// Says what of the mesh configuration is not done as it says.
+fn warn_about(mesh: &MeshConfig, path: &Path) {
+    if pilot_networking::replaces_access_log_format(mesh) {
+        tracing::warn!(
+            path = %path.display(), format = mesh.access_log_format,
+            "no Envoy would accept accessLogFormat, the default format applies"
+        );
+    }
 }
 
 /// Follows the file of the mesh configuration. What is unreadable or invalid changes nothing.
@@ -271,6 +287,7 @@ fn watch_mesh(runtime: &Runtime, controller: Controller, path: &Path) -> anyhow:
             match parsed {
                 Ok(mesh) => {
                     tracing::info!(path = %path.display(), "mesh configuration changed");
+                    warn_about(&mesh, &path);
                     controller.set_mesh(mesh).await;
                 }
                 Err(error) => {

@@ -36,6 +36,7 @@ mod tls;
 mod vantage;
 
 pub use features::Features;
+pub use filter::replaces_access_log_format;
 pub use generate::{Built, Generate, Plan, XdsType};
 pub use origin::Origin;
 pub use tls::client::{ClientTls, client_tls};

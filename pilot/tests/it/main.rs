@@ -17,6 +17,7 @@ mod protocols;
 mod proxy;
 mod real_envoy;
 mod rejection;
+mod relay;
 mod server;
 mod sources;
 mod upstream;

@@ -13,8 +13,10 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::AccessLogEncoding;
 use prost_types::{Struct, Value, value};
 
+use super::log_format;
+
 /// The format of a line (TEL-31), and at its end where in the proxy a response comes from.
-const TEXT_FORMAT: &str = concat!(
+pub(super) const TEXT_FORMAT: &str = concat!(
     "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
     "%RESPONSE_FLAGS% \"%DYNAMIC_METADATA(istio.mixer:status)%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
     "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
@@ -24,7 +26,7 @@ const TEXT_FORMAT: &str = concat!(
 );
 
 /// The fields of a JSON line (TEL-32).
-const JSON_FORMAT: [(&str, &str); 22] = [
+pub(super) const JSON_FORMAT: [(&str, &str); 22] = [
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
     ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
@@ -55,14 +57,15 @@ pub(super) fn access_log(mesh: &MeshConfig) -> Vec<AccessLog> {
         return Vec::new();
     }
     let custom = mesh.access_log_format.as_str();
-    let format = if mesh.access_log_encoding == i32::from(AccessLogEncoding::Json) {
+    let format = if is_json(mesh) {
         let fields = json_fields(custom).unwrap_or_else(|| json_object(JSON_FORMAT));
         SubstitutionFormatString {
             format: Some(substitution_format_string::Format::JsonFormat(fields)),
             ..SubstitutionFormatString::default()
         }
     } else {
-        super::text_format(if custom.is_empty() { TEXT_FORMAT } else { custom }.to_owned())
+        let is_default = custom.is_empty() || !log_format::is_understood(custom);
+        super::text_format(if is_default { TEXT_FORMAT } else { custom }.to_owned())
     };
     let (name, config) = logger(&mesh.access_log_file, format);
     vec![AccessLog {
@@ -70,6 +73,22 @@ pub(super) fn access_log(mesh: &MeshConfig) -> Vec<AccessLog> {
         config_type: Some(access_log::ConfigType::TypedConfig(config)),
         ..AccessLog::default()
     }]
+}
+
+/// Whether the mesh asks for a format that is not used, because a proxy would reject it with everything else.
+pub fn replaces_access_log_format(mesh: &MeshConfig) -> bool {
+    let custom = mesh.access_log_format.as_str();
+    if custom.is_empty() {
+        false
+    } else if is_json(mesh) {
+        json_fields(custom).is_none()
+    } else {
+        !log_format::is_understood(custom)
+    }
+}
+
+fn is_json(mesh: &MeshConfig) -> bool {
+    mesh.access_log_encoding == i32::from(AccessLogEncoding::Json)
 }
 
 /// The logger for a file.
@@ -103,10 +122,11 @@ fn logger(path: &str, format: SubstitutionFormatString) -> (&'static str, Any) {
     }
 }
 
-/// A custom JSON format: an object of strings. Anything else falls back to the default.
+/// A custom JSON format: an object of formats. Anything else falls back to the default.
 fn json_fields(custom: &str) -> Option<Struct> {
     let fields: BTreeMap<String, String> = serde_json::from_str(custom).ok()?;
-    (!fields.is_empty()).then(|| json_object(fields))
+    let is_understood = fields.values().all(|format| log_format::is_understood(format));
+    (is_understood && !fields.is_empty()).then(|| json_object(fields))
 }
 
 fn json_object<K: Into<String>, V: Into<String>>(fields: impl IntoIterator<Item = (K, V)>) -> Struct {

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod http;
+mod log_format;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 
+pub use self::access_log::replaces_access_log_format;
 pub(crate) use self::http::{Http, Role, Routes, http};
 use crate::l4::{Route, WeightedCluster};
 use crate::name;
