@@ -166,7 +166,10 @@ async fn at_rest(pilot: &Pilot, wanted: &Wanted) {
             known.sort_unstable();
             endpoints.sort_unstable();
             if known != endpoints {
-                return Err(format!("of {host} {known:?} is known instead of {endpoints:?}"));
+                let sources = pilot.json("/debug/sourcez").await;
+                return Err(format!(
+                    "of {host} {known:?} is known instead of {endpoints:?}: {sources}"
+                ));
             }
         }
         let proxies = pilot.json("/debug/syncz").await;

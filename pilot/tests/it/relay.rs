@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mesh_runtime::Spawner;
 use mesh_testing::objects::Choices;
 use mesh_testing::ports;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// The most bytes of a source that a connection carries in a storm: more than what it says at first.
 const LONGEST: usize = 60_000;
@@ -28,7 +30,8 @@ impl Relay {
         let (cuts, cut) = watch::channel(());
         let storm = Arc::new(AtomicU64::new(0));
         let weather = Arc::clone(&storm);
-        tokio::spawn(async move {
+        Spawner::default().spawn("relay", async move {
+            let mut connections = JoinSet::new();
             let mut number = 0;
             while let Ok((client, _)) = listener.accept().await {
                 number += 1;
@@ -36,7 +39,7 @@ impl Relay {
                     0 => usize::MAX,
                     seed => 100 + Choices::seeded(seed + number).below(LONGEST),
                 };
-                tokio::spawn(pass(client, target, left, cut.clone()));
+                connections.spawn(pass(client, target, left, cut.clone()));
             }
         });
         Self { address, cuts, storm }
@@ -70,14 +73,15 @@ async fn pass(
     let (mut answering, mut asked) = server.split();
     let answers = async {
         let mut buffer = [0; 4096];
-        loop {
+        while left > 0 {
             let count = answering.read(&mut buffer).await?.min(left);
             if count == 0 {
-                return io::Result::Ok(());
+                break;
             }
             answered.write_all(&buffer[..count]).await?;
             left -= count;
         }
+        io::Result::Ok(())
     };
     tokio::select! {
         done = tokio::io::copy(&mut asking, &mut asked) => done.map(drop),

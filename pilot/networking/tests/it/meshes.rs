@@ -81,6 +81,13 @@ pub(crate) fn envoys_accept(envoys: &[Envoy]) -> Result<(), Failed> {
         }
         rejected.extend(validate_apart(envoys, &cases));
     }
+    if asked == Some(1) {
+        let (input, setup) = mesh(first)?;
+        for object in &input.objects {
+            eprintln!("---\n{}", decode::to_json(object));
+        }
+        eprintln!("mesh: {}\nnetworks: {}\n{setup}", input.mesh, input.networks);
+    }
     if asked.is_some() {
         eprintln!(
             "{tried} meshes from {first} in {:?}: {} rejected",

@@ -53,7 +53,11 @@ impl EndpointsObject {
             ports: subset
                 .ports
                 .iter()
-                .filter_map(|port| Some((port.name().into(), u16::try_from(port.port()).ok()?)))
+                .filter_map(|port| {
+                    // Nobody listens on port 0, and Envoy takes no such address.
+                    let number = u16::try_from(port.port()).ok().filter(|number| *number != 0)?;
+                    Some((port.name().into(), number))
+                })
                 .collect(),
         });
         Self {

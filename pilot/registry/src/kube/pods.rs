@@ -60,7 +60,9 @@ impl PodObject {
             .filter(|port| !port.name().is_empty());
         let mut by_name = BTreeMap::new();
         for port in ports {
-            if let Ok(number) = u16::try_from(port.container_port()) {
+            if let Ok(number) = u16::try_from(port.container_port())
+                && number != 0
+            {
                 // As Kubernetes: the first container that has a port of the name.
                 by_name.entry(port.name().to_owned()).or_insert(number);
             }
