@@ -267,12 +267,13 @@ async fn pain_6_ten_thousand_changes_with_cut_watches_end_without_divergence() {
                     at_rest(&pilot, &world.wanted).await;
                 }
             }
+            let last = Instant::now();
             connected(&pilot).await;
             let quiet = Instant::now();
             at_rest(&pilot, &world.wanted).await;
-            quiet.elapsed()
+            (quiet.elapsed(), last.elapsed())
         };
-        let elapsed = tokio::select! {
+        let (elapsed, since_last) = tokio::select! {
             elapsed = change_all => elapsed,
             () = follow(&address, 0, seed) => unreachable!("it never ends"),
             () = follow(&address, 1, seed) => unreachable!("it never ends"),
@@ -280,7 +281,10 @@ async fn pain_6_ten_thousand_changes_with_cut_watches_end_without_divergence() {
             () = follow(&address, 3, seed) => unreachable!("it never ends"),
         };
         longest = longest.max(elapsed);
-        println!("seed {seed}: divergence is gone {elapsed:?} after the last change");
+        println!(
+            "seed {seed}: divergence is gone {since_last:?} after the last change, \
+             {elapsed:?} after the sources are connected again"
+        );
     }
     println!(
         "{seeds} seeds, {} changes each, {cuts} cuts beside storms: at most {longest:?}",
