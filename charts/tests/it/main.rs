@@ -2,4 +2,5 @@
 
 mod files;
 mod schemas;
+mod server;
 mod structural;
