@@ -1,6 +1,9 @@
 //! Rules that change under load, in any order: no request may notice (make before break).
 //!
-//! The suite runs a short version. `MESH_TEST_FULL=1` runs 500 switches under 500 requests a second, and 1,000 orders.
+//! The suite runs a short version. `MESH_TEST_FULL=1` runs 500 switches under 500 requests a second, and 1,000 orders;
+//! `MESH_TEST_SWITCHES` and `MESH_TEST_ORDERS` are other numbers of them.
+
+mod orders;
 
 use e2e::load::{Load, Report};
 
@@ -24,7 +27,7 @@ struct Size {
 
 impl Size {
     fn wanted() -> Self {
-        match std::env::var_os("MESH_TEST_FULL") {
+        let wanted = match std::env::var_os("MESH_TEST_FULL") {
             Some(full) if full == "1" => Self {
                 switches: 500,
                 orders: 1000,
@@ -35,6 +38,18 @@ impl Size {
                 orders: 10,
                 rate: 200,
             },
+        };
+        let number = |name| {
+            let text = std::env::var(name).ok()?;
+            Some(
+                text.parse()
+                    .unwrap_or_else(|_| panic!("{name}: {text:?} is not a number")),
+            )
+        };
+        Self {
+            switches: number("MESH_TEST_SWITCHES").unwrap_or(wanted.switches),
+            orders: number("MESH_TEST_ORDERS").unwrap_or(wanted.orders),
+            ..wanted
         }
     }
 }
@@ -140,109 +155,5 @@ fn pain_5_switching_back_and_forth_fails_no_request() {
         };
         assert_no_failure("through the gateway", &outside);
         assert_no_failure("from inside", &inside);
-    });
-}
-
-/// How many services are changed; each by four objects.
-const SERVICES: usize = 5;
-
-/// The twenty objects of a state: for each service the policy of its subsets, the route to one of them, a host outside
-/// and a rule for another host. A state differs from the one before in all of them, and the rules of one hold beside
-/// those of the other: both subsets are always declared.
-fn state(number: usize) -> Vec<String> {
-    let side = number % 2;
-    let subset = ["one", "two"][side];
-    let balancer = ["ROUND_ROBIN", "RANDOM"][side];
-    (0..SERVICES)
-        .flat_map(|at| {
-            let host = format!("order-{at}");
-            [
-                destination_rule(
-                    &host,
-                    &format!(
-                        "{{host: {host}, trafficPolicy: {{loadBalancer: {{simple: {balancer}}}}}, \
-                         subsets: [{{name: one, labels: {{version: v1}}}}, {{name: two, labels: {{version: v2}}}}]}}"
-                    ),
-                ),
-                virtual_service(
-                    &host,
-                    &format!("{{hosts: [{host}], http: [{{retries: {{attempts: 0}}, route: [{{destination: {{host: {host}, subset: {subset}}}}}]}}]}}"),
-                ),
-                object(
-                    "ServiceEntry",
-                    "weather",
-                    &host,
-                    &format!("{{hosts: [{host}.example.com], ports: [{{number: {}, name: http, protocol: HTTP}}], resolution: DNS}}", 4000 + side),
-                ),
-                virtual_service(
-                    &format!("other-{at}"),
-                    &format!("{{hosts: [other-{at}.example.com], http: [{{redirect: {{uri: /{number}}}}}]}}"),
-                ),
-            ]
-        })
-        .collect()
-}
-
-/// Shuffles by the number of the order: the same orders in every run.
-fn shuffle<T>(items: &mut [T], seed: usize) {
-    let mut random = u64::try_from(seed)
-        .expect("a seed")
-        .wrapping_add(1)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    for at in (1..items.len()).rev() {
-        // xorshift64
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let bound = u64::try_from(at + 1).expect("small");
-        items.swap(at, usize::try_from(random % bound).expect("small"));
-    }
-}
-
-/// Pain 5: twenty changes may arrive in any order and one by one.
-#[test]
-fn pain_5_twenty_changes_in_any_order_fail_no_request() {
-    DOUBLES.run(async |mesh| {
-        let _turn = load_turn().await;
-        let size = Size::wanted();
-        let services: String = (0..SERVICES)
-            .map(|at| service(&format!("order-{at}"), 3002))
-            .collect();
-        mesh.enforce(&(services + &state(0).concat())).await;
-        let (way, relay) = mesh
-            .from(FRONTEND)
-            .way("http://forecast:3002/")
-            .await
-            .expect("a port");
-        let orders = async {
-            let loads: Vec<Load> = (0..SERVICES)
-                .map(|at| {
-                    let rate = size.rate / u32::try_from(SERVICES).expect("few");
-                    Load::start(way.url("/"), format!("order-{at}:3002"), rate, |_| String::new())
-                })
-                .collect();
-            for number in 1..=size.orders {
-                let mut changes = state(number);
-                shuffle(&mut changes, number);
-                for change in changes {
-                    mesh.apply(&change).await;
-                }
-                mesh.settle().await;
-            }
-            let mut reports = Vec::new();
-            for load in loads {
-                mesh.wait_for_answers(&load, 5).await;
-                reports.push(load.stop().await);
-            }
-            reports
-        };
-        tokio::pin!(orders, relay);
-        let reports = tokio::select! {
-            reports = &mut orders => reports,
-            () = &mut relay => unreachable!("a relay has no end"),
-        };
-        for (at, report) in reports.iter().enumerate() {
-            assert_no_failure(&format!("order-{at}"), report);
-        }
     });
 }
