@@ -25,7 +25,11 @@ async fn state_of_the_world_and_delta_end_in_the_same_state() {
         galley.apply(&forecast_to("v2"));
         galley.remove(Kind::Service, "weather", "advertisement");
         galley.publish();
-        galley.remove(Kind::DestinationRule, "weather", "forecast");
+        // A subset that a route leads to would stay.
+        galley.set(
+            "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: forecast, namespace: weather},
+              spec: {host: forecast, subsets: [{name: v2, labels: {version: v2}}]}}",
+        );
         galley.apply(&new_service("last", 3004));
         let marker = ("eds", "outbound|3004||last.weather.svc.cluster.local".to_owned());
         let gone = (
