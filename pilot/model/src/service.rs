@@ -17,7 +17,8 @@ pub struct ServiceId {
     pub name: Str,
     /// What callers say.
     pub host: Host,
-    /// Which of the addresses that the object gives to the host, from 0.
+    /// Which of the addresses that the object gives to the host, from 0: those of a ServiceEntry, or of the two families
+    /// of a Service. What differs by nothing but this is one service with several addresses.
     pub index: u16,
     /// The registry that knows it, such as `Kubernetes` or `ServiceEntry`: several may have an object of this name.
     pub registry: Str,
@@ -102,6 +103,12 @@ impl Service {
     /// The object that defines the service; `None` where the catalog of a registry does, which holds no objects.
     pub fn definition(&self) -> Option<ConfigKey> {
         (&*self.id.registry != CATALOG).then(|| self.object())
+    }
+
+    /// The cluster that has the service; `None` for what is no cluster's (P4.1).
+    pub fn cluster(&self) -> Option<&Str> {
+        let registry = &self.id.registry;
+        (&**registry != CATALOG && self.object().kind == Kind::Service).then_some(registry)
     }
 
     /// The port with this number.

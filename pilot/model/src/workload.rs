@@ -19,6 +19,8 @@ pub struct Workload {
     pub labels: Labels,
     /// SPIFFE id; empty when unknown.
     pub service_account: Str,
+    /// The registry of the cluster that it runs in; empty when it runs in none.
+    pub cluster: Str,
     /// Where it runs.
     pub locality: Locality,
     /// The ports on which probes ask how it is (P4.2).

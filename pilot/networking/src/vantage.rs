@@ -1,5 +1,7 @@
 //! From where a proxy looks at the mesh.
 
+use std::collections::BTreeSet;
+
 use mesh_config::{Kind, Str};
 use pilot_model::{
     Locality, NetworkTable, Proxy, ProxyType, Resolution, ScopedView, Service, Versioned, Workload,
@@ -19,6 +21,8 @@ pub struct Vantage {
     pub(crate) sni_dnat: bool,
     /// The networks of the mesh and the proxy's own, when there are any (P10.5).
     pub(crate) network: Option<(Versioned<NetworkTable>, Str)>,
+    /// The networks whose endpoints it wants to see among those that it resolves itself (`REQUESTED_NETWORK_VIEW`).
+    pub(crate) network_view: BTreeSet<Str>,
     /// Where the proxy runs, when load is balanced by locality (P10.6).
     pub(crate) locality: Option<Locality>,
     /// Whether that concerns the endpoints that Pilot serves, not only those that proxies resolve.
@@ -37,6 +41,14 @@ impl Vantage {
             let own = proxy.metadata.get("NETWORK").cloned().unwrap_or_default();
             (networks.clone(), own)
         });
+        let network_view = match proxy.metadata.get("REQUESTED_NETWORK_VIEW") {
+            Some(requested) => requested.split(',').map(|name| name.trim().into()).collect(),
+            // Its own network, and what is in none: both are within reach.
+            None => {
+                let own = proxy.metadata.get("NETWORK").cloned();
+                own.into_iter().chain([Str::default()]).collect()
+            }
+        };
         let locality = if proxy.locality.is_empty() {
             &workload.locality
         } else {
@@ -47,6 +59,7 @@ impl Vantage {
             proxy_type: proxy.proxy_type,
             sni_dnat: proxy.proxy_type == ProxyType::Router && says("ROUTER_MODE", "sni-dnat"),
             network,
+            network_view,
             locality: (asked && !locality.is_empty()).then(|| locality.clone()),
             balances_served_localities: features.locality_load_balancing,
             certificate_files: CertificateFiles::of(proxy),
@@ -78,6 +91,7 @@ impl Vantage {
             proxy_type,
             sni_dnat: false,
             network: None,
+            network_view: [Str::default()].into(),
             locality: None,
             balances_served_localities: false,
             certificate_files: None,

@@ -239,6 +239,7 @@ impl Builder {
             ),
             views: Mutex::default(),
             without: Mutex::default(),
+            by_cluster: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
             derived: Arc::default(),
             derived_from_services,

@@ -74,6 +74,8 @@ pub struct Snapshot {
     views: Mutex<Views>,
     /// The snapshots computed so far in which objects are left out.
     without: Mutex<BTreeMap<BTreeSet<ConfigKey>, Arc<Snapshot>>>,
+    /// What proxies of the clusters see, as far as it is not the same for all.
+    by_cluster: Mutex<BTreeMap<Str, Arc<Snapshot>>>,
     /// The hosts without service of views that see only what everybody sees.
     pub(crate) public_serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
     /// What was made from this snapshot.
@@ -111,8 +113,18 @@ impl Snapshot {
         warnings
     }
 
-    /// What a proxy may see: what its namespace does, or the part of it that its Sidecar imports.
+    /// What a proxy may see: what its namespace does, or the part of it that its Sidecar imports. Where several clusters
+    /// have services, these have the addresses of the proxy's own: it says which that is, else the registry does that knows
+    /// its workload.
     pub fn view_of(&self, proxy: &Proxy, workload: &Workload) -> Arc<ScopedView> {
+        let cluster = proxy.metadata.get("CLUSTER_ID").unwrap_or(&workload.cluster);
+        match self.of_cluster(cluster) {
+            Some(snapshot) => snapshot.view_in_cluster(proxy, workload),
+            None => self.view_in_cluster(proxy, workload),
+        }
+    }
+
+    fn view_in_cluster(&self, proxy: &Proxy, workload: &Workload) -> Arc<ScopedView> {
         let namespace = &proxy.namespace;
         let sidecar = match proxy.proxy_type {
             ProxyType::Sidecar => {
@@ -141,6 +153,34 @@ impl Snapshot {
         let view = Arc::new(ScopedView::new(self, namespace));
         let mut views = self.lock_views();
         Arc::clone(views.by_namespace.entry(namespace.into()).or_insert(view))
+    }
+
+    /// The snapshot as the proxies of a cluster see it; `None` when all see the same.
+    fn of_cluster(&self, cluster: &Str) -> Option<Arc<Self>> {
+        let services = self.services.of_cluster(cluster)?;
+        let lock = || self.by_cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(cluster) {
+            return Some(Arc::clone(known));
+        }
+        let snapshot = Arc::new(Self {
+            mesh: self.mesh.clone(),
+            networks: self.networks.clone(),
+            identities: Arc::clone(&self.identities),
+            domain: self.domain.clone(),
+            services,
+            virtual_services: Arc::clone(&self.virtual_services),
+            destination_rules: Arc::clone(&self.destination_rules),
+            gateways: Arc::clone(&self.gateways),
+            sidecars: Arc::clone(&self.sidecars),
+            envoy_filters: Arc::clone(&self.envoy_filters),
+            views: Mutex::default(),
+            without: Mutex::default(),
+            by_cluster: Mutex::default(),
+            public_serviceless_hosts: Arc::default(),
+            derived: Arc::default(),
+            derived_from_services: Arc::default(),
+        });
+        Some(Arc::clone(lock().entry(cluster.clone()).or_insert(snapshot)))
     }
 
     fn lock_views(&self) -> MutexGuard<'_, Views> {

@@ -1,7 +1,8 @@
 //! The services of all registries.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_config::{Host, Str};
 
@@ -19,7 +20,14 @@ pub struct ServiceTable {
     /// Positions in `services`, oldest first.
     by_namespace: BTreeMap<Str, Vec<usize>>,
     addresses: HashSet<IpAddr>,
+    /// The clusters that have any of them.
+    clusters: BTreeSet<Str>,
+    /// What the proxies of a cluster see, as far as somebody asked.
+    by_cluster: Mutex<BTreeMap<Str, Arc<ServiceTable>>>,
 }
+
+/// The cluster whose services those of others are called after (P4.1).
+const PRIMARY: &str = "Kubernetes";
 
 // === impl ServiceTable ===
 
@@ -55,14 +63,59 @@ impl ServiceTable {
             .iter()
             .filter_map(|service| service.address.ip())
             .collect();
+        let clusters = services
+            .iter()
+            .filter_map(|service| service.cluster().cloned())
+            .collect();
         Self {
             rev,
+            clusters,
+            by_cluster: Mutex::default(),
             services,
             by_host,
             by_http_port,
             by_namespace,
             addresses,
         }
+    }
+
+    /// What the proxies of a cluster see; `None` when all see the same.
+    ///
+    /// A service that several clusters have is one, with an address in each. Its proxies see the address of their own; what
+    /// their own does not have they see as the primary one, else the first by name, has it (P2.1, P4.1).
+    pub(crate) fn of_cluster(&self, cluster: &str) -> Option<Arc<Self>> {
+        if self.clusters.len() < 2 {
+            return None;
+        }
+        let lock = || self.by_cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of a cluster that nobody knows see what those of the primary one do.
+        let cluster = self.clusters.get(cluster).map_or(PRIMARY, |cluster| &**cluster);
+        if let Some(known) = lock().get(cluster) {
+            return Some(Arc::clone(known));
+        }
+        let table = Arc::new(self.compute_of_cluster(cluster));
+        Some(Arc::clone(lock().entry(cluster.into()).or_insert(table)))
+    }
+
+    fn compute_of_cluster(&self, cluster: &str) -> Self {
+        let rank = |of: &Str| (&**of != cluster, &**of != PRIMARY, of.clone());
+        let name = |service: &Service| {
+            let id = &service.id;
+            (id.host.clone(), id.namespace.clone(), id.name.clone())
+        };
+        let mut nearest: BTreeMap<_, &Str> = BTreeMap::new();
+        for service in &self.services {
+            let Some(of) = service.cluster() else { continue };
+            let known = nearest.entry(name(service)).or_insert(of);
+            if rank(of) < rank(known) {
+                *known = of;
+            }
+        }
+        let is_seen = |service: &&Versioned<Service>| match service.cluster() {
+            Some(of) => nearest.get(&name(service)) == Some(&of),
+            None => true,
+        };
+        Self::new(Rev::unique(), self.services.iter().filter(is_seen))
     }
 
     /// Changes when any service does.

@@ -1,6 +1,7 @@
 //! Behaviour of the builder, the tables and the views.
 
 mod builder;
+mod clusters;
 mod hold;
 mod hold_order;
 mod mesh;

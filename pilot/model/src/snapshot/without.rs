@@ -139,6 +139,7 @@ impl Snapshot {
             envoy_filters,
             views: Mutex::default(),
             without: Mutex::default(),
+            by_cluster: Mutex::default(),
             public_serviceless_hosts: Arc::default(),
             derived: Arc::default(),
             derived_from_services: if is_same_base {

@@ -108,8 +108,10 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
             ..with_type(cluster, DiscoveryType::Eds)
         },
         Resolution::Dns => {
+            let view = target.network_view.as_ref();
             let endpoints = service.endpoints.iter().filter(|endpoint| {
-                port.is_some_and(|port| endpoint.service_port == port.name)
+                view.is_none_or(|view| view.contains(&endpoint.network))
+                    && port.is_some_and(|port| endpoint.service_port == port.name)
                     && subset.is_none_or(|subset| endpoint::belongs(endpoint, subset))
             });
             let balance = mesh.locality_lb_setting.as_ref().zip(target.locality.as_ref());

@@ -81,6 +81,8 @@ struct ServiceTarget {
     /// Who may answer, where the certificates of the mesh are used.
     identities: Option<Versioned<BTreeSet<Str>>>,
     certificate_files: Option<CertificateFiles>,
+    /// The networks whose endpoints the cluster holds, where that leaves any out.
+    network_view: Option<BTreeSet<Str>>,
     /// Where the proxy runs, when the cluster holds endpoints that are balanced by locality.
     locality: Option<Locality>,
     /// Whether localities have fixed shares.

@@ -192,6 +192,8 @@ fn service_target(
         Resolution::Dns => vantage.locality.as_ref().filter(|_| setting.is_some()),
         Resolution::ClientSide | Resolution::Passthrough => None,
     };
+    let mut endpoints = service.endpoints.iter();
+    let leaves_out = endpoints.any(|endpoint| !vantage.network_view.contains(&endpoint.network));
     let is_local = locality.is_some() || vantage.served_locality().is_some();
     ServiceTarget {
         service: service.clone(),
@@ -201,6 +203,7 @@ fn service_target(
         sni_dnat: false,
         identities: identities.filter(|_| is_mutual).cloned(),
         certificate_files: vantage.certificate_files.clone().filter(|_| is_mutual),
+        network_view: leaves_out.then(|| vantage.network_view.clone()),
         locality: locality.cloned(),
         distributes: is_local && setting.is_some_and(|setting| !setting.distribute.is_empty()),
         is_balanced: service.resolution == Resolution::Passthrough && vantage.balances(service),

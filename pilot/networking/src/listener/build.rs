@@ -31,7 +31,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listener {
     let listener = Listener {
         name: key.name.to_string(),
-        address: Some(key.at.to_envoy()),
+        address: Some(key.at.to_envoy(key.families)),
+        additional_addresses: key.at.further(key.families),
         metadata: origin::metadata(None, &key.sidecar),
         ..Listener::default()
     };

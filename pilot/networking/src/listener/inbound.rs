@@ -6,7 +6,7 @@ use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::Listene
 use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
-use super::{Access, At, InboundPort, ListenerKey, Spec};
+use super::{Access, At, Families, InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::instance::{Listen, ServedPort};
@@ -69,6 +69,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             name: at.listener_name(captured, access),
             mesh: mesh.clone(),
             at,
+            families: Families::of(proxy),
             sidecar: view
                 .sidecar()
                 .filter(|_| is_asked_for)
@@ -94,6 +95,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             name: name::listener(ip, number).into(),
             mesh: mesh.clone(),
             at: At::Port(ip, number),
+            families: Families::of(proxy),
             sidecar: None,
             spec: Spec::Inbound {
                 port,
@@ -108,6 +110,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             name: name::VIRTUAL_INBOUND_LISTENER.into(),
             mesh: mesh.clone(),
             at: At::Port(IpAddr::V4(Ipv4Addr::UNSPECIFIED), name::INBOUND_PORT),
+            families: Families::of(proxy),
             sidecar: None,
             spec: Spec::VirtualInbound {
                 transparent: proxy.interception == InterceptionMode::Tproxy,

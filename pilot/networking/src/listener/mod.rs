@@ -19,7 +19,7 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{ConfigKey, Host, Labels, Protocol, Str};
 use pilot_model::{EnvoyFilter, InterceptionMode, Proxy, Rev, ScopedView, Versioned, Viewer, Workload};
 
-use self::at::At;
+use self::at::{At, Families};
 pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
@@ -36,6 +36,7 @@ pub struct Listeners;
 pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
+    families: Families,
     interception: InterceptionMode,
     binds_low_ports: bool,
     /// Addresses of the pod that egress listeners or services claim too. They are the pod's, whatever others say.
@@ -66,6 +67,8 @@ pub struct ListenerKey {
     name: Str,
     mesh: Versioned<MeshConfig>,
     at: At,
+    /// What all addresses are, where it listens on all.
+    families: Families,
     /// The Sidecar that asks for it.
     sidecar: Option<ConfigKey>,
     spec: Spec,
@@ -148,6 +151,7 @@ impl OutboundScope {
         Self {
             mesh: revs.mesh,
             services: revs.services,
+            families: Families::of(proxy),
             interception: proxy.interception,
             binds_low_ports: ports::is_root(proxy),
             own_addresses: view

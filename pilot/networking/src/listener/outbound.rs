@@ -41,6 +41,9 @@ struct Planner<'a> {
     entries: BTreeMap<At, Entry<'a>>,
     /// Where egress listeners with a port are: nothing is added there later, and that is no conflict.
     locked: BTreeSet<At>,
+    /// Who speaks HTTP at addresses of its own, on the listeners for all addresses. One for such an address alone would
+    /// take these connections away.
+    http_addresses: BTreeMap<At, &'a Service>,
     warnings: Vec<Warning>,
 }
 
@@ -89,6 +92,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
         .map(|(at, entry)| ListenerKey {
             name: at.listener_name(captured, entry.access),
             mesh: mesh.clone(),
+            families: scope.families,
             sidecar: sidecar.clone().filter(|_| locked.contains(&at)),
             user_filters: envoy_filters.on(Target {
                 listener_type: ListenerType::SidecarOutbound,
@@ -116,6 +120,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
             name: name::VIRTUAL_OUTBOUND_LISTENER.into(),
             mesh: mesh.clone(),
             at: At::Port(ANY, ports::outbound(mesh)),
+            families: scope.families,
             sidecar: None,
             spec: Spec::VirtualOutbound {
                 transparent: interception == InterceptionMode::Tproxy,
@@ -132,6 +137,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
         name: name::listener(LOOPBACK, port).into(),
         mesh: mesh.clone(),
         at: At::Port(LOOPBACK, port),
+        families: scope.families,
         sidecar: None,
         spec: Spec::OutboundHttp {
             routes: name::HTTP_PROXY_ROUTES.into(),
@@ -217,6 +223,20 @@ impl<'a> Planner<'a> {
         if let Serves::Tcp(_) = entry.serves {
             let owner = entry.owner;
             self.conflict(owner, service, at, port.number, WarningKind::HttpOverTcp);
+            return;
+        }
+        let Some(address) = service.address.ip().filter(|_| at.is_any_address()) else {
+            return;
+        };
+        let own = At::Port(address, port.number);
+        match self.entries.get(&own) {
+            Some(entry) => {
+                let owner = entry.owner;
+                self.conflict(owner, service, &own, port.number, WarningKind::HttpOverTcp);
+            }
+            None => {
+                self.http_addresses.entry(own).or_insert(service);
+            }
         }
     }
 
@@ -245,6 +265,10 @@ impl<'a> Planner<'a> {
         };
         let rules = section.rules.of(service, port, &server_names);
         if rules.is_empty() {
+            return;
+        }
+        if let Some(&owner) = self.http_addresses.get(at) {
+            self.conflict(Some(owner), service, at, port.number, WarningKind::TcpOverHttp);
             return;
         }
         let entry = self.entries.entry(at.clone()).or_insert_with(|| Entry {

@@ -1,4 +1,4 @@
-//! A new service takes no connections away from others (pain 16).
+//! A new service takes no connections away from others (pain 16), and one that gets none is named (P12.3).
 
 use std::fmt::Write;
 
@@ -18,6 +18,10 @@ const PROXIES: &str = "proxies: [{name: client, namespace: weather, ip: 10.1.0.1
 enum Known {
     /// By an address of its own.
     Address,
+    /// By an address that others have too.
+    Shared,
+    /// By the address that the cluster gives to it.
+    Cluster,
     /// By addresses of a range of its own.
     Range,
     /// By the host name alone.
@@ -58,13 +62,36 @@ pub(crate) fn a_new_service_takes_nothing() -> Result<(), Failed> {
                 prop_assert_eq!(before, answer(&after)?, "call {:?} of {:?}", call, services);
             }
         }
+        for (index, service) in services.iter().enumerate() {
+            let call = service.call(index);
+            let answer = simulate::call(&after.proxies[0].config, &call);
+            let answer = answer.map_err(|error| fail(error.to_string()))?;
+            let own = format!("outbound|{}||{}", service.port, service.host(index));
+            let name = format!("s{index}");
+            let is_named = || {
+                let mut warnings = after.proxies[0].warnings.iter();
+                warnings.any(|warning| *warning.object.name == *name)
+            };
+            prop_assert!(
+                answer.cluster == Some(own) || is_named(),
+                "call {call:?} of {services:?} goes to {:?}, and nobody says why",
+                answer.cluster
+            );
+        }
         Ok(())
     });
     outcome.map_err(|error| error.to_string().into())
 }
 
 fn described() -> impl Strategy<Value = Described> {
-    let known = select(vec![Known::Address, Known::Range, Known::Name, Known::Headless]);
+    let known = select(vec![
+        Known::Address,
+        Known::Shared,
+        Known::Cluster,
+        Known::Range,
+        Known::Name,
+        Known::Headless,
+    ]);
     let protocol = select(vec!["TCP", "TLS", "HTTP", "HTTPS", "Mongo"]);
     (known, protocol, select(vec![443, 9000])).prop_map(|(known, protocol, port)| Described {
         known,
@@ -95,13 +122,18 @@ impl Described {
         let meta =
             format!("name: s{index}, namespace: weather, creationTimestamp: '2019-04-01T00:00:0{index}Z'");
         let addresses = match known {
-            Known::Headless => {
+            Known::Headless | Known::Cluster => {
                 let name = protocol.to_lowercase();
+                let address = match known {
+                    Known::Headless => "None".to_owned(),
+                    _ => format!("10.96.0.{index}"),
+                };
                 return format!(
                     "{{apiVersion: v1, kind: Service, metadata: {{{meta}}},
-                       spec: {{clusterIP: None, ports: [{{name: {name}, port: {port}}}]}}}}"
+                       spec: {{clusterIP: {address}, ports: [{{name: {name}, port: {port}}}]}}}}"
                 );
             }
+            Known::Shared => "[192.0.100.1]".to_owned(),
             Known::Address => format!("[192.0.{index}.1]"),
             Known::Range => format!("[192.0.{index}.0/24]"),
             Known::Name => "[]".to_owned(),
@@ -115,8 +147,8 @@ impl Described {
 
     fn host(self, index: usize) -> String {
         match self.known {
-            Known::Headless => format!("s{index}.weather.svc.cluster.local"),
-            Known::Address | Known::Range | Known::Name => format!("s{index}.example.com"),
+            Known::Headless | Known::Cluster => format!("s{index}.weather.svc.cluster.local"),
+            Known::Address | Known::Shared | Known::Range | Known::Name => format!("s{index}.example.com"),
         }
     }
 
@@ -125,6 +157,8 @@ impl Described {
         let host = self.host(index);
         let address = match self.known {
             Known::Address => format!("192.0.{index}.1"),
+            Known::Shared => "192.0.100.1".to_owned(),
+            Known::Cluster => format!("10.96.0.{index}"),
             Known::Range => format!("192.0.{index}.77"),
             Known::Name => format!("198.51.100.{index}"),
             Known::Headless => format!("10.1.0.{}", 10 + index),

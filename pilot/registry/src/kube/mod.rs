@@ -84,7 +84,11 @@ impl KubeRegistry {
         {
             if object.service.export_to != default {
                 object.service.export_to = default;
-                changes.push(Change::Service(Box::new(object.service.clone())));
+                changes.extend(
+                    object
+                        .services()
+                        .map(|service| Change::Service(Box::new(service))),
+                );
             }
         }
         changes
@@ -131,13 +135,13 @@ impl KubeRegistry {
         let mut addresses = BTreeSet::new();
         if let Some(old) = self.services.remove(&name) {
             addresses.extend(self.addresses_behind(&name, &old));
-            if new.is_none() {
-                changes.push(Change::ServiceGone(old.service.id));
-            }
+            let left = new.as_ref().map_or(0, |new| new.services().count());
+            let gone = old.services().skip(left);
+            changes.extend(gone.map(|service| Change::ServiceGone(service.id)));
         }
         if let Some(new) = new {
             addresses.extend(self.addresses_behind(&name, &new));
-            changes.push(Change::Service(Box::new(new.service.clone())));
+            changes.extend(new.services().map(|service| Change::Service(Box::new(service))));
             self.services.insert(name.clone(), new);
         }
         changes.extend(self.endpoint_changes(&name));

@@ -147,6 +147,7 @@ impl KubeRegistry {
                 name: pod.name.clone(),
                 labels: pod.labels.clone(),
                 service_account: pod.service_account.clone(),
+                cluster: self.registry.clone(),
                 locality: self.locality(pod),
                 management_ports: pod.management_ports.clone(),
                 container_ports: pod.container_ports.clone(),

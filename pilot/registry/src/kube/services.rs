@@ -23,6 +23,8 @@ const CANONICAL_SERVICE_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccoun
 #[derive(Debug)]
 pub(super) struct ServiceObject {
     pub(super) service: Service,
+    /// Its addresses of the other family.
+    further_addresses: Vec<IpAddr>,
     /// Whether the object leaves `exportTo` to the mesh-wide configuration.
     pub(super) exports_by_default: bool,
     /// `None` when the service selects no pods, as opposed to all of them.
@@ -91,14 +93,42 @@ impl ServiceObject {
             labels: Labels::from(&meta.labels),
             created: meta.created,
         };
+        let mut further_addresses: Vec<IpAddr> = Vec::new();
+        if let ServiceAddress::Ip(first) = service.address {
+            for address in spec
+                .cluster_i_ps
+                .iter()
+                .filter_map(|address| address.parse().ok())
+            {
+                if address != first && !further_addresses.contains(&address) {
+                    further_addresses.push(address);
+                }
+            }
+        }
         let selector = (!spec.selector.is_empty()).then(|| Labels::from(&spec.selector));
         Self {
             service,
+            further_addresses,
             exports_by_default: export_to.is_empty(),
             selector,
             publishes_not_ready: spec.publish_not_ready_addresses(),
             target_ports,
         }
+    }
+
+    /// The service, once for each of its addresses.
+    pub(super) fn services(&self) -> impl Iterator<Item = Service> {
+        let further = (1..)
+            .zip(&self.further_addresses)
+            .map(|(index, address)| Service {
+                id: ServiceId {
+                    index,
+                    ..self.service.id.clone()
+                },
+                address: ServiceAddress::Ip(*address),
+                ..self.service.clone()
+            });
+        std::iter::once(self.service.clone()).chain(further)
     }
 
     /// Whether the service selects a pod of its namespace.

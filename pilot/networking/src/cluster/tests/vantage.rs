@@ -186,3 +186,46 @@ fn p10_6_where_a_proxy_runs_makes_no_difference_unless_somebody_asks() {
         "only the cluster that holds its endpoints: {differing:?}"
     );
 }
+
+/// MC-20: sidecars see the egress gateway, and the egress gateway sees what is behind it.
+#[test]
+fn p8_4_proxies_resolve_the_endpoints_of_the_networks_that_they_ask_for() {
+    let endpoint = |name: &str, network: &str| Endpoint {
+        address: EndpointAddress::Dns(name.into(), 443),
+        network: network.into(),
+        ..endpoint("10.0.0.1:443", "http", "v1")
+    };
+    let mut external = service("api", "10.96.0.1", &[("http", 80)]);
+    external.resolution = Resolution::Dns;
+    external.endpoints = vec![
+        endpoint("api.example.com", "external"),
+        endpoint("egress.local", ""),
+        endpoint("n1.local", "n1"),
+    ];
+    let view = Mesh::new().service(external).view("default");
+    let cluster = "outbound|80||api.default.svc.cluster.local";
+    for (metadata, expected) in [
+        (None, &["egress.local"][..]),
+        (Some(("REQUESTED_NETWORK_VIEW", "external")), &["api.example.com"]),
+        (
+            Some(("REQUESTED_NETWORK_VIEW", "n1, external")),
+            &["api.example.com", "n1.local"],
+        ),
+        // Its own network is within reach.
+        (Some(("NETWORK", "n1")), &["egress.local", "n1.local"]),
+    ] {
+        let mut proxy = proxy(InterceptionMode::Redirect);
+        let metadata = metadata.into_iter();
+        proxy
+            .metadata
+            .extend(metadata.map(|(name, value)| (name.into(), value.into())));
+        let plan = outbound(&view, &vantage(&view, &proxy));
+        let message = build(&plan, cluster).message;
+        let assignment = message.load_assignment.expect("resolved by the proxy");
+        let members = assignment.endpoints.iter().flat_map(|group| &group.lb_endpoints);
+        let text = members.map(|member| format!("{member:?}")).collect::<String>();
+        for name in ["api.example.com", "egress.local", "n1.local"] {
+            assert_eq!(text.contains(name), expected.contains(&name), "{name}: {text}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
-use super::{At, ListenerKey, Spec};
+use super::{At, Families, ListenerKey, Spec};
 use crate::envoy_filter::{Chains, Selected, Target};
 use crate::gateway::{self, Place, Servers};
 use crate::l4::{Route, ServerName};
@@ -145,6 +145,7 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             name: at.to_string().into(),
             mesh: view.mesh().clone(),
             at,
+            families: Families::of(proxy),
             sidecar: None,
             spec: Spec::Gateway(content),
             user_filters,

@@ -152,7 +152,7 @@ fn r_s_8_app_protocol_speaks_where_the_name_of_a_port_announces_nothing() {
 }
 
 #[test]
-fn p4_2_a_service_of_two_families_has_its_first_address_and_pods_have_both() {
+fn p4_2_a_service_of_two_families_and_its_pods_have_both_addresses() {
     let both = "{apiVersion: v1, kind: Pod, metadata: {name: forecast-0, namespace: weather, labels: {app: forecast}},
                  spec: {containers: [{name: app}]},
                  status: {phase: Running, podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: 'fd00::1'}]}}";
@@ -170,7 +170,10 @@ fn p4_2_a_service_of_two_families_has_its_first_address_and_pods_have_both() {
     ]);
     assert_eq!(
         world.services(),
-        [format!("{FORECAST} 10.0.1.1 ClientSide http:80/HTTP")]
+        [
+            format!("{FORECAST} 10.0.1.1 ClientSide http:80/HTTP"),
+            format!("{FORECAST} fd00:1::1 ClientSide http:80/HTTP")
+        ]
     );
     assert_eq!(
         endpoint_lines(&mut world),
@@ -186,6 +189,18 @@ fn p4_2_a_service_of_two_families_has_its_first_address_and_pods_have_both() {
         endpoint_lines(&mut world),
         ["http 10.1.0.1:3002 -", "http [fd00::1]:3002 -"]
     );
+
+    // It may lose one, and then the other.
+    world.set(&service(
+        "forecast",
+        "{clusterIP: 'fd00:1::1', clusterIPs: ['fd00:1::1'], selector: {app: forecast}, ports: [{name: http, port: 80}]}",
+    ));
+    assert_eq!(
+        world.services(),
+        [format!("{FORECAST} fd00:1::1 ClientSide http:80/HTTP")]
+    );
+    world.remove(Kind::Service, "forecast");
+    assert_eq!(world.services(), [""; 0]);
 }
 
 #[test]
