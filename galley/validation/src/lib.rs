@@ -14,6 +14,7 @@ mod outcome;
 mod pilot;
 mod review;
 mod verdict;
+mod warnings;
 
 pub use answer::{Answer, MAX_BODY_BYTES, Webhook};
 pub use outcome::{Outcome, Reason, Resource};

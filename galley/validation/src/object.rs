@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::outcome::Reason;
 use crate::review::Request;
 use crate::verdict::Verdict;
+use crate::warnings;
 
 /// Faults of form that are looked for: each costs another reading of the object.
 const MAX_FAULTS: usize = 16;
@@ -59,7 +60,11 @@ pub(crate) fn check(request: &Request) -> Verdict {
                 })
                 .collect();
             if broken.is_empty() {
-                Verdict::passed()
+                warnings::of(config.meta.key.kind, &object)
+                    .iter()
+                    .fold(Verdict::passed(), |verdict, warning| {
+                        verdict.warning(format!("{name}: {warning}"))
+                    })
             } else {
                 Verdict::invalid(Reason::InvalidResource, broken)
             }

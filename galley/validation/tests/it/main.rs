@@ -3,6 +3,7 @@
 mod garbage;
 mod mixer;
 mod pilot;
+mod server;
 
 use galley_validation::{Answer, Outcome, Reason, Webhook};
 use serde_json::{Value, json};

@@ -228,6 +228,32 @@ fn the_request_completes_the_name() {
     assert!(verdict(Webhook::Pilot, &generated).0);
 }
 
+/// `kubectl apply` makes an empty peer of `mtls:` without a value.
+#[test]
+fn a_peer_that_asks_for_nothing_is_admitted_with_a_warning() {
+    let policy = |peers: Value| {
+        object(
+            "authentication.istio.io/v1alpha1",
+            "MeshPolicy",
+            json!({"peers": peers}),
+        )
+    };
+    for (peers, warning) in [
+        (json!([{"mtls": null}]), ""),
+        (json!([{"mtls": {}}]), ""),
+        (
+            json!([{"mtls": {}}, {}]),
+            "MeshPolicy default: peers[1]: asks for no proof of identity; `mtls: {}` asks for mutual TLS",
+        ),
+    ] {
+        let mut object = policy(peers);
+        object["metadata"] = json!({"name": "default"});
+        let (allowed, text, _) = verdict(Webhook::Pilot, &request("CREATE", &object));
+        assert!(allowed, "{text}");
+        assert_eq!(text, warning);
+    }
+}
+
 /// A request that says one thing and holds another is not the API server's.
 #[test]
 fn the_object_is_the_one_that_the_request_is_about() {

@@ -1,0 +1,26 @@
+//! What is legal but surely a mistake.
+
+use mesh_config::Kind;
+use serde_json::Value;
+
+/// Warnings about an object that is admitted, each with its field.
+pub(crate) fn of(kind: Kind, object: &Value) -> Vec<String> {
+    match kind {
+        Kind::Policy | Kind::MeshPolicy => empty_peers(object),
+        _ => Vec::new(),
+    }
+}
+
+/// `kubectl apply` drops fields without a value, `mtls:` among them. What is left asks for nothing at all.
+fn empty_peers(object: &Value) -> Vec<String> {
+    let peers = object.pointer("/spec/peers").and_then(Value::as_array);
+    peers
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, peer)| peer.as_object().is_some_and(serde_json::Map::is_empty))
+        .map(|(index, _)| {
+            format!("peers[{index}]: asks for no proof of identity; `mtls: {{}}` asks for mutual TLS")
+        })
+        .collect()
+}
