@@ -17,6 +17,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ("pilot-agent-iptables", Some(&[])),
     ("mesh-config", Some(&["mesh-api"])),
     ("mesh-mcp", Some(&["mesh-api", "mesh-config", "mesh-runtime"])),
+    ("mesh-kube", Some(&["mesh-api", "mesh-config", "mesh-runtime"])),
     ("mesh-testing", Some(&["mesh-api", "mesh-config"])),
     (
         "galley-processing",
