@@ -7,6 +7,7 @@ mod changes;
 mod clients;
 mod consul;
 mod debug;
+mod egress;
 mod envoy;
 mod galley;
 mod holding;

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
-use mesh_testing::{Process, eventually, ports};
-use serde_json::json;
+use mesh_testing::{Envoy, Process, eventually, ports};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -18,7 +18,7 @@ const COUNT: usize = 1000;
 const BAD: usize = 321;
 
 /// An Envoy with less patience for regular expressions than ours have: a large one spoils all routes of a port.
-fn bootstrap(xds: u16, admin: u16) -> String {
+fn bootstrap(node: &Value, xds: u16, admin: u16) -> String {
     let address = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let ads = json!({"ads": {}, "resource_api_version": "V3"});
     let http2 = json!({
@@ -26,7 +26,7 @@ fn bootstrap(xds: u16, admin: u16) -> String {
         "explicit_http_config": {"http2_protocol_options": {}},
     });
     json!({
-        "node": {"id": INGRESS, "cluster": "istio-ingressgateway"},
+        "node": node,
         "layered_runtime": {"layers": [
             {"name": "static", "static_layer": {"re2.max_program_size.error_level": 100}},
         ]},
@@ -49,6 +49,20 @@ fn bootstrap(xds: u16, admin: u16) -> String {
     .to_string()
 }
 
+/// Starts an Envoy of this node, with its admin interface on a port, that asks the Pilot on another.
+pub(crate) fn command(envoy: &Envoy, node: &Value, xds: u16, admin: u16) -> Command {
+    let mut command = Command::new(&envoy.path);
+    command.args(["--config-yaml", &bootstrap(node, xds, admin)]);
+    command.args([
+        "--use-dynamic-base-id",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+    ]);
+    command
+}
+
 fn redirect(number: usize, condition: &str) -> String {
     format!(
         "{{apiVersion: networking.istio.io/v1alpha3, kind: VirtualService,
@@ -59,7 +73,7 @@ fn redirect(number: usize, condition: &str) -> String {
 }
 
 /// The whole answer to a request.
-async fn get(port: u16, host: &str, path: &str) -> Result<String, String> {
+pub(crate) async fn get(port: u16, host: &str, path: &str) -> Result<String, String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(failed)?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -96,18 +110,8 @@ async fn pain_10_one_bad_object_among_a_thousand_harms_none_of_the_others() {
     }
     galley.publish();
     let pilot = Pilot::of(&galley).await;
-    let mut command = Command::new(&envoy.path);
-    command.args([
-        "--config-yaml",
-        &bootstrap(pilot.addresses.xds.unwrap().port(), admin),
-    ]);
-    command.args([
-        "--use-dynamic-base-id",
-        "--concurrency",
-        "1",
-        "--log-level",
-        "warning",
-    ]);
+    let node = json!({"id": INGRESS, "cluster": "istio-ingressgateway"});
+    let command = command(&envoy, &node, pilot.addresses.xds.unwrap().port(), admin);
     let process = Process::start("envoy", command).unwrap();
 
     // It comes for the first time, and everything is new to it.

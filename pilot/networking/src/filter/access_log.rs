@@ -11,9 +11,10 @@ use mesh_api::envoy::extensions::access_loggers::stream::v3::{
 };
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::mesh::v1alpha1::mesh_config::AccessLogEncoding;
-use prost_types::{Struct, Value, value};
+use prost_types::Struct;
 
 use super::log_format;
+use crate::envoy;
 
 /// The format of a line (TEL-31), and at its end where in the proxy a response comes from.
 pub(super) const TEXT_FORMAT: &str = concat!(
@@ -51,21 +52,46 @@ pub(super) const JSON_FORMAT: [(&str, &str); 22] = [
     ("istio_policy_status", "%DYNAMIC_METADATA(istio.mixer:status)%"),
 ];
 
+/// What the log says of connections that are dropped because nobody declared where they go. The line says before which
+/// address and server name that is.
+const BLOCKED: &str =
+    "blocked by outboundTrafficPolicy REGISTRY_ONLY: no Service or ServiceEntry has this destination";
+
 /// The access logs of a connection or of its requests; none unless the mesh names a file.
 pub(super) fn access_log(mesh: &MeshConfig) -> Vec<AccessLog> {
+    with_reason(mesh, None)
+}
+
+/// The access logs of connections to destinations that nobody declared. A text format of the user's stays as it is.
+pub(super) fn of_blocked(mesh: &MeshConfig) -> Vec<AccessLog> {
+    with_reason(mesh, Some(BLOCKED))
+}
+
+fn with_reason(mesh: &MeshConfig, reason: Option<&str>) -> Vec<AccessLog> {
     if mesh.access_log_file.is_empty() {
         return Vec::new();
     }
     let custom = mesh.access_log_format.as_str();
     let format = if is_json(mesh) {
-        let fields = json_fields(custom).unwrap_or_else(|| json_object(JSON_FORMAT));
+        let mut fields = json_fields(custom).unwrap_or_else(|| json_object(JSON_FORMAT));
+        fields
+            .fields
+            .extend(reason.map(|reason| ("reason".to_owned(), envoy::text(reason))));
         SubstitutionFormatString {
             format: Some(substitution_format_string::Format::JsonFormat(fields)),
             ..SubstitutionFormatString::default()
         }
     } else {
         let is_default = custom.is_empty() || !log_format::is_understood(custom);
-        super::text_format(if is_default { TEXT_FORMAT } else { custom }.to_owned())
+        super::text_format(match reason {
+            _ if !is_default => custom.to_owned(),
+            Some(reason) => format!(
+                "{} \"{reason}\"
+",
+                TEXT_FORMAT.trim_end()
+            ),
+            None => TEXT_FORMAT.to_owned(),
+        })
     };
     let (name, config) = logger(&mesh.access_log_file, format);
     vec![AccessLog {
@@ -132,14 +158,7 @@ fn json_fields(custom: &str) -> Option<Struct> {
 fn json_object<K: Into<String>, V: Into<String>>(fields: impl IntoIterator<Item = (K, V)>) -> Struct {
     let fields = fields
         .into_iter()
-        .map(|(key, value)| {
-            (
-                key.into(),
-                Value {
-                    kind: Some(value::Kind::StringValue(value.into())),
-                },
-            )
-        })
+        .map(|(key, value)| (key.into(), envoy::text(value)))
         .collect();
     Struct { fields }
 }

@@ -1,6 +1,8 @@
 //! The HTTP connection manager (P12.5).
 
 use mesh_api::Any;
+use mesh_api::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
+use mesh_api::envoy::config::accesslog::v3::{AccessLogFilter, ResponseFlagFilter};
 use mesh_api::envoy::config::core::v3::Http1ProtocolOptions;
 use mesh_api::envoy::config::listener::v3::Filter;
 use mesh_api::envoy::config::route::v3::RouteConfiguration;
@@ -12,13 +14,19 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
     ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds, http_filter,
+    HttpConnectionManager, HttpFilter, LocalReplyConfig, Rds, ResponseMapper, http_filter,
 };
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 
 use super::access_log::access_log;
 use crate::envoy;
+
+/// The body of the answer to requests that no route takes.
+const NO_ROUTE: &str = concat!(
+    "no route for %REQ(:METHOD)% %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%: no Service or ServiceEntry that ",
+    "this workload may see has the host on this port, or no rule of its VirtualService holds\n",
+);
 
 /// How requests on a connection are handled.
 #[derive(Debug)]
@@ -84,12 +92,31 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
             allow_absolute_url: Some(true),
             ..Http1ProtocolOptions::default()
         }),
+        local_reply_config: (role == Role::Outbound).then(local_replies),
         ..HttpConnectionManager::default()
     };
     vec![super::network(
         "envoy.filters.network.http_connection_manager",
         &manager,
     )]
+}
+
+/// What the workload's own requests are answered that have no route: which object is missing (pain 33). Strangers at an
+/// edge learn nothing of it.
+fn local_replies() -> LocalReplyConfig {
+    let without_route = AccessLogFilter {
+        filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter {
+            flags: vec!["NR".to_owned()],
+        })),
+    };
+    LocalReplyConfig {
+        mappers: vec![ResponseMapper {
+            filter: Some(without_route),
+            body_format_override: Some(super::text_format(NO_ROUTE.to_owned())),
+            ..ResponseMapper::default()
+        }],
+        ..LocalReplyConfig::default()
+    }
 }
 
 /// The order is the contract: what comes first sees requests first, the router ends the chain.

@@ -24,6 +24,7 @@ use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::Clu
 };
 use mesh_api::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
+use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::Protocol;
 
 pub use self::access_log::replaces_access_log_format;
@@ -34,6 +35,23 @@ use crate::name;
 /// The filters that forward a connection to a cluster.
 pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
     vec![tcp_proxy(mesh, cluster, Cluster(cluster.to_owned()))]
+}
+
+/// The filters for connections to destinations that no service has: they pass or are dropped, as the mesh says.
+///
+/// Nobody can be answered on a connection of bytes, so the log says what is missing (pain 33).
+pub(crate) fn unknown_destination(mesh: &MeshConfig) -> Vec<Filter> {
+    let policy = mesh.outbound_traffic_policy.as_ref();
+    if !policy.is_some_and(|policy| policy.mode == i32::from(Mode::RegistryOnly)) {
+        return tcp(mesh, name::PASSTHROUGH_CLUSTER);
+    }
+    let proxy = TcpProxy {
+        stat_prefix: name::BLACK_HOLE_CLUSTER.to_owned(),
+        access_log: access_log::of_blocked(mesh),
+        cluster_specifier: Some(Cluster(name::BLACK_HOLE_CLUSTER.to_owned())),
+        ..TcpProxy::default()
+    };
+    vec![network("envoy.filters.network.tcp_proxy", &proxy)]
 }
 
 /// The filters that forward a connection as a rule says.

@@ -96,6 +96,23 @@ fn tel_31_the_text_format() {
 }
 
 #[test]
+fn pain_33_the_log_says_why_a_connection_is_blocked() {
+    let blocked = |encoding, format: &str| format_of(&access_log::of_blocked(&mesh(encoding, format)));
+    let text = blocked(AccessLogEncoding::Text, "").expect("text");
+    assert!(
+        text.ends_with(
+            " %REQUESTED_SERVER_NAME% %RESPONSE_CODE_DETAILS% \"blocked by outboundTrafficPolicy REGISTRY_ONLY: \
+             no Service or ServiceEntry has this destination\"\n"
+        ),
+        "{text}"
+    );
+    let custom = blocked(AccessLogEncoding::Text, "%PROTOCOL%\n");
+    assert_eq!(custom, Ok("%PROTOCOL%\n".to_owned()));
+    let fields = blocked(AccessLogEncoding::Json, r#"{"protocol": "%PROTOCOL%"}"#);
+    assert_eq!(fields, Err(vec!["protocol".to_owned(), "reason".to_owned()]));
+}
+
+#[test]
 fn tel_32_the_json_format_and_what_a_custom_one_must_look_like() {
     let fields = |format: &str| format_of(&access_log::access_log(&mesh(AccessLogEncoding::Json, format)));
     let default = fields("").expect_err("json");

@@ -16,7 +16,6 @@ use mesh_api::envoy::config::route::v3::{
 use mesh_api::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use mesh_config::Protocol;
 use pilot_model::Warning;
 use prost_types::Duration;
@@ -79,10 +78,7 @@ fn virtual_outbound(listener: Listener, mesh: &MeshConfig, transparent: bool) ->
         transparent: transparent.then_some(true),
         traffic_direction: TrafficDirection::Outbound.into(),
         filter_chains: vec![
-            chain(
-                FilterChainMatch::default(),
-                filter::tcp(mesh, unknown_destination(mesh)),
-            ),
+            chain(FilterChainMatch::default(), filter::unknown_destination(mesh)),
             to_itself(mesh, FilterChainMatch::default()),
             // Opened to the proxy itself, not captured: forwarding it would lead here again.
             chain(itself, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER)),
@@ -179,7 +175,7 @@ fn inspection_timeout(chains: &[TcpChain]) -> Option<Duration> {
 fn tcp_chain(mesh: &MeshConfig, tcp: &TcpChain) -> FilterChain {
     let Some(route) = &tcp.route else {
         // None of these services' business.
-        return chain(tcp.to_match(), filter::tcp(mesh, unknown_destination(mesh)));
+        return chain(tcp.to_match(), filter::unknown_destination(mesh));
     };
     FilterChain {
         metadata: origin::metadata(route.rule.as_ref(), &tcp.service),
@@ -290,16 +286,6 @@ fn inbound_routes(port: &InboundPort) -> RouteConfiguration {
         }],
         validate_clusters: Some(false),
         ..RouteConfiguration::default()
-    }
-}
-
-/// Where connections to destinations go that no service has.
-fn unknown_destination(mesh: &MeshConfig) -> &'static str {
-    let policy = mesh.outbound_traffic_policy.as_ref();
-    if policy.is_some_and(|policy| policy.mode == i32::from(Mode::RegistryOnly)) {
-        name::BLACK_HOLE_CLUSTER
-    } else {
-        name::PASSTHROUGH_CLUSTER
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) enum Routes {
     Addresses(Str),
     /// Everything is answered with a status.
     Status(u16),
+    /// Everything is refused, because nobody declared where it goes.
+    Blocked,
 }
 
 /// What one VirtualService contributes to a virtual host of one proxy and port.
@@ -128,7 +130,7 @@ impl Routes {
         let (of_service, sets): (_, &[Shared<RuleSet>]) = match self {
             Self::Service { hash_policy, .. } => (hash_policy.as_ref(), &[]),
             Self::Rules(sets) | Self::RulesOrDefault(sets, _) => (None, sets),
-            Self::Cluster(_) | Self::Addresses(_) | Self::Status(_) => (None, &[]),
+            Self::Cluster(_) | Self::Addresses(_) | Self::Status(_) | Self::Blocked => (None, &[]),
         };
         let rules = sets.iter().flat_map(|set| &set.rules);
         let of_rules = rules.flat_map(|rule| rule.action.hash_policies());

@@ -69,7 +69,10 @@ impl Generate for VirtualHosts {
                 let objects = sets.iter().map(|set| &set.object.key).chain([&default.gateway]);
                 objects.cloned().map(Origin::Object).collect()
             }
-            key::Routes::Cluster(_) | key::Routes::Addresses(_) | key::Routes::Status(_) => Vec::new(),
+            key::Routes::Cluster(_)
+            | key::Routes::Addresses(_)
+            | key::Routes::Status(_)
+            | key::Routes::Blocked => Vec::new(),
         };
         origins.extend(routes.hash_rules().cloned().map(Origin::Object));
         origins

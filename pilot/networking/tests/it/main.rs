@@ -16,6 +16,7 @@ mod acceptance;
 mod arbitrary;
 mod arbitrary_gateway;
 mod calls;
+mod egress;
 mod fuzz;
 mod generated;
 mod isolation;
@@ -60,6 +61,10 @@ fn main() -> ExitCode {
     trials.push(Trial::test(
         "pain-16-a-new-service-takes-no-connections-from-others",
         isolation::a_new_service_takes_nothing,
+    ));
+    trials.push(Trial::test(
+        "pain-33-a-wildcard-host-over-tls-opens-no-other",
+        egress::wildcards_match_server_names_only,
     ));
     let envoys = mesh_testing::envoys();
     for envoy in envoys.clone() {

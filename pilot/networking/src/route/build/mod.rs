@@ -4,6 +4,8 @@ mod action;
 mod filters;
 mod headers;
 
+use mesh_api::envoy::config::core::v3::DataSource;
+use mesh_api::envoy::config::core::v3::data_source::Specifier;
 use mesh_api::envoy::config::route::v3::route::Action as EnvoyAction;
 use mesh_api::envoy::config::route::v3::route_match::PathSpecifier;
 use mesh_api::envoy::config::route::v3::virtual_host::TlsRequirementType;
@@ -19,6 +21,10 @@ use super::matching;
 use crate::gateway::DefaultEndpoint;
 use crate::name::OutboundCluster;
 use crate::{Built, origin};
+
+/// What the workload is told whose request is blocked (pain 33).
+const BLOCKED: &str = "blocked by outboundTrafficPolicy REGISTRY_ONLY: no Service or ServiceEntry that this workload may see \
+has the host on this port\n";
 
 /// Makes a virtual host.
 pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
@@ -53,9 +59,10 @@ pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
                 action: Some(EnvoyAction::Route(action::plain(cluster))),
                 ..Route::default()
             },
-            status_route(404),
+            status_route(404, None),
         ],
-        Routes::Status(status) => vec![status_route(*status)],
+        Routes::Status(status) => vec![status_route(*status, None)],
+        Routes::Blocked => vec![status_route(502, Some(BLOCKED))],
     };
     let require_tls = if input.require_tls {
         TlsRequirementType::All
@@ -73,11 +80,15 @@ pub(super) fn virtual_host(input: &VirtualHostInput) -> Built<VirtualHost> {
 }
 
 /// Answers everything with a status.
-fn status_route(status: u16) -> Route {
+fn status_route(status: u16, body: Option<&str>) -> Route {
     Route {
         r#match: Some(matching::route_match(None)),
         action: Some(EnvoyAction::DirectResponse(DirectResponseAction {
             status: status.into(),
+            body: body.map(|body| DataSource {
+                specifier: Some(Specifier::InlineString(body.to_owned())),
+                ..DataSource::default()
+            }),
             ..DirectResponseAction::default()
         })),
         ..Route::default()

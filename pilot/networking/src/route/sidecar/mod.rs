@@ -114,7 +114,7 @@ fn pods_by_address(view: &ScopedView, port: u16) -> Option<VirtualHostKey> {
 fn fallthrough(mesh: &MeshConfig) -> VirtualHostKey {
     let (name, routes) = match policy(mesh) {
         Mode::AllowAny => ("allow_any", Routes::Cluster(PASSTHROUGH_CLUSTER.into())),
-        Mode::RegistryOnly => ("block_all", Routes::Status(502)),
+        Mode::RegistryOnly => ("block_all", Routes::Blocked),
     };
     VirtualHostKey::new(VirtualHostInput {
         name: name.into(),
