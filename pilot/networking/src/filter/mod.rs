@@ -42,7 +42,7 @@ pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
 /// Nobody can be answered on a connection of bytes, so the log says what is missing (pain 33).
 pub(crate) fn unknown_destination(mesh: &MeshConfig) -> Vec<Filter> {
     let policy = mesh.outbound_traffic_policy.as_ref();
-    if !policy.is_some_and(|policy| policy.mode == i32::from(Mode::RegistryOnly)) {
+    if policy.is_none_or(|policy| policy.mode != i32::from(Mode::RegistryOnly)) {
         return tcp(mesh, name::PASSTHROUGH_CLUSTER);
     }
     let proxy = TcpProxy {
