@@ -232,6 +232,12 @@ pub(super) async fn exchange(
 
 impl Tally {
     fn add(&mut self, answer: Result<Answer>, class: impl Fn(&Answer) -> String) {
+        // Shown when the test fails: the body says what a proxy could not do.
+        if let Ok(answer) = &answer
+            && answer.status >= 500
+        {
+            eprintln!("{} {}", answer.status, answer.body.trim());
+        }
         let class = answer.map_or_else(|error| format!("{error:#}"), |answer| class(&answer));
         *self.0.entry(class).or_default() += 1;
     }
