@@ -130,6 +130,8 @@ impl Shared {
                 Ok(())
             })
             .await;
+        // The next test must not call pods of this one: a proxy may know them a little longer than they live.
+        self.mesh.settle().await;
     }
 }
 
