@@ -11,12 +11,14 @@ mod tests;
 mod texts;
 mod tidy;
 mod values;
+mod whole;
 
 use mesh_config::{Body, Config, Kind, decode, mesh, validation};
 use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 pub use self::choices::Choices;
+pub use self::whole::{admitted_mesh, base};
 
 /// The kinds of Istio's networking.
 pub const KINDS: [Kind; 6] = [

@@ -214,6 +214,12 @@ impl Galley {
         self.objects.insert(config.meta.key.clone(), config);
     }
 
+    /// Has these objects and no others, without telling anybody.
+    pub(crate) fn replace(&mut self, objects: impl IntoIterator<Item = Config>) {
+        let objects = objects.into_iter();
+        self.objects = objects.map(|config| (config.meta.key.clone(), config)).collect();
+    }
+
     pub(crate) fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
         self.objects
             .remove(&ConfigKey::new(kind, namespace, name))

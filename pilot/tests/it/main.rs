@@ -11,6 +11,7 @@ mod egress;
 mod envoy;
 mod galley;
 mod holding;
+mod meshes;
 mod metrics;
 mod operation;
 mod pilot;

@@ -85,7 +85,7 @@ pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
 /// Objects of a kind among those of others, whether or not validation admits them: sources may deliver what was stored
 /// before there was a validation.
 pub(crate) fn kind(kind: Kind) -> Result<(), Failed> {
-    let base = meshes::base()?;
+    let base = objects::base();
     let needle = format!("kind: {},", kind.schema().kind);
     let line = format!("kind: {}\n", kind.schema().kind);
     let corpus = corpus()?;
@@ -115,7 +115,7 @@ pub(crate) fn kind(kind: Kind) -> Result<(), Failed> {
 
 /// What files say about the mesh.
 pub(crate) fn mesh() -> Result<(), Failed> {
-    let base = meshes::base()?;
+    let base = objects::base();
     rounds(|choices| {
         let mut texts = [objects::mesh(choices), objects::networks(choices)];
         for text in &mut texts {

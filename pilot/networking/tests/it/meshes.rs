@@ -3,45 +3,24 @@
 //! Meshes are made from numbers, so that a failure names the number that makes it again. How many are tried is
 //! `MESHES` in the environment, and `MESHES_FROM` the first number.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use mesh_api::Any;
-use mesh_config::{Config, ConfigKey, decode};
+use mesh_config::decode;
 use mesh_testing::Envoy;
 use mesh_testing::envoy::validate_apart;
-use mesh_testing::objects::{self, Choices, KINDS, KUBERNETES};
+use mesh_testing::objects::{self, Choices, KINDS};
 
 use crate::acceptance::report;
-use crate::world::{Input, World, read};
+use crate::world::{Input, World};
 
 /// How long an ordinary run of the tests tries meshes.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How many meshes the Envoys judge at once.
 const TOGETHER: u64 = 60;
 
-/// What rules can be about: services of several kinds, and the pods of the proxies.
-const BASE: &str = "
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Service, metadata: {name: web, namespace: weather},
-   spec: {clusterIP: 10.96.0.20, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}, {name: https, port: 443}, {name: grpc-a, port: 9090}]}}
-- {apiVersion: v1, kind: Service, metadata: {name: api, namespace: weather},
-   spec: {clusterIP: 10.96.0.21, ports: [{name: http, port: 80}, {name: tcp, port: 9090}]}}
-- {apiVersion: v1, kind: Service, metadata: {name: db, namespace: weather},
-   spec: {clusterIP: 10.96.0.22, ports: [{name: mongo, port: 27017}, {name: mysql, port: 3306}, {name: tls, port: 443}]}}
-- {apiVersion: v1, kind: Service, metadata: {name: headless, namespace: weather},
-   spec: {clusterIP: None, selector: {app: web}, ports: [{name: tcp, port: 8080}, {name: http-b, port: 81}, {name: tls, port: 15443}]}}
-- {apiVersion: v1, kind: Service, metadata: {name: ingressgateway, namespace: istio-system},
-   spec: {clusterIP: 10.96.0.1, selector: {istio: ingressgateway}, ports: [{name: http, port: 80, targetPort: 8080}, {name: https, port: 443, targetPort: 8443}]}}
-- {apiVersion: v1, kind: Pod, metadata: {name: web-0, namespace: weather, labels: {app: web, version: v1}},
-   spec: {containers: [{name: app, ports: [{containerPort: 8080}]}]}, status: {podIP: 10.1.0.7, phase: Running}}
-- {apiVersion: v1, kind: Pod, metadata: {name: gateway-0, namespace: istio-system, labels: {istio: ingressgateway, app: web}},
-   spec: {containers: [{name: app}]}, status: {podIP: 10.1.0.9, phase: Running}}
-";
 /// Proxies of every kind; each mesh has one of each line.
 const PROXIES: [&[&str]; 3] = [
     &[
@@ -74,7 +53,7 @@ pub(crate) fn envoys_accept(envoys: &[Envoy]) -> Result<(), Failed> {
         tried += numbers.end - numbers.start;
         let mut cases = Vec::new();
         for number in numbers {
-            let (input, setup) = mesh(number)?;
+            let (input, setup) = mesh(number);
             for (proxy, resources) in resources(&input, &setup)? {
                 cases.push((format!("mesh {number}, {proxy}"), resources));
             }
@@ -82,7 +61,7 @@ pub(crate) fn envoys_accept(envoys: &[Envoy]) -> Result<(), Failed> {
         rejected.extend(validate_apart(envoys, &cases));
     }
     if asked == Some(1) {
-        let (input, setup) = mesh(first)?;
+        let (input, setup) = mesh(first);
         for object in &input.objects {
             eprintln!("---\n{}", decode::to_json(object));
         }
@@ -105,7 +84,7 @@ pub(crate) fn order_changes_nothing() -> Result<(), Failed> {
         if began.elapsed() > PATIENCE {
             break;
         }
-        let (mut input, setup) = mesh(number)?;
+        let (mut input, setup) = mesh(number);
         let forward = resources(&input, &setup)?;
         input.objects.reverse();
         let backward = resources(&input, &setup)?;
@@ -117,11 +96,6 @@ pub(crate) fn order_changes_nothing() -> Result<(), Failed> {
         }
     }
     Ok(())
-}
-
-/// The services and pods that are always there.
-pub(crate) fn base() -> Result<Vec<Config>, String> {
-    read(&[BASE.to_owned()])
 }
 
 /// Proxies and features.
@@ -136,41 +110,19 @@ pub(crate) fn setup(choices: &mut Choices<'_>) -> String {
 }
 
 /// A mesh of valid objects, and its proxies.
-fn mesh(number: u64) -> Result<(Input, String), String> {
+fn mesh(number: u64) -> (Input, String) {
     let mut choices = Choices::seeded(number);
-    let mut objects: BTreeMap<ConfigKey, Config> = BTreeMap::new();
-    let mut add = |object: Config| objects.insert(object.meta.key.clone(), object);
-    base()?.into_iter().for_each(|object| drop(add(object)));
-    for kind in KUBERNETES {
-        for name in ["web", "a", "b"] {
-            if choices.chance(20) {
-                let object = objects::object(kind, name, &mut choices);
-                decode::from_json(None, &object).ok().map(&mut add);
-            }
-        }
-    }
-    for kind in KINDS {
-        for index in 0..choices.below(4) {
-            // Gateways are referred to by name.
-            let name = ["edge", "a", "b"][index];
-            objects::admitted(kind, name, &mut choices).map(&mut add);
-        }
-    }
-    let mut file = |make: fn(&mut Choices<'_>) -> String| {
-        if choices.chance(30) {
-            make(&mut choices)
-        } else {
-            String::new()
-        }
+    let mut input = Input {
+        objects: objects::admitted_mesh(&mut choices),
+        ..Input::default()
     };
-    let (mesh, networks) = (file(objects::mesh), file(objects::networks));
-    let input = Input {
-        objects: objects.into_values().collect(),
-        mesh,
-        networks,
-        changes: Vec::new(),
-    };
-    Ok((input, setup(&mut choices)))
+    if choices.chance(30) {
+        input.mesh = objects::mesh(&mut choices);
+    }
+    if choices.chance(30) {
+        input.networks = objects::networks(&mut choices);
+    }
+    (input, setup(&mut choices))
 }
 
 /// What the proxies get, by name. What is admitted is not left out by registries.

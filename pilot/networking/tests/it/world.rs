@@ -200,7 +200,7 @@ impl World {
 }
 
 /// The objects of texts.
-pub(crate) fn read(texts: &[String]) -> Result<Vec<Config>, String> {
+fn read(texts: &[String]) -> Result<Vec<Config>, String> {
     let documents = texts.iter().flat_map(|text| yaml::documents("in.yaml", text));
     documents
         .map(|document| document.and_then(|document| decode::object(&document)))
