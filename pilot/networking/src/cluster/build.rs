@@ -179,7 +179,15 @@ fn strict_dns(cluster: Cluster, mesh: &MeshConfig, assignment: ClusterLoadAssign
         dns_lookup_family: DnsLookupFamily::V4Only.into(),
         // Envoy warns of the field, hence it is left out where it would say what holds anyway.
         dns_refresh_rate: envoy::positive(mesh.dns_refresh_rate.as_ref())
-            .filter(|rate| *rate != DNS_REFRESH_RATE),
+            .filter(|rate| *rate != DNS_REFRESH_RATE)
+            .map(|rate| match rate {
+                // Envoy wants more than the millisecond that is admitted.
+                Duration { seconds: 0, nanos } => Duration {
+                    seconds: 0,
+                    nanos: nanos.max(1_000_001),
+                },
+                rate => rate,
+            }),
         ..with_type(cluster, DiscoveryType::StrictDns)
     }
 }
