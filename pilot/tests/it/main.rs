@@ -7,6 +7,7 @@ mod changes;
 mod clients;
 mod consul;
 mod debug;
+mod edge;
 mod egress;
 mod envoy;
 mod galley;

@@ -70,6 +70,16 @@ impl Proxy {
         http_get(&format!("127.0.0.1:{}", self.http), authority, "/").await
     }
 
+    /// Sends text to a port of the gateway; the answer to it ends with the connection.
+    pub(crate) async fn send(&self, port: u16, text: &str) -> Result<Answer, String> {
+        exchange(&format!("127.0.0.1:{port}"), text).await
+    }
+
+    /// The port that it serves.
+    pub(crate) fn port(&self) -> u16 {
+        self.http
+    }
+
     /// Waits until a request gets this status.
     pub(crate) async fn expect(&self, authority: &str, status: u16) -> Answer {
         self.until(authority, &format!("{status}"), |answer| answer.status == status)
@@ -160,9 +170,13 @@ fn bootstrap_of(pilot: &Pilot, node: &Node<'_>) -> Value {
 }
 
 async fn http_get(address: &str, authority: &str, path: &str) -> Result<Answer, String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    exchange(address, &request).await
+}
+
+async fn exchange(address: &str, request: &str) -> Result<Answer, String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -73,7 +73,7 @@ fn policy(host: &str, policy: &str) -> String {
 }
 
 /// A mesh with nothing but these objects, and one proxy.
-async fn mesh(
+pub(crate) async fn mesh(
     envoy: &Envoy,
     objects: &[String],
     settings: &str,

@@ -39,6 +39,8 @@ pub(crate) struct Http<'a> {
     pub(crate) routes: Routes<'a>,
     /// What is spoken.
     pub(crate) protocol: Protocol,
+    /// Whether clients may speak HTTP/1.0 (P12.5).
+    pub(crate) accepts_http_10: bool,
 }
 
 /// Whose requests a connection carries.
@@ -87,10 +89,13 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
         }],
         // `/a/../b` must not pass for something below `/a`, neither in routes nor in policies.
         normalize_path: Some(true),
-        http_protocol_options: (role == Role::Outbound).then(|| Http1ProtocolOptions {
-            // Applications that were told to use a proxy write whole URLs.
-            allow_absolute_url: Some(true),
-            ..Http1ProtocolOptions::default()
+        http_protocol_options: (role == Role::Outbound || http.accepts_http_10).then(|| {
+            Http1ProtocolOptions {
+                // Applications that were told to use a proxy write whole URLs.
+                allow_absolute_url: (role == Role::Outbound).then_some(true),
+                accept_http_10: http.accepts_http_10,
+                ..Http1ProtocolOptions::default()
+            }
         }),
         local_reply_config: (role == Role::Outbound).then(local_replies),
         ..HttpConnectionManager::default()

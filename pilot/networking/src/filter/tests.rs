@@ -53,6 +53,7 @@ fn manager(role: Role, protocol: Protocol) -> HttpConnectionManager {
             role,
             routes,
             protocol,
+            accepts_http_10: false,
         },
     );
     match &filters[0].config_type {

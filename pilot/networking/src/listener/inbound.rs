@@ -6,7 +6,7 @@ use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::Listene
 use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
-use super::{Access, At, Families, InboundPort, ListenerKey, Spec};
+use super::{Access, At, Families, InboundPort, ListenerKey, Spec, accepts_http_10};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::instance::{Listen, ServedPort};
@@ -59,6 +59,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: instance.host.clone(),
             service: service::of_instance(view.whole(), instance).and_then(|service| service.definition()),
             protocol,
+            accepts_http_10: accepts_http_10(proxy),
             cluster,
             user_filters,
         };
@@ -70,6 +71,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at,
             families: Families::of(proxy),
+            accepts_http_10: accepts_http_10(proxy),
             sidecar: view
                 .sidecar()
                 .filter(|_| is_asked_for)
@@ -87,6 +89,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: name::MANAGEMENT_HOST.into(),
             service: None,
             protocol: Protocol::Tcp,
+            accepts_http_10: false,
             cluster: name::management_cluster(number).into(),
             user_filters: UserFilters::default(),
         };
@@ -96,6 +99,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at: At::Port(ip, number),
             families: Families::of(proxy),
+            accepts_http_10: accepts_http_10(proxy),
             sidecar: None,
             spec: Spec::Inbound {
                 port,
@@ -111,6 +115,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at: At::Port(IpAddr::V4(Ipv4Addr::UNSPECIFIED), name::INBOUND_PORT),
             families: Families::of(proxy),
+            accepts_http_10: accepts_http_10(proxy),
             sidecar: None,
             spec: Spec::VirtualInbound {
                 transparent: proxy.interception == InterceptionMode::Tproxy,

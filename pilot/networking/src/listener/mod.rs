@@ -37,6 +37,7 @@ pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
     families: Families,
+    accepts_http_10: bool,
     interception: InterceptionMode,
     binds_low_ports: bool,
     /// Addresses of the pod that egress listeners or services claim too. They are the pod's, whatever others say.
@@ -69,6 +70,7 @@ pub struct ListenerKey {
     at: At,
     /// What all addresses are, where it listens on all.
     families: Families,
+    accepts_http_10: bool,
     /// The Sidecar that asks for it.
     sidecar: Option<ConfigKey>,
     spec: Spec,
@@ -120,10 +122,16 @@ struct InboundPort {
     /// The object that defines it.
     service: Option<ConfigKey>,
     protocol: Protocol,
+    accepts_http_10: bool,
     /// The cluster that leads to it.
     cluster: Str,
     /// What EnvoyFilters add to its filter chain.
     user_filters: UserFilters,
+}
+
+/// Whether the clients of a proxy may speak HTTP/1.0, which Envoy refuses otherwise (P12.5).
+fn accepts_http_10(proxy: &Proxy) -> bool {
+    proxy.metadata.get("HTTP10").is_some_and(|value| &**value == "1")
 }
 
 // === impl OutboundScope ===
@@ -152,6 +160,7 @@ impl OutboundScope {
             mesh: revs.mesh,
             services: revs.services,
             families: Families::of(proxy),
+            accepts_http_10: accepts_http_10(proxy),
             interception: proxy.interception,
             binds_low_ports: ports::is_root(proxy),
             own_addresses: view

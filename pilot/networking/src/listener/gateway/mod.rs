@@ -14,7 +14,7 @@ use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
-use super::{At, Families, ListenerKey, Spec};
+use super::{At, Families, ListenerKey, Spec, accepts_http_10};
 use crate::envoy_filter::{Chains, Selected, Target};
 use crate::gateway::{self, Place, Servers};
 use crate::l4::{Route, ServerName};
@@ -146,6 +146,7 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: view.mesh().clone(),
             at,
             families: Families::of(proxy),
+            accepts_http_10: accepts_http_10(proxy),
             sidecar: None,
             spec: Spec::Gateway(content),
             user_filters,
