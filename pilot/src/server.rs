@@ -211,6 +211,8 @@ fn follow_sources(
     for (index, address) in sources.iter().enumerate() {
         let options = SinkOptions {
             max_message_bytes,
+            // The cost of a change follows the change.
+            incremental: true,
             ..SinkOptions::new(node, KINDS.iter().copied())
         };
         let channel = connect(address, &ClientOptions::default())?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mesh_api::istio::mcp::v1alpha1::resource_source_client::ResourceSourceClient;
 use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resources, SinkNode};
-use mesh_config::{Config, ConfigError, Kind, Timestamp};
+use mesh_config::{Config, ConfigError, ConfigKey, Kind, Timestamp};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 /// Largest response by default (`--mcpMaxMsgSize`).
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The state of one collection, as the source has it now.
+/// The news of one collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Name of the collection.
@@ -43,10 +43,24 @@ pub struct Change {
     pub kind: Kind,
     /// Version of the state, for diagnosis.
     pub version: String,
-    /// All objects, by name.
-    pub resources: Vec<Config>,
+    /// What it holds now.
+    pub content: Content,
     /// Objects that were left out, and why. Bodies are not decoded here, see [`crate::convert::from_resource`].
     pub errors: Vec<ConfigError>,
+}
+
+/// What a collection holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All its objects, by name.
+    Full(Vec<Config>),
+    /// What is different from before; only where changes were asked for.
+    Changes {
+        /// New and changed objects, by name.
+        changed: Vec<Config>,
+        /// Objects that it does not hold any more, or that can no longer be read. It may never have held them.
+        gone: Vec<ConfigKey>,
+    },
 }
 
 /// Why a change was not applied.
@@ -78,7 +92,8 @@ pub struct SinkOptions {
     pub annotations: BTreeMap<String, String>,
     /// The kinds it wants; one collection each.
     pub kinds: BTreeSet<Kind>,
-    /// Ask for changes instead of full states. The consumer gets full states all the same.
+    /// Ask for changes instead of full states. Full states still come: at first, and from sources that know nothing
+    /// else.
     pub incremental: bool,
     /// Largest response in bytes.
     pub max_message_bytes: usize,
@@ -113,6 +128,18 @@ impl SinkOptions {
             kinds: kinds.into_iter().collect(),
             incremental: false,
             max_message_bytes: MAX_MESSAGE_BYTES,
+        }
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// The objects that it brings: all of them, or those that are new or changed.
+    pub fn objects(&self) -> &[Config] {
+        match self {
+            Self::Full(objects) => objects,
+            Self::Changes { changed, .. } => changed,
         }
     }
 }
@@ -235,8 +262,7 @@ impl Sink {
             Step::Apply(change, pending) => (change, pending),
             Step::Refuse(refusal) => return Ok(self.refuse(refusal)),
         };
-        let (collection, resources, errors) =
-            (change.collection, change.resources.len(), change.errors.clone());
+        let (collection, errors) = (change.collection, change.errors.clone());
         for error in &errors {
             warn!(collection, version, %error, "object left out");
         }
@@ -248,11 +274,13 @@ impl Sink {
                 return Ok(self.refuse(refusal));
             }
         }
+        let ack = self.state.accept(pending);
+        let resources = self.state.len(collection);
         self.metrics.ack(collection);
         self.handle
             .set_applied(collection, version, nonce.clone(), resources, &errors);
         debug!(collection, nonce, resources, "applied");
-        Ok((self.state.accept(pending), Sent::Ack))
+        Ok((ack, Sent::Ack))
     }
 
     fn refuse(&self, refusal: Refusal) -> (RequestResources, Sent) {

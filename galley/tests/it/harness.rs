@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mesh_config::{Config, Kind};
 use mesh_mcp::metrics::McpMetrics;
-use mesh_mcp::{Change, Sink, SinkHandle, SinkOptions};
+use mesh_mcp::{Change, Content, Sink, SinkHandle, SinkOptions};
 use mesh_runtime::grpc::{self, ClientOptions};
 use mesh_runtime::{Metrics, Spawner, TaskHandle};
 use serde_json::Value;
@@ -331,7 +331,20 @@ impl TestSink {
     pub(crate) async fn next(&mut self) -> Kind {
         let change = self.changes.recv().await.unwrap();
         assert_eq!(change.errors, []);
-        self.state.insert(change.kind, change.resources);
+        match change.content {
+            Content::Full(objects) => {
+                self.state.insert(change.kind, objects);
+            }
+            Content::Changes { changed, gone } => {
+                let state = self.state.entry(change.kind).or_default();
+                state.retain(|known| {
+                    let is_changed = changed.iter().any(|config| config.meta.key == known.meta.key);
+                    !is_changed && !gone.contains(&known.meta.key)
+                });
+                state.extend(changed);
+                state.sort_by_key(|config| config.meta.key.resource_name());
+            }
+        }
         change.kind
     }
 

@@ -45,6 +45,31 @@ impl ConfigStore {
         touched.into_iter().filter_map(|key| self.merge(key)).collect()
     }
 
+    /// Takes over what is different in what a source says of a kind; returns what is different in force.
+    pub fn change(
+        &mut self,
+        source: usize,
+        kind: Kind,
+        changed: Vec<Config>,
+        gone: &[ConfigKey],
+    ) -> Vec<ConfigEvent> {
+        let state = self.states.entry((kind, source)).or_default();
+        let mut touched = BTreeSet::new();
+        for key in gone {
+            if state.remove(key).is_some() {
+                touched.insert(key.clone());
+            }
+        }
+        for object in changed {
+            let key = object.meta.key.clone();
+            if state.get(&key).is_none_or(|known| **known != object) {
+                state.insert(key.clone(), Arc::new(object));
+                touched.insert(key);
+            }
+        }
+        touched.into_iter().filter_map(|key| self.merge(key)).collect()
+    }
+
     /// What is in force.
     pub fn objects(&self) -> &Arc<BTreeMap<ConfigKey, Arc<Config>>> {
         &self.merged
@@ -122,6 +147,29 @@ mod tests {
             ["-a", "c=1"]
         );
         assert!(store.replace(0, Kind::VirtualService, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn changes_are_the_events_that_lead_to_them() {
+        let mut store = ConfigStore::default();
+        store.replace(0, Kind::Gateway, vec![config("a", "1"), config("b", "1")]);
+        let key = |name| ConfigKey::new(Kind::Gateway, "ns", name);
+        let changed = vec![config("a", "1"), config("c", "1")];
+        assert_eq!(
+            told(store.change(0, Kind::Gateway, changed, &[key("b"), key("never")])),
+            ["-b", "c=1"]
+        );
+        // Dropped and there again.
+        assert!(
+            store
+                .change(0, Kind::Gateway, vec![config("c", "1")], &[key("c")])
+                .is_empty()
+        );
+        assert_eq!(
+            told(store.replace(0, Kind::Gateway, vec![config("c", "1")])),
+            ["-a"],
+            "a full state counts from what changes made of the one before"
+        );
     }
 
     #[test]

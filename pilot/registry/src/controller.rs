@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigKey, Kind};
-use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
+use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange, Content};
 use pilot_model::{Builder, Change, Networks, Published, Visibility};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,11 +33,11 @@ pub struct Publication {
 /// One message for the controller.
 #[derive(Debug)]
 enum Input {
-    /// The new state of a collection.
+    /// The news of a collection.
     State {
         source: usize,
         kind: Kind,
-        objects: Vec<Config>,
+        content: Content,
     },
     /// New mesh-wide configuration.
     Mesh(Box<MeshConfig>),
@@ -155,7 +155,7 @@ impl Apply for SourceInput {
         let input = Input::State {
             source: self.source,
             kind: change.kind,
-            objects: change.resources,
+            content: change.content,
         };
         self.controller
             .inputs
@@ -263,13 +263,16 @@ impl ControllerTask {
             Input::State {
                 source,
                 kind,
-                objects,
+                content,
             } => {
                 let was_last = self.missing.remove(&(source, kind)) && self.is_complete();
                 if was_last {
                     tracing::info!("every collection was received");
                 }
-                let events = self.store.replace(source, kind, objects);
+                let events = match content {
+                    Content::Full(objects) => self.store.replace(source, kind, objects),
+                    Content::Changes { changed, gone } => self.store.change(source, kind, changed, &gone),
+                };
                 for event in &events {
                     if let Some(metrics) = &self.metrics {
                         metrics.count(event);

@@ -324,13 +324,13 @@ async fn pain_6_a_proxy_that_does_not_answer_diverges() {
 }
 
 /// A whole mesh of proxies that lost its Pilot.
-const RETURNING: u64 = 100;
+const RETURNING: u64 = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pain_12_proxies_that_reconnect_at_once_are_all_served() {
-    let galley = galley();
+    let mut galley = galley();
     let pilot = Pilot::of(&galley).await;
-    for _ in 0..2 {
+    for round in 1..=2 {
         let mut proxies = tokio::task::JoinSet::new();
         for number in 0..RETURNING {
             let address = pilot.xds();
@@ -344,12 +344,26 @@ async fn pain_12_proxies_that_reconnect_at_once_are_all_served() {
                 envoy
             });
         }
-        let proxies = proxies.join_all().await;
+        let mut proxies = proxies.join_all().await;
         assert!(!proxies[0].everything().is_empty());
         assert_eq!(pilot.metric("pilot_xds").await, RETURNING as f64);
         // Whoever sees the same holds the same, over either form of the protocol.
         let shared = |envoy: &Envoy| envoy.names(type_url::CLUSTER).len();
         assert!(proxies.iter().all(|envoy| shared(envoy) == shared(&proxies[0])));
+        // Nothing is different, so nothing is sent; then one endpoint, which all get and nothing else.
+        galley.publish();
+        galley.apply(&format!(
+            "{{apiVersion: v1, kind: Endpoints, metadata: {{name: service-7, namespace: weather}},
+              subsets: [{{addresses: [{{ip: 10.1.1.{round}}}], ports: [{{name: http, port: 80}}]}}]}}"
+        ));
+        for envoy in &mut proxies {
+            assert_eq!(
+                envoy.expect("eds").await.names,
+                [format!("outbound|80||{}", host(7))]
+            );
+        }
+        let connected = pilot.metric("pilot_xds").await;
+        assert_eq!(connected, RETURNING as f64, "no stream was lost");
         drop(proxies);
         pilot.until_metric("pilot_xds", 0.0).await;
     }

@@ -166,7 +166,10 @@ impl Galley {
         let snapshots = SnapshotCache::new();
         let source = Source::new(
             snapshots.clone(),
-            SourceOptions::default(),
+            SourceOptions {
+                incremental: true,
+                ..SourceOptions::default()
+            },
             McpMetrics::register(&metrics, "galley/mcp/source").unwrap(),
             Drain::never(),
         );

@@ -159,6 +159,10 @@ impl NameTable {
         if let Some(known) = known.get(names) {
             return known.clone();
         }
+        if known.len() == known.capacity() {
+            // It grows for lists that are in use, not for those that clients have left behind.
+            known.retain(is_used);
+        }
         known.insert(names.clone());
         names.clone()
     }
@@ -170,15 +174,24 @@ impl NameTable {
             return Names(known);
         }
         let names = self.intern(&list.iter().collect());
-        lock(&self.requested).insert(key, Arc::downgrade(&names.0));
+        let mut requested = lock(&self.requested);
+        if requested.len() == requested.capacity() {
+            requested.retain(|_, names| names.strong_count() > 0);
+        }
+        requested.insert(key, Arc::downgrade(&names.0));
         names
     }
 
     /// Forgets lists that nobody else holds.
     pub(crate) fn sweep(&self) {
-        lock(&self.known).retain(|names| Arc::strong_count(&names.0) > 1);
+        lock(&self.known).retain(is_used);
         lock(&self.requested).retain(|_, names| names.strong_count() > 0);
     }
+}
+
+/// Whether anybody but the table holds a list.
+fn is_used(names: &Names) -> bool {
+    Arc::strong_count(&names.0) > 1
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

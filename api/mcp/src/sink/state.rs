@@ -1,13 +1,14 @@
 //! The rules of the sink for one source (G3.2), without input or output.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::{self, BTreeMap};
 
 use mesh_api::google::rpc;
 use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resource, Resources};
-use mesh_config::{Config, ConfigError, Kind, Timestamp};
+use mesh_config::{Config, ConfigError, ConfigKey, Kind, Timestamp};
 use tonic::Code;
 
-use super::Change;
+use super::{Change, Content};
 use crate::convert::from_resource;
 
 /// What a sink has asked for and was given.
@@ -21,8 +22,8 @@ pub struct SinkState {
 #[derive(Debug)]
 struct Held {
     kind: Kind,
-    /// Objects by resource name, to which changes apply; empty unless incremental.
-    objects: BTreeMap<String, Config>,
+    /// Versions of the objects by resource name: where a new stream goes on.
+    versions: BTreeMap<String, String>,
 }
 
 /// A response that is being applied. Dropping it leaves everything as it was.
@@ -30,7 +31,19 @@ struct Held {
 pub struct Pending {
     collection: &'static str,
     nonce: String,
+    incremental: bool,
+    /// Versions of new and changed objects.
+    changed: Vec<(String, String)>,
+    gone: Vec<String>,
+}
+
+/// Resources as objects, by name.
+#[derive(Debug, Default)]
+struct Read {
     objects: BTreeMap<String, Config>,
+    /// Names of resources that cannot be used.
+    unusable: BTreeSet<String>,
+    errors: Vec<ConfigError>,
 }
 
 /// What to do with a response.
@@ -65,7 +78,7 @@ impl SinkState {
                     kind.collection(),
                     Held {
                         kind,
-                        objects: BTreeMap::new(),
+                        versions: BTreeMap::new(),
                     },
                 )
             })
@@ -80,11 +93,11 @@ impl SinkState {
     pub fn connect(&self) -> Vec<RequestResources> {
         let request = |(&collection, held): (&&str, &Held)| RequestResources {
             collection: collection.to_owned(),
-            initial_resource_versions: held
-                .objects
-                .iter()
-                .map(|(name, config)| (name.clone(), config.meta.version.clone()))
-                .collect(),
+            initial_resource_versions: if self.incremental {
+                held.versions.clone()
+            } else {
+                BTreeMap::new()
+            },
             incremental: self.incremental,
             ..RequestResources::default()
         };
@@ -116,35 +129,48 @@ impl SinkState {
             return Step::Refuse(refusal(collection, &nonce, false, Code::InvalidArgument, reason));
         }
 
-        let mut objects = if incremental {
-            held.objects.clone()
-        } else {
-            BTreeMap::new()
-        };
-        for name in &removed_resources {
-            objects.remove(name);
-        }
         let kind = held.kind;
-        let errors = upsert(&mut objects, kind, resources, received);
+        let read = Read::of(kind, resources, received);
+        let changed = read.objects.iter();
+        let changed = changed.map(|(name, config)| (name.clone(), config.meta.version.clone()));
+        let changed = changed.collect();
+        let mut gone: Vec<String> = Vec::new();
+        let content = if incremental {
+            // What an object was before is no longer what the source has, even if what it is now cannot be used.
+            let removed = removed_resources.into_iter().chain(read.unusable);
+            gone.extend(removed.filter(|name| !read.objects.contains_key(name)));
+            let keys = gone
+                .iter()
+                .filter_map(|name| ConfigKey::from_resource_name(kind, name));
+            Content::Changes {
+                gone: keys.collect(),
+                changed: read.objects.into_values().collect(),
+            }
+        } else {
+            Content::Full(read.objects.into_values().collect())
+        };
         let change = Change {
             collection,
             kind,
             version,
-            resources: if self.incremental {
-                objects.values().cloned().collect()
-            } else {
-                std::mem::take(&mut objects).into_values().collect()
-            },
-            errors,
+            content,
+            errors: read.errors,
         };
-        Step::Apply(
-            change,
-            Pending {
-                collection,
-                nonce,
-                objects,
-            },
-        )
+        let pending = Pending {
+            collection,
+            nonce,
+            incremental,
+            changed,
+            gone,
+        };
+        Step::Apply(change, pending)
+    }
+
+    /// How many objects a collection holds.
+    pub fn len(&self, collection: &str) -> usize {
+        self.collections
+            .get(collection)
+            .map_or(0, |held| held.versions.len())
     }
 
     /// The change was applied: the ACK.
@@ -152,10 +178,18 @@ impl SinkState {
         let Pending {
             collection,
             nonce,
-            objects,
+            incremental,
+            changed,
+            gone,
         } = pending;
         if let Some(held) = self.collections.get_mut(collection) {
-            held.objects = objects;
+            if !incremental {
+                held.versions.clear();
+            }
+            for name in &gone {
+                held.versions.remove(name);
+            }
+            held.versions.extend(changed);
         }
         RequestResources {
             collection: collection.to_owned(),
@@ -168,9 +202,7 @@ impl SinkState {
     /// The change was refused: the NACK. The former state stays.
     pub fn reject(&self, pending: Pending, reason: String) -> Refusal {
         let Pending {
-            collection,
-            nonce,
-            objects: _,
+            collection, nonce, ..
         } = pending;
         refusal(
             collection,
@@ -182,44 +214,37 @@ impl SinkState {
     }
 }
 
-/// Puts resources into `objects`; those that cannot be used are left out and returned as errors.
-fn upsert(
-    objects: &mut BTreeMap<String, Config>,
-    kind: Kind,
-    resources: Vec<Resource>,
-    received: Timestamp,
-) -> Vec<ConfigError> {
-    let mut errors = Vec::new();
-    let mut seen = BTreeMap::new();
-    for resource in resources {
-        let name = resource
-            .metadata
-            .as_ref()
-            .map(|metadata| metadata.name.clone())
-            .unwrap_or_default();
-        match from_resource(kind, resource, received) {
-            Ok(config) => match seen.entry(name) {
-                btree_map::Entry::Vacant(entry) => {
-                    objects.insert(entry.key().clone(), config);
-                    entry.insert(());
+// === impl Read ===
+
+impl Read {
+    fn of(kind: Kind, resources: Vec<Resource>, received: Timestamp) -> Self {
+        let mut read = Self::default();
+        for resource in resources {
+            let name = resource.metadata.as_ref();
+            let name = name.map(|metadata| metadata.name.clone()).unwrap_or_default();
+            match from_resource(kind, resource, received) {
+                Ok(config) => match read.objects.entry(name) {
+                    btree_map::Entry::Vacant(entry) => {
+                        read.unusable.remove(entry.key());
+                        entry.insert(config);
+                    }
+                    btree_map::Entry::Occupied(entry) => read.errors.push(ConfigError {
+                        location: None,
+                        object: format!("{kind} {}", entry.key()),
+                        field: String::new(),
+                        reason: "was sent twice, the first one counts".to_owned(),
+                    }),
+                },
+                Err(error) => {
+                    if !read.objects.contains_key(&name) {
+                        read.unusable.insert(name);
+                    }
+                    read.errors.push(error);
                 }
-                btree_map::Entry::Occupied(entry) => errors.push(ConfigError {
-                    location: None,
-                    object: format!("{kind} {}", entry.key()),
-                    field: String::new(),
-                    reason: "was sent twice, the first one counts".to_owned(),
-                }),
-            },
-            Err(error) => {
-                // What it was before is no longer what the source has.
-                if !seen.contains_key(&name) {
-                    objects.remove(&name);
-                }
-                errors.push(error);
             }
         }
+        read
     }
-    errors
 }
 
 fn refusal(collection: &str, nonce: &str, incremental: bool, code: Code, reason: String) -> Refusal {

@@ -284,7 +284,7 @@ impl Watch {
         let upserted = current
             .entries()
             .iter()
-            .filter(|entry| self.held.version(entry.name()) != Some(entry.version()))
+            .filter(|entry| !self.held.has(entry))
             .cloned()
             .collect();
         let removed = self
@@ -307,10 +307,16 @@ impl Held {
         }
     }
 
-    fn version(&self, name: &str) -> Option<&str> {
+    /// Whether the sink has an object as it is. What it acknowledged is known by its content, and only what it says of
+    /// itself by its version.
+    fn has(&self, entry: &Arc<Entry>) -> bool {
         match self {
-            Self::Said(versions) => versions.get(name).map(String::as_str),
-            Self::Acknowledged(collection) => collection.entry(name).map(|entry| entry.version()),
+            Self::Said(versions) => versions
+                .get(entry.name())
+                .is_some_and(|version| !version.is_empty() && version == entry.version()),
+            Self::Acknowledged(collection) => collection
+                .entry(entry.name())
+                .is_some_and(|known| Arc::ptr_eq(known, entry) || known.record() == entry.record()),
         }
     }
 

@@ -10,7 +10,8 @@ use mesh_config::{Config, ConfigKey, Kind, Meta, Scope, Timestamp};
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::source::ConnectionStatus;
 use mesh_mcp::{
-    Apply, Change, Entry, Sink, SinkHandle, SinkOptions, Snapshot, SnapshotCache, Source, SourceOptions,
+    Apply, Change, Content, Entry, Sink, SinkHandle, SinkOptions, Snapshot, SnapshotCache, Source,
+    SourceOptions,
 };
 use mesh_runtime::drain::{self, DrainSignal};
 use mesh_runtime::grpc::{self, ClientOptions, GrpcMetrics, GrpcOptions};
@@ -184,18 +185,18 @@ impl TestSink {
         }
     }
 
-    /// Version and names of the next change.
+    /// Version and names of the next change; those that are gone with a minus sign.
     pub(crate) async fn next(&mut self) -> (String, Vec<String>) {
         let change = tokio::time::timeout(PATIENCE, self.changes.recv())
             .await
             .unwrap()
             .unwrap();
         assert_eq!(change.errors, []);
-        let names = change
-            .resources
-            .iter()
-            .map(|config| config.meta.key.resource_name())
-            .collect();
+        let objects = change.content.objects().iter();
+        let mut names: Vec<String> = objects.map(|config| config.meta.key.resource_name()).collect();
+        if let Content::Changes { gone, .. } = &change.content {
+            names.extend(gone.iter().map(|key| format!("-{}", key.resource_name())));
+        }
         (change.version, names)
     }
 

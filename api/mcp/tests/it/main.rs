@@ -135,7 +135,7 @@ async fn a_sink_that_asks_for_changes_continues_where_it_was_after_a_restart() {
         },
     );
     source.publish(Kind::Gateway, "1", &["b", "c"]);
-    assert_eq!(sink.next().await.1, ["ns/b", "ns/c"]);
+    assert_eq!(sink.next().await.1, ["ns/c", "-ns/a"]);
     let watches = within("answer", async || {
         let connections = source.connections();
         connections

@@ -22,6 +22,7 @@ pub(crate) enum Row {
     MemoryEnd,
     MemoryPeak,
     Storm(StormMeasure),
+    Turns(TurnsMeasure),
     /// When the same clients connect again: nothing that they share is made anew.
     Reconnect(ConnectMeasure),
 }
@@ -63,7 +64,18 @@ pub(crate) enum StormMeasure {
     Settled,
     Cpu,
     ResponsesPerClient,
+    /// When all have everything.
+    Memory,
     MemoryPeak,
+}
+
+/// What is measured of changes one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TurnsMeasure {
+    MemoryBefore,
+    MemoryAfter,
+    /// Server CPU time for one change.
+    Cpu,
 }
 
 /// How a figure is shown.
@@ -103,6 +115,10 @@ impl Row {
             Self::Change(_, Measure::Last) => "  last client".to_owned(),
             Self::Change(_, Measure::Responses) => "  responses".to_owned(),
             Self::Change(_, Measure::Cpu) | Self::Storm(StormMeasure::Cpu) => "  CPU".to_owned(),
+            Self::Turns(TurnsMeasure::MemoryBefore) => "changes in turn: memory before".to_owned(),
+            Self::Turns(TurnsMeasure::MemoryAfter) => "  memory after".to_owned(),
+            Self::Turns(TurnsMeasure::Cpu) => "  CPU per change".to_owned(),
+            Self::Storm(StormMeasure::Memory) => "  memory".to_owned(),
             Self::MemoryEnd => "memory after the changes".to_owned(),
             Self::MemoryPeak => "  peak".to_owned(),
             Self::Storm(StormMeasure::Settled) => "storm of changes: settled".to_owned(),
@@ -118,6 +134,7 @@ impl Row {
             | Self::Connect(ConnectMeasure::Last | ConnectMeasure::CpuPerClient)
             | Self::Reconnect(ConnectMeasure::Last | ConnectMeasure::CpuPerClient)
             | Self::Change(_, Measure::P50 | Measure::P99 | Measure::Last | Measure::Cpu)
+            | Self::Turns(TurnsMeasure::Cpu)
             | Self::Storm(StormMeasure::Settled | StormMeasure::Cpu) => Unit::Seconds,
             Self::MemoryIdle
             | Self::Configuration
@@ -125,7 +142,8 @@ impl Row {
             | Self::Reconnect(ConnectMeasure::Memory)
             | Self::MemoryEnd
             | Self::MemoryPeak
-            | Self::Storm(StormMeasure::MemoryPeak) => Unit::Bytes,
+            | Self::Turns(TurnsMeasure::MemoryBefore | TurnsMeasure::MemoryAfter)
+            | Self::Storm(StormMeasure::Memory | StormMeasure::MemoryPeak) => Unit::Bytes,
             Self::Change(_, Measure::Responses) | Self::Storm(StormMeasure::ResponsesPerClient) => {
                 Unit::Count
             }
@@ -206,7 +224,15 @@ impl Figures {
             set(StormMeasure::Cpu, storm.cost.server.as_secs_f64());
             let responses = number(storm.sent.responses.iter().sum());
             set(StormMeasure::ResponsesPerClient, responses / clients);
+            set(StormMeasure::Memory, number(storm.resident));
             set(StormMeasure::MemoryPeak, number(storm.peak));
+        }
+        if let Some(turns) = &run.turns {
+            let mut set = |measure, value| figures.set(Row::Turns(measure), value);
+            set(TurnsMeasure::MemoryBefore, number(turns.resident_before));
+            set(TurnsMeasure::MemoryAfter, number(turns.resident_after));
+            let cpu = turns.cost.server / turns.changes.max(1);
+            set(TurnsMeasure::Cpu, cpu.as_secs_f64());
         }
         figures.set(Row::MemoryEnd, number(run.resident_end));
         figures.set(Row::MemoryPeak, number(run.peak));

@@ -22,6 +22,7 @@ pub(crate) struct Run {
     /// The same change while one client reads nothing.
     pub(crate) stuck: Option<Change>,
     pub(crate) storm: Option<Storm>,
+    pub(crate) turns: Option<Turns>,
     /// Resident memory of the server at the end of the changes, in bytes.
     #[serde(rename = "resident_end_bytes")]
     pub(crate) resident_end: u64,
@@ -94,8 +95,52 @@ pub(crate) struct Storm {
     pub(crate) settled: Duration,
     pub(crate) cost: Cost,
     pub(crate) sent: Sent,
+    /// When all had everything.
+    #[serde(rename = "resident_bytes")]
+    pub(crate) resident: u64,
     #[serde(rename = "peak_bytes")]
     pub(crate) peak: u64,
+}
+
+/// Changes one after the other, VirtualServices and endpoints by turns.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Turns {
+    pub(crate) changes: u32,
+    pub(crate) cost: Cost,
+    /// Resident memory after the first changes, which are not counted.
+    #[serde(rename = "resident_before_bytes")]
+    pub(crate) resident_before: u64,
+    #[serde(rename = "resident_after_bytes")]
+    pub(crate) resident_after: u64,
+}
+
+/// A server that is killed and started again.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Restart {
+    pub(crate) services: u32,
+    pub(crate) clients: u32,
+    pub(crate) delta: bool,
+    /// The first time.
+    pub(crate) connect: Connect,
+    /// Until the new server was ready.
+    #[serde(rename = "ready_ms", serialize_with = "milliseconds")]
+    pub(crate) ready: Duration,
+    /// From the kill until the last client had its configuration again.
+    #[serde(rename = "served_ms", serialize_with = "milliseconds")]
+    pub(crate) served: Duration,
+    /// What the new server used from its start until it had nothing more to do.
+    #[serde(rename = "server_cpu_ms", serialize_with = "milliseconds")]
+    pub(crate) server_cpu: Duration,
+    /// Resident memory of the new server when all were served.
+    #[serde(rename = "resident_bytes")]
+    pub(crate) resident: u64,
+    /// The most resident memory of the new server.
+    #[serde(rename = "peak_bytes")]
+    pub(crate) peak: u64,
+    /// Streams that broke after all were served, while a change was made that all got.
+    pub(crate) dropped: u64,
+    /// Responses while nothing happened.
+    pub(crate) idle_responses: u64,
 }
 
 /// The rounds of a change while they are made.

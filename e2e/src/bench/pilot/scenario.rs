@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use mesh_runtime::Spawner;
 use tokio::time::MissedTickBehavior;
 
-use super::Args;
+use super::Cell;
 use super::ads::{Fleet, Milestone, Protocol, Sent, XdsType};
 use super::figures::Step;
-use super::results::{Change, ChangeKind, Connect, Rounds, Run, Start, Storm};
+use super::results::{Change, ChangeKind, Connect, Rounds, Run, Start, Storm, Turns};
 use super::server::Server;
 use super::source::MeshSource;
 use super::workload::{ENDPOINTS, Service};
@@ -27,41 +27,24 @@ const RESTLESS: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Changes per second in a storm.
 const STORM: u32 = 50;
+/// Changes in turn before memory is read for the first time: caches and the allocator fill.
+const WARM_UP: u32 = 100;
 
 /// A server under load.
 #[derive(Debug)]
-struct Scenario<'a> {
-    args: &'a Args,
+pub(super) struct Scenario<'a> {
+    pub(super) cell: &'a Cell,
     spawner: Spawner,
     source: MeshSource,
-    server: Server,
-    fleet: Fleet,
+    pub(super) server: Server,
+    pub(super) fleet: Fleet,
     /// Counts changes, so that each is made to another service.
     round: u32,
 }
 
 /// Measures one mesh.
-pub(crate) async fn run(args: &Args, program: &Path, services: u32, log: &Path) -> Result<Run> {
-    let spawner = Spawner::default();
-    let source = MeshSource::new(services);
-    let address = source.serve(&spawner).await?;
-    progress(&format!("{services} services: starting"));
-    let mut server = Server::start(program, address, log)?;
-    let ready = server.ready(args.limit()).await?;
-
-    let nodes = (0..args.clients).map(|client| {
-        let (service, endpoint) = Service::of_client(client, services);
-        service.sidecar(endpoint)
-    });
-    let fleet = Fleet::new(server.xds(), args.protocol(), nodes.collect());
-    let mut scenario = Scenario {
-        args,
-        spawner,
-        source,
-        server,
-        fleet,
-        round: 0,
-    };
+pub(crate) async fn run(cell: &Cell, program: &Path, log: &Path) -> Result<Run> {
+    let (mut scenario, ready) = Scenario::begin(cell, program, log).await?;
     let start = scenario.start(ready).await?;
     let connect = scenario.connect().await?;
     let mut changes = Vec::new();
@@ -74,11 +57,15 @@ pub(crate) async fn run(args: &Args, program: &Path, services: u32, log: &Path) 
     }
     changes.push(scenario.nothing().await?);
     let usage = scenario.server.usage()?;
-    let storm = match args.storm {
+    let storm = match cell.storm {
         0 => None,
         seconds => Some(scenario.storm(seconds).await?),
     };
-    let stuck = if args.stuck {
+    let turns = match cell.turns {
+        0 => None,
+        changes => Some(scenario.turns(changes).await?),
+    };
+    let stuck = if cell.stuck {
         Some(scenario.stuck().await?)
     } else {
         None
@@ -88,15 +75,16 @@ pub(crate) async fn run(args: &Args, program: &Path, services: u32, log: &Path) 
     let reconnect = scenario.connect().await?;
     scenario.server.stop().await?;
     Ok(Run {
-        services,
-        clients: args.clients,
-        delta: args.delta,
+        services: cell.services,
+        clients: cell.clients,
+        delta: cell.protocol == Protocol::Delta,
         start,
         connect,
         changes,
         reconnect,
         stuck,
         storm,
+        turns,
         resident_end: usage.resident,
         peak: usage.peak,
     })
@@ -104,7 +92,31 @@ pub(crate) async fn run(args: &Args, program: &Path, services: u32, log: &Path) 
 
 // === impl Scenario ===
 
-impl Scenario<'_> {
+impl<'a> Scenario<'a> {
+    /// Starts everything; says how long the server needed until it was ready.
+    pub(super) async fn begin(cell: &'a Cell, program: &Path, log: &Path) -> Result<(Self, Duration)> {
+        let spawner = Spawner::default();
+        let source = MeshSource::new(cell.services);
+        let address = source.serve(&spawner).await?;
+        progress(&format!("{} services: starting", cell.services));
+        let mut server = Server::start(program, address, log)?;
+        let ready = server.ready(cell.limit).await?;
+        let nodes = (0..cell.clients).map(|client| {
+            let (service, endpoint) = Service::of_client(client, cell.services);
+            service.sidecar(endpoint)
+        });
+        let fleet = Fleet::new(server.xds(), cell.protocol, nodes.collect());
+        let scenario = Self {
+            cell,
+            spawner,
+            source,
+            server,
+            fleet,
+            round: 0,
+        };
+        Ok((scenario, ready))
+    }
+
     async fn start(&mut self, ready: Duration) -> Result<Start> {
         self.settle().await?;
         let usage = self.server.usage()?;
@@ -115,8 +127,8 @@ impl Scenario<'_> {
         })
     }
 
-    async fn connect(&mut self) -> Result<Connect> {
-        progress(&format!("connecting {} clients", self.args.clients));
+    pub(super) async fn connect(&mut self) -> Result<Connect> {
+        progress(&format!("connecting {} clients", self.cell.clients));
         let (meter, before) = (self.server.meter()?, self.fleet.sent());
         let start = Instant::now();
         self.fleet.connect(&self.spawner);
@@ -136,7 +148,7 @@ impl Scenario<'_> {
         progress(Step::from(kind).title());
         let before = self.fleet.sent();
         let mut rounds = Rounds::default();
-        for _ in 0..self.args.rounds {
+        for _ in 0..self.cell.rounds {
             let (times, cost) = self.change(kind).await?;
             rounds.add(times, cost);
         }
@@ -144,7 +156,7 @@ impl Scenario<'_> {
     }
 
     /// Makes one change and waits until all have it.
-    async fn change(&mut self, kind: ChangeKind) -> Result<(Vec<Duration>, Cost)> {
+    pub(super) async fn change(&mut self, kind: ChangeKind) -> Result<(Vec<Duration>, Cost)> {
         let meter = self.server.meter()?;
         let (milestone, start) = self.make(kind);
         let what = format!("change {} ({})", self.round, Step::from(kind).title());
@@ -183,7 +195,7 @@ impl Scenario<'_> {
     /// other listeners, and that is another measurement.
     fn bystander(&self) -> Service {
         let services = self.source.services();
-        let taken = self.args.clients.div_ceil(ENDPOINTS);
+        let taken = self.cell.clients.div_ceil(ENDPOINTS);
         let free = services.saturating_sub(taken);
         match free {
             0 => Service(self.round % services),
@@ -206,13 +218,13 @@ impl Scenario<'_> {
     /// One client gets its configuration and then reads nothing: what do the others notice?
     async fn stuck(&mut self) -> Result<Change> {
         progress("one more client, which stops reading");
-        let (service, endpoint) = Service::of_client(self.args.clients, self.source.services());
+        let (service, endpoint) = Service::of_client(self.cell.clients, self.source.services());
         let stuck = Fleet::stuck(
             self.server.xds(),
-            self.args.protocol(),
+            self.cell.protocol,
             service.sidecar(endpoint),
             &self.spawner,
-            self.args.limit(),
+            self.cell.limit,
         );
         let stuck = self.server.during(stuck).await?;
         self.settle().await?;
@@ -243,17 +255,48 @@ impl Scenario<'_> {
             settled: times.into_iter().max().unwrap_or_default(),
             cost: meter.cost()?,
             sent: self.fleet.sent() - before,
+            resident: self.server.usage()?.resident,
             peak: self.server.usage()?.peak,
         })
     }
 
-    async fn everyone(&mut self, milestone: Milestone, what: &str, start: Instant) -> Result<Vec<Duration>> {
-        let all = self.fleet.all(milestone, what, start, self.args.limit());
+    /// Changes one after the other, each of which all clients have before the next one is made.
+    async fn turns(&mut self, changes: u32) -> Result<Turns> {
+        progress(&format!("{changes} changes in turn"));
+        self.take_turns(WARM_UP).await?;
+        let before = self.server.usage()?.resident;
+        let meter = self.server.meter()?;
+        self.take_turns(changes).await?;
+        Ok(Turns {
+            changes,
+            cost: meter.cost()?,
+            resident_before: before,
+            resident_after: self.server.usage()?.resident,
+        })
+    }
+
+    async fn take_turns(&mut self, changes: u32) -> Result<()> {
+        let kinds = [ChangeKind::VirtualService, ChangeKind::Endpoint];
+        for kind in kinds.into_iter().cycle().zip(0..changes).map(|(kind, _)| kind) {
+            let (milestone, start) = self.make(kind);
+            let what = format!("change {} ({})", self.round, Step::from(kind).title());
+            self.everyone(milestone, &what, start).await?;
+        }
+        self.settle().await
+    }
+
+    pub(super) async fn everyone(
+        &mut self,
+        milestone: Milestone,
+        what: &str,
+        start: Instant,
+    ) -> Result<Vec<Duration>> {
+        let all = self.fleet.all(milestone, what, start, self.cell.limit);
         self.server.during(all).await
     }
 
     /// Waits until the server has nothing more to do: answers are still to be read when the last client is served.
-    async fn settle(&mut self) -> Result<()> {
+    pub(super) async fn settle(&mut self) -> Result<()> {
         let state = |scenario: &Self| -> Result<(Duration, Sent)> {
             Ok((scenario.server.usage()?.cpu, scenario.fleet.sent()))
         };
@@ -272,23 +315,7 @@ impl Scenario<'_> {
 }
 
 /// Says what happens now, to whoever waits for the figures.
-fn progress(step: &str) {
+pub(super) fn progress(step: &str) {
     // Nobody may be looking.
     let _ = writeln!(stderr(), "  {step}");
-}
-
-// === impl Args ===
-
-impl Args {
-    fn protocol(&self) -> Protocol {
-        if self.delta {
-            Protocol::Delta
-        } else {
-            Protocol::Sotw
-        }
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_secs(self.limit.into())
-    }
 }

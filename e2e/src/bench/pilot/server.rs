@@ -23,12 +23,22 @@ const TAIL: usize = 4096;
 /// A running server. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
+    program: PathBuf,
+    source: SocketAddr,
+    addresses: Addresses,
     child: Child,
     pid: u32,
     started: Instant,
+    log: PathBuf,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
     xds: SocketAddr,
     http: SocketAddr,
-    log: PathBuf,
+    monitoring: SocketAddr,
+    control: SocketAddr,
 }
 
 // === impl Server ===
@@ -38,59 +48,48 @@ impl Server {
     pub(crate) fn start(program: &Path, source: SocketAddr, log: &Path) -> Result<Self> {
         let folder = log.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let mesh = folder.join("mesh.yaml");
+        let mesh = mesh_file(log);
         fs::write(&mesh, MESH).with_context(|| format!("cannot write {}", mesh.display()))?;
-        let output = fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+        fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
 
         let [xds, http, monitoring, control] = free_addresses()?;
+        let addresses = Addresses {
+            xds,
+            http,
+            monitoring,
+            control,
+        };
         let started = Instant::now();
-        let child = Command::new(program)
-            .args([
-                "discovery",
-                "--registries=MCP",
-                "--secureGrpcAddr=",
-                "--networksConfig=",
-            ])
-            .args(["--domain=cluster.local", "--mcpMaxMsgSize=104857600"])
-            .args([
-                "--log_output_level=default:warn",
-                "--keepaliveMaxServerConnectionAge=24h",
-            ])
-            .arg(format!("--mcpServerAddrs=mcp://{source}"))
-            .arg(format!("--grpcAddr={xds}"))
-            .arg(format!("--httpAddr={http}"))
-            .arg(format!("--monitoringAddr={monitoring}"))
-            .arg(format!("--ctrlz_port={}", control.port()))
-            .arg(format!("--meshConfig={}", mesh.display()))
-            .envs([("POD_NAMESPACE", "istio-system"), ("POD_NAME", "pilot-0")])
-            .envs([("PILOT_DEBOUNCE_AFTER", "100ms"), ("PILOT_DEBOUNCE_MAX", "10s")])
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let pid = child.id().context("the server has no process id")?;
+        let (child, pid) = spawn(program, source, addresses, log)?;
         Ok(Self {
+            program: program.to_owned(),
+            source,
+            addresses,
             child,
             pid,
             started,
-            xds,
-            http,
             log: log.to_owned(),
         })
     }
 
+    /// Kills it and starts it again at the same addresses. Returns how long it took from then until it was ready.
+    pub(crate) async fn restart(&mut self, limit: Duration) -> Result<Duration> {
+        self.child.kill().await.context("cannot end the server")?;
+        self.started = Instant::now();
+        (self.child, self.pid) = spawn(&self.program, self.source, self.addresses, &self.log)?;
+        self.ready(limit).await
+    }
+
     /// Where it serves xDS.
     pub(crate) fn xds(&self) -> SocketAddr {
-        self.xds
+        self.addresses.xds
     }
 
     /// Waits until it says that it is ready. Returns how long that took since it was started.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Result<Duration> {
         let ready = async {
             loop {
-                if is_ready(self.http).await {
+                if is_ready(self.addresses.http).await {
                     return self.started.elapsed();
                 }
                 tokio::time::sleep(POLL).await;
@@ -144,6 +143,46 @@ impl Server {
             String::from_utf8_lossy(tail)
         )
     }
+}
+
+/// Its mesh configuration, beside its log.
+fn mesh_file(log: &Path) -> PathBuf {
+    log.with_file_name("mesh.yaml")
+}
+
+fn spawn(program: &Path, source: SocketAddr, addresses: Addresses, log: &Path) -> Result<(Child, u32)> {
+    let output = fs::OpenOptions::new()
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot open {}", log.display()))?;
+    let child = Command::new(program)
+        .args([
+            "discovery",
+            "--registries=MCP",
+            "--secureGrpcAddr=",
+            "--networksConfig=",
+        ])
+        .args(["--domain=cluster.local", "--mcpMaxMsgSize=104857600"])
+        .args([
+            "--log_output_level=default:warn",
+            "--keepaliveMaxServerConnectionAge=24h",
+        ])
+        .arg(format!("--mcpServerAddrs=mcp://{source}"))
+        .arg(format!("--grpcAddr={}", addresses.xds))
+        .arg(format!("--httpAddr={}", addresses.http))
+        .arg(format!("--monitoringAddr={}", addresses.monitoring))
+        .arg(format!("--ctrlz_port={}", addresses.control.port()))
+        .arg(format!("--meshConfig={}", mesh_file(log).display()))
+        .envs([("POD_NAMESPACE", "istio-system"), ("POD_NAME", "pilot-0")])
+        .envs([("PILOT_DEBOUNCE_AFTER", "100ms"), ("PILOT_DEBOUNCE_MAX", "10s")])
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let pid = child.id().context("the server has no process id")?;
+    Ok((child, pid))
 }
 
 /// Addresses of loopback that nobody listens on.

@@ -67,7 +67,10 @@ impl MeshSource {
         let metrics = Metrics::new();
         let source = Source::new(
             self.snapshots.clone(),
-            SourceOptions::default(),
+            SourceOptions {
+                incremental: true,
+                ..SourceOptions::default()
+            },
             McpMetrics::register(&metrics, "source")?,
             Drain::never(),
         );

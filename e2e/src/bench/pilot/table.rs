@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ads::{Sent, XdsType};
 use super::baseline;
 use super::figures::{Figures, Step, Unit, number};
-use super::results::{Change, ChangeKind, Run};
+use super::results::{Change, ChangeKind, Restart, Run};
 use crate::bench::process::Cost;
 
 /// Width of the names of rows.
@@ -23,6 +23,37 @@ const NOISE: f64 = 0.3;
 /// Puts lines together.
 #[derive(Debug, Default)]
 struct Page(String);
+
+/// All figures of a restart.
+pub(crate) fn render_restart(restart: &Restart) -> String {
+    let mut page = Page::default();
+    page.line(&format!(
+        "Pilot killed and started again, {} services, {} clients, {}",
+        restart.services,
+        restart.clients,
+        protocol(restart.delta)
+    ));
+    let bytes = |bytes| Unit::Bytes.show(number(bytes));
+    let rows = [
+        ("first time: last client complete", show(restart.connect.last)),
+        ("  CPU", show(restart.connect.cost.server)),
+        ("  memory", bytes(restart.connect.resident)),
+        ("again: ready", show(restart.ready)),
+        ("  last client complete", show(restart.served)),
+        ("  CPU since the start", show(restart.server_cpu)),
+        ("  memory", bytes(restart.resident)),
+        ("  peak", bytes(restart.peak)),
+        ("streams lost afterwards", restart.dropped.to_string()),
+        (
+            "responses while nothing happened",
+            restart.idle_responses.to_string(),
+        ),
+    ];
+    for (name, value) in rows {
+        page.row(name, &[&value], NAME, FIGURE);
+    }
+    page.0
+}
 
 /// All figures of a run.
 pub(crate) fn render(run: &Run) -> String {
@@ -55,10 +86,11 @@ impl Page {
     }
 
     fn figures(&mut self, run: &Run) {
-        let protocol = if run.delta { "delta" } else { "state of the world" };
         self.line(&format!(
-            "Pilot, {} services, {} clients, {protocol}",
-            run.services, run.clients
+            "Pilot, {} services, {} clients, {}",
+            run.services,
+            run.clients,
+            protocol(run.delta)
         ));
         self.row("", &["ours", "1.1.17", "less by", "goal"], NAME, FIGURE);
         let ours = Figures::of(run);
@@ -208,6 +240,10 @@ fn types(change: &Change) -> String {
     format!("{} {sent}", Step::from(change.kind).title())
 }
 
+fn protocol(delta: bool) -> &'static str {
+    if delta { "delta" } else { "state of the world" }
+}
+
 fn show(duration: Duration) -> String {
     Unit::Seconds.show(duration.as_secs_f64())
 }
@@ -221,11 +257,11 @@ fn times(ratio: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::results::{Connect, Start};
     use super::*;
 
-    fn run(services: u32, clients: u32) -> Run {
+    pub(in super::super) fn run(services: u32, clients: u32) -> Run {
         let ms = Duration::from_millis;
         let sent = |responses: [u64; 4]| Sent {
             responses,
@@ -272,6 +308,7 @@ mod tests {
             reconnect: connect,
             stuck: None,
             storm: None,
+            turns: None,
             resident_end: 60_000_000,
             peak: 60_000_000,
         }

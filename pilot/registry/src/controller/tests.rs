@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, Kind};
-use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange};
+use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange, Content};
 use pilot_model::{Builder, Visibility};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -56,7 +56,7 @@ async fn send(source: &mut SourceInput, kind: Kind, resources: Vec<Config>) {
         collection: kind.collection(),
         kind,
         version: "1".to_owned(),
-        resources,
+        content: Content::Full(resources),
         errors: Vec::new(),
     };
     source.apply(change).await.expect("the controller runs");
@@ -241,7 +241,7 @@ async fn the_controller_ends_with_its_last_sender_and_sources_with_the_controlle
         collection: Kind::Service.collection(),
         kind: Kind::Service,
         version: String::new(),
-        resources: Vec::new(),
+        content: Content::Full(Vec::new()),
         errors: Vec::new(),
     };
     assert_eq!(source.apply(change).await, Err(ApplyError::Closed));

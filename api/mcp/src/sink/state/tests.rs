@@ -32,16 +32,16 @@ fn response(nonce: &str, resources: Vec<Resource>) -> Resources {
     }
 }
 
-/// Applies a response and gives the names and versions of the change, its errors and the ACK.
+/// Applies a response and gives what changed (names and versions, or a minus sign), its errors and the ACK.
 fn accept(state: &mut SinkState, response: Resources) -> (Vec<String>, Vec<String>, RequestResources) {
     let Step::Apply(change, pending) = state.on_response(response, NOW) else {
         panic!("refused")
     };
-    let objects = change
-        .resources
-        .iter()
-        .map(|config| format!("{}@{}", config.meta.key.resource_name(), config.meta.version))
-        .collect();
+    let told = |config: &Config| format!("{}@{}", config.meta.key.resource_name(), config.meta.version);
+    let mut objects: Vec<String> = change.content.objects().iter().map(told).collect();
+    if let Content::Changes { gone, .. } = &change.content {
+        objects.extend(gone.iter().map(|key| format!("-{}", key.resource_name())));
+    }
     let errors = change.errors.iter().map(ToString::to_string).collect();
     (objects, errors, state.accept(pending))
 }
@@ -146,7 +146,7 @@ fn changes_that_were_not_asked_for_are_refused() {
 }
 
 #[test]
-fn changes_are_delivered_as_full_states_and_survive_the_stream() {
+fn changes_are_delivered_as_such_and_survive_the_stream() {
     let mut state = SinkState::new([Kind::Gateway], true);
     accept(
         &mut state,
@@ -159,7 +159,8 @@ fn changes_are_delivered_as_full_states_and_survive_the_stream() {
         ..response("2", vec![gateway("ns/c", "1"), gateway("ns/a", "2")])
     };
     let (objects, ..) = accept(&mut state, changes);
-    assert_eq!(objects, ["ns/a@2", "ns/c@1"]);
+    assert_eq!(objects, ["ns/a@2", "ns/c@1", "-ns/b"]);
+    assert_eq!(state.len(GATEWAYS), 2);
 
     // What is refused changes nothing.
     let Step::Apply(_, pending) = state.on_response(response("3", vec![]), NOW) else {
@@ -167,7 +168,7 @@ fn changes_are_delivered_as_full_states_and_survive_the_stream() {
     };
     state.reject(pending, "no".to_owned());
 
-    // An object that is no longer readable is left out.
+    // An object that is no longer readable is gone.
     let mut bad = gateway("ns/a", "3");
     bad.body = None;
     let changes = Resources {
@@ -175,7 +176,7 @@ fn changes_are_delivered_as_full_states_and_survive_the_stream() {
         ..response("4", vec![bad])
     };
     let (objects, errors, _) = accept(&mut state, changes);
-    assert_eq!(objects, ["ns/c@1"]);
+    assert_eq!(objects, ["-ns/a"]);
     assert_eq!(errors, ["Gateway ns/a: body: is missing"]);
 
     let versions = &state.connect()[0].initial_resource_versions;

@@ -6,4 +6,5 @@ mod session;
 mod wire;
 
 pub(crate) use fleet::{Fleet, Milestone, Sent};
-pub(crate) use wire::{Protocol, XdsType};
+pub use wire::Protocol;
+pub(crate) use wire::XdsType;
