@@ -155,6 +155,13 @@ async fn pain_10_one_bad_object_among_a_thousand_harms_none_of_the_others() {
             assert_eq!(answer, Ok(expected), "host-{number}");
         }
     };
+    let whole_again = async |since: Instant| {
+        has_routes(COUNT).await;
+        let repaired = since.elapsed();
+        assert_eq!(status(port, BAD).await, Ok(301));
+        pilot.until_metric("pilot_isolated_configs", 0.0).await;
+        repaired
+    };
     eventually(PATIENCE, async || status(port, 0).await.map(drop))
         .await
         .unwrap();
@@ -169,10 +176,7 @@ async fn pain_10_one_bad_object_among_a_thousand_harms_none_of_the_others() {
     // It is repaired.
     let repair = Instant::now();
     galley.apply(&good(BAD));
-    has_routes(COUNT).await;
-    let repaired = repair.elapsed();
-    assert_eq!(status(port, BAD).await, Ok(301));
-    pilot.until_metric("pilot_isolated_configs", 0.0).await;
+    let repaired = whole_again(repair).await;
     println!("live {repaired:?} after its repair");
 
     // All of them change at once, and one of them for the worse.
@@ -192,10 +196,7 @@ async fn pain_10_one_bad_object_among_a_thousand_harms_none_of_the_others() {
     all_but_one_answer().await;
     let repair = Instant::now();
     galley.apply(&good(BAD));
-    has_routes(COUNT).await;
-    let repaired = repair.elapsed();
-    assert_eq!(status(port, BAD).await, Ok(301));
-    pilot.until_metric("pilot_isolated_configs", 0.0).await;
+    let repaired = whole_again(repair).await;
     println!(
         "{COUNT} changed: the others live after {live:?}, the bad one named after {named_after:?}, \
          live after repair in {repaired:?}"
