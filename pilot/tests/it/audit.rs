@@ -47,7 +47,8 @@ struct World {
 }
 
 fn id(number: u64) -> String {
-    format!("sidecar~10.9.0.{number}~pod-{number}.weather~weather.svc.cluster.local")
+    let (high, low) = (number / 256, number % 256);
+    format!("sidecar~10.9.{high}.{low}~pod-{number}.weather~weather.svc.cluster.local")
 }
 
 /// A source with services that have no endpoints yet.
