@@ -325,7 +325,7 @@ async fn pain_6_a_proxy_that_does_not_answer_diverges() {
 }
 
 /// A whole mesh of proxies that lost its Pilot.
-const RETURNING: u64 = 300;
+const RETURNING: u64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pain_12_proxies_that_reconnect_at_once_are_all_served() {
