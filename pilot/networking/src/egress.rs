@@ -36,6 +36,15 @@ pub(crate) fn address(listener: &EgressListener) -> Option<IpAddr> {
     address.filter(|ip| !ip.is_unspecified())
 }
 
+/// The one address at which a listener takes connections; `None` where that is a socket, or wherever services are.
+pub(crate) fn own_address(listener: &EgressListener, captured: bool) -> Option<IpAddr> {
+    if matches!(listener.bind, Some(Bind::Unix(_))) {
+        return None;
+    }
+    let is_opened = !captured || listener.binds;
+    address(listener).or(is_opened.then_some(LOOPBACK))
+}
+
 /// The name of the route configuration for a port of an egress listener.
 ///
 /// It is the port, as without a Sidecar, unless the listener is in a place of its own: another listener may serve other

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use mesh_config::ConfigKey;
 use pilot_model::{
-    Bind, IngressListener, InterceptionMode, Proxy, ScopedView, ServiceInstance, Warning, WarningKind,
+    Bind, Egress, IngressListener, InterceptionMode, Proxy, ScopedView, ServiceInstance, Warning, WarningKind,
 };
 
 use super::{Listen, Served, ServedPort};
+use crate::egress::{self, LOOPBACK};
 use crate::{name, ports};
 
 /// The listeners of a Sidecar that can be served. `instances` come by age.
@@ -90,6 +91,11 @@ fn listen(view: &ScopedView, proxy: &Proxy, listener: &IngressListener) -> Resul
         return Err("the port belongs to the proxy".to_owned());
     }
     let captured = proxy.interception != InterceptionMode::None;
+    if let Some(address) = address(listener)
+        && is_egress(view, captured, address, port)
+    {
+        return Err("an egress listener has the address".to_owned());
+    }
     if captured && !listener.binds {
         return Ok(Listen::Captured { port });
     }
@@ -104,19 +110,17 @@ fn listen(view: &ScopedView, proxy: &Proxy, listener: &IngressListener) -> Resul
         (None, Some(ip)) if captured => *ip,
         (None, _) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    if address.is_loopback() && is_egress(view, port) {
-        return Err("an egress listener has the address".to_owned());
-    }
     Ok(Listen::Bound { address, port })
 }
 
-/// Whether somebody asks for an outbound listener on a port of the loopback address. Those of services give way.
-fn is_egress(view: &ScopedView, port: u16) -> bool {
-    let explicit = |egress: &pilot_model::Egress| {
-        let own = egress.listener.port.as_ref();
-        own.is_some_and(|own| own.number == port)
+/// Whether an outbound listener is asked for at an address by name. Those of services give way.
+fn is_egress(view: &ScopedView, captured: bool, address: IpAddr, port: u16) -> bool {
+    let explicit = |egress: &Egress| {
+        let listener = &egress.listener;
+        let has_port = listener.port.as_ref().is_some_and(|own| own.number == port);
+        has_port && egress::own_address(listener, captured) == Some(address)
     };
-    let is_proxy = port == ports::HTTP_PROXY || ports::http_proxy(view.mesh()) == Some(port);
+    let is_proxy = address == LOOPBACK && ports::http_proxy(view.mesh()) == Some(port);
     is_proxy || view.egress().into_iter().flatten().any(explicit)
 }
 
