@@ -29,6 +29,7 @@ pub mod backoff;
 pub mod drain;
 pub mod grpc;
 pub mod http;
+pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;

@@ -20,6 +20,7 @@ use crate::args::GoDuration;
 use crate::drain::{self, Drain, DrainSignal};
 use crate::grpc::{self, GrpcMetrics, GrpcOptions};
 use crate::http::serve_http;
+use crate::limits::raise_file_limit;
 use crate::listen::{BindError, bind_if_enabled};
 use crate::log::{LogArgs, LogError, LogHandle, Scope};
 use crate::metrics::{Metrics, MetricsError};
@@ -77,7 +78,7 @@ struct Inner {
     log: LogHandle,
 }
 
-/// Runs a binary: sets up logs and tokio, calls `start` to wire everything, and stays until a signal
+/// Runs a binary: sets up logs, the limit of open files and tokio, calls `start` to wire everything, and stays until a signal
 /// arrives, a vital task ends or somebody asks for the end; then drains. To be returned by `main`.
 ///
 /// `start` returns when everything is wired; the process is not ready before. `SIGTERM` or `SIGINT`
@@ -113,6 +114,9 @@ where
     let tokio = tokio.enable_all().build()?;
     let runtime = builder.build()?;
     log_panics();
+    if let Err(error) = raise_file_limit() {
+        warn!(%error, "the number of connections stays limited");
+    }
     let code = tokio.block_on(async {
         // Signal handlers live in the tokio runtime.
         let signals = signals()?;

@@ -138,6 +138,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if !program.is_file() {
         bail!("{} is not a program", program.display());
     }
+    mesh_runtime::limits::raise_file_limit().context("cannot open a connection for each client")?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
