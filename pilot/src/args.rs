@@ -135,6 +135,16 @@ pub struct DiscoveryArgs {
     )]
     pub enable_locality_load_balancing: bool,
 
+    /// Let clients speak HTTP/1.0 to every proxy; a proxy lets its own by `HTTP10: "1"` in its metadata.
+    #[arg(
+        long = "http10",
+        env = "PILOT_HTTP10",
+        value_parser = BoolishValueParser::new(),
+        default_value = "false",
+        action = clap::ArgAction::Set
+    )]
+    pub http_10: bool,
+
     /// Name of this pod.
     #[arg(long = "podName", env = "POD_NAME", default_value = "pilot")]
     pub pod_name: String,

@@ -90,6 +90,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         grpc_max_streams,
         enable_fallthrough_route,
         enable_locality_load_balancing,
+        http_10,
         pod_name,
         namespace,
         admin,
@@ -111,6 +112,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         features: Features {
             fallthrough_route: enable_fallthrough_route,
             locality_load_balancing: enable_locality_load_balancing,
+            http_10,
         },
         push_limit: push_throttle.map(|per_second| PushLimit {
             per_second,

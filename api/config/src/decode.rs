@@ -19,6 +19,7 @@ use crate::yaml::Document;
 use crate::{Body, Config, ConfigError, Kind, Scope};
 pub use faults::faults;
 use header::Header;
+pub use time::duration_of as duration;
 use wire::{Fault, Reader};
 
 /// What a document holds.

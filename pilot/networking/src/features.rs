@@ -8,4 +8,6 @@ pub struct Features {
     pub fallthrough_route: bool,
     /// `PILOT_ENABLE_LOCALITY_LOAD_BALANCING`: endpoints that Pilot serves are balanced by locality (P10.6).
     pub locality_load_balancing: bool,
+    /// `PILOT_HTTP10`: clients of all proxies may speak HTTP/1.0 (P12.5).
+    pub http_10: bool,
 }

@@ -211,9 +211,9 @@ mod tests {
             ["default/destination-rule/affinity", "default/service/forecast"]
         );
 
-        let scope = listener::OutboundScope::new(&view, &proxy, &Workload::default());
+        let scope = listener::OutboundScope::new(&view, &proxy, &Workload::default(), &Features::default());
         let outbound = listener::outbound(&view, &scope).keys;
-        let inbound = listener::inbound(&view, &proxy, &served).keys;
+        let inbound = listener::inbound(&view, &proxy, &served, &Features::default()).keys;
         let listeners = outbound.iter().chain(&inbound).map(|key| {
             let message = listener::Listeners::build(key).message;
             let chains = message.filter_chains.iter();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use crate::fixture::{Mesh, created, endpoint, proxy, rule, service, subset, workload};
-use crate::{Generate, Plan, Vantage, cluster, endpoint as eds, listener};
+use crate::{Features, Generate, Plan, Vantage, cluster, endpoint as eds, listener};
 
 /// One object of a mesh.
 #[derive(Clone, Debug)]
@@ -111,13 +111,24 @@ fn everything(published: &Published) -> Vec<(Str, Vec<u8>)> {
     }
     collect::<cluster::Clusters>(&mut all, &cluster::inbound(&view, &proxy, &workload));
     collect::<listener::Listeners>(&mut all, &outbound_listeners(&view));
-    collect::<listener::Listeners>(&mut all, &listener::inbound(&view, &proxy, &workload));
-    collect::<listener::Listeners>(&mut all, &listener::gateway(&view, &proxy, &workload));
+    collect::<listener::Listeners>(
+        &mut all,
+        &listener::inbound(&view, &proxy, &workload, &Features::default()),
+    );
+    collect::<listener::Listeners>(
+        &mut all,
+        &listener::gateway(&view, &proxy, &workload, &Features::default()),
+    );
     all
 }
 
 fn listener_scope(view: &ScopedView) -> listener::OutboundScope {
-    listener::OutboundScope::new(view, &proxy(InterceptionMode::Redirect), &Workload::default())
+    listener::OutboundScope::new(
+        view,
+        &proxy(InterceptionMode::Redirect),
+        &Workload::default(),
+        &Features::default(),
+    )
 }
 
 fn outbound_listeners(view: &ScopedView) -> Plan<listener::ListenerKey> {

@@ -69,15 +69,19 @@ async fn section_7_1_what_no_rule_takes_goes_to_the_default_endpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_5_clients_of_http_1_0_are_served_where_the_proxy_says_so() {
+async fn p12_5_clients_of_http_1_0_are_served_where_the_proxy_or_pilot_says_so() {
     let request = "GET / HTTP/1.0\r\nhost: weather.com\r\n\r\n";
     for envoy in envoys() {
-        for (value, status) in [("1", 404), ("", 426)] {
+        for (value, flags, status) in [
+            ("1", &[][..], 404),
+            ("", &[][..], 426),
+            ("", &["--http10=true"][..], 404),
+        ] {
             let node = Node {
                 metadata: vec![("HTTP10", value.to_owned())],
                 ..Node::default()
             };
-            let (_galley, _pilot, proxy) = mesh(&envoy, &[], "", &[], &node).await;
+            let (_galley, _pilot, proxy) = mesh(&envoy, &[], "", flags, &node).await;
             answered(&proxy, proxy.port(), request, status).await;
         }
     }

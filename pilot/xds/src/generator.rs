@@ -237,15 +237,22 @@ impl Generator {
         let generation = context.generation();
         match context.proxy.proxy_type {
             ProxyType::Router => {
-                let plan = listener::gateway(&context.view, &context.proxy, &context.workload);
+                let plan =
+                    listener::gateway(&context.view, &context.proxy, &context.workload, &self.features);
                 vec![self.listeners(plan, generation)]
             }
             ProxyType::Sidecar => {
-                let scope = listener::OutboundScope::new(&context.view, &context.proxy, &context.workload);
+                let scope = listener::OutboundScope::new(
+                    &context.view,
+                    &context.proxy,
+                    &context.workload,
+                    &self.features,
+                );
                 let outbound = self.outbound_listeners.get_or_compute(&scope, generation, || {
                     self.listeners(listener::outbound(&context.view, &scope), generation)
                 });
-                let inbound = listener::inbound(&context.view, &context.proxy, &context.workload);
+                let inbound =
+                    listener::inbound(&context.view, &context.proxy, &context.workload, &self.features);
                 vec![outbound, self.listeners(inbound, generation)]
             }
         }

@@ -28,6 +28,15 @@ pub(super) fn duration(value: &Value) -> Result<(i64, i32), String> {
     parse_duration(text).ok_or_else(|| no_duration(text))
 }
 
+/// Reads a duration that is not negative, such as `1.5s` or `1h30m`. `None` when it is no such.
+pub fn duration_of(text: &str) -> Option<std::time::Duration> {
+    let (seconds, nanos) = parse_duration(text)?;
+    Some(std::time::Duration::new(
+        u64::try_from(seconds).ok()?,
+        u32::try_from(nanos).ok()?,
+    ))
+}
+
 fn no_duration(text: &str) -> String {
     format!(
         "{} is not a duration such as 10s, 500ms or 1h30m",

@@ -19,6 +19,7 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 
+use super::HttpSettings;
 use super::access_log::access_log;
 use crate::envoy;
 
@@ -39,8 +40,8 @@ pub(crate) struct Http<'a> {
     pub(crate) routes: Routes<'a>,
     /// What is spoken.
     pub(crate) protocol: Protocol,
-    /// Whether clients may speak HTTP/1.0 (P12.5).
-    pub(crate) accepts_http_10: bool,
+    /// What the proxy says.
+    pub(crate) settings: HttpSettings,
 }
 
 /// Whose requests a connection carries.
@@ -66,6 +67,8 @@ pub(crate) enum Routes<'a> {
 /// The filters that route requests.
 pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
     let role = http.role;
+    let idle_timeout = prost_types::Duration::try_from(http.settings.idle_timeout).ok();
+    let idle_timeout = envoy::positive(idle_timeout.as_ref());
     let manager = HttpConnectionManager {
         stat_prefix: http.stat_prefix,
         route_specifier: Some(http.routes.into()),
@@ -80,8 +83,8 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
         } else {
             "istio-envoy".to_owned()
         },
-        // Streams may be silent for as long as the application likes.
-        stream_idle_timeout: Some(envoy::seconds(0)),
+        // Streams may be silent for as long as the application likes, unless the proxy says otherwise.
+        stream_idle_timeout: Some(idle_timeout.unwrap_or_else(|| envoy::seconds(0))),
         generate_request_id: Some(true),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
@@ -89,11 +92,11 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
         }],
         // `/a/../b` must not pass for something below `/a`, neither in routes nor in policies.
         normalize_path: Some(true),
-        http_protocol_options: (role == Role::Outbound || http.accepts_http_10).then(|| {
+        http_protocol_options: (role == Role::Outbound || http.settings.accepts_http_10).then(|| {
             Http1ProtocolOptions {
                 // Applications that were told to use a proxy write whole URLs.
                 allow_absolute_url: (role == Role::Outbound).then_some(true),
-                accept_http_10: http.accepts_http_10,
+                accept_http_10: http.settings.accepts_http_10,
                 ..Http1ProtocolOptions::default()
             }
         }),

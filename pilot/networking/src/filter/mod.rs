@@ -3,6 +3,7 @@
 mod access_log;
 mod http;
 mod log_format;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use mesh_config::Protocol;
 
 pub use self::access_log::replaces_access_log_format;
 pub(crate) use self::http::{Http, Role, Routes, http};
+pub(crate) use self::settings::HttpSettings;
 use crate::l4::{Route, WeightedCluster};
 use crate::name;
 

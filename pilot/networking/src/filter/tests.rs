@@ -45,6 +45,10 @@ fn format_of(logs: &[AccessLog]) -> Result<String, Vec<String>> {
 }
 
 fn manager(role: Role, protocol: Protocol) -> HttpConnectionManager {
+    manager_with(role, protocol, HttpSettings::default())
+}
+
+fn manager_with(role: Role, protocol: Protocol, settings: HttpSettings) -> HttpConnectionManager {
     let routes = Routes::Rds("80");
     let filters = http(
         &MeshConfig::default(),
@@ -53,7 +57,7 @@ fn manager(role: Role, protocol: Protocol) -> HttpConnectionManager {
             role,
             routes,
             protocol,
-            accepts_http_10: false,
+            settings,
         },
     );
     match &filters[0].config_type {
@@ -158,6 +162,21 @@ fn p12_5_what_a_connection_manager_does_depends_on_whose_requests_it_sees() {
         );
         assert_eq!(manager.upgrade_configs[0].upgrade_type, "websocket");
     }
+}
+
+#[test]
+fn p12_5_streams_are_silent_for_as_long_as_the_proxy_says() {
+    let settings = HttpSettings {
+        accepts_http_10: true,
+        idle_timeout: std::time::Duration::from_millis(1500),
+    };
+    let manager = manager_with(Role::Inbound, Protocol::Http, settings);
+    let timeout = prost_types::Duration {
+        seconds: 1,
+        nanos: 500_000_000,
+    };
+    assert_eq!(manager.stream_idle_timeout, Some(timeout));
+    assert!(manager.http_protocol_options.expect("options").accept_http_10);
 }
 
 #[test]

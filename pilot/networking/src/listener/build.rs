@@ -49,7 +49,7 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
                 role: Role::Outbound,
                 routes: Routes::Rds(routes),
                 protocol: Protocol::Http,
-                accepts_http_10: key.accepts_http_10,
+                settings: key.http,
             };
             let chain = FilterChain {
                 filters: filter::http(mesh, http),
@@ -253,7 +253,7 @@ fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
         role: Role::Inbound,
         routes: Routes::Inline(Box::new(inbound_routes(port))),
         protocol: port.protocol,
-        accepts_http_10: port.accepts_http_10,
+        settings: port.http,
     };
     filter::http(mesh, http)
 }

@@ -6,11 +6,12 @@ use mesh_api::istio::networking::v1alpha3::envoy_filter::listener_match::Listene
 use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
-use super::{Access, At, Families, InboundPort, ListenerKey, Spec, accepts_http_10};
+use super::{Access, At, Families, InboundPort, ListenerKey, Spec};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
+use crate::filter::HttpSettings;
 use crate::instance::{Listen, ServedPort};
-use crate::{Plan, instance, name, ports, service};
+use crate::{Features, Plan, instance, name, ports, service};
 
 /// The listeners for connections that others open to the workload of a sidecar.
 ///
@@ -18,11 +19,17 @@ use crate::{Plan, instance, name, ports, service};
 /// destination as `virtualOutbound` does: an outbound listener on all addresses of the same port would otherwise get
 /// connections that are meant for this pod. The listeners by address beside it serve what the pod sends to itself,
 /// which is captured on the way out, and what is opened to the proxy itself because a Sidecar says so.
-pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ListenerKey> {
+pub fn inbound(
+    view: &ScopedView,
+    proxy: &Proxy,
+    workload: &Workload,
+    features: &Features,
+) -> Plan<ListenerKey> {
     let Some(&ip) = proxy.ips.first() else {
         return Plan::default();
     };
     let mesh = view.mesh();
+    let http = HttpSettings::of(proxy, features);
     let captured = proxy.interception != InterceptionMode::None;
     let served = instance::served(view, proxy, workload);
     let is_asked_for = view.sidecar().is_some_and(|sidecar| sidecar.ingress.is_some());
@@ -59,7 +66,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: instance.host.clone(),
             service: service::of_instance(view.whole(), instance).and_then(|service| service.definition()),
             protocol,
-            accepts_http_10: accepts_http_10(proxy),
+            http,
             cluster,
             user_filters,
         };
@@ -71,7 +78,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at,
             families: Families::of(proxy),
-            accepts_http_10: accepts_http_10(proxy),
+            http,
             sidecar: view
                 .sidecar()
                 .filter(|_| is_asked_for)
@@ -89,7 +96,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             host: name::MANAGEMENT_HOST.into(),
             service: None,
             protocol: Protocol::Tcp,
-            accepts_http_10: false,
+            http: HttpSettings::default(),
             cluster: name::management_cluster(number).into(),
             user_filters: UserFilters::default(),
         };
@@ -99,7 +106,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at: At::Port(ip, number),
             families: Families::of(proxy),
-            accepts_http_10: accepts_http_10(proxy),
+            http,
             sidecar: None,
             spec: Spec::Inbound {
                 port,
@@ -115,7 +122,7 @@ pub fn inbound(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: mesh.clone(),
             at: At::Port(IpAddr::V4(Ipv4Addr::UNSPECIFIED), name::INBOUND_PORT),
             families: Families::of(proxy),
-            accepts_http_10: accepts_http_10(proxy),
+            http,
             sidecar: None,
             spec: Spec::VirtualInbound {
                 transparent: proxy.interception == InterceptionMode::Tproxy,

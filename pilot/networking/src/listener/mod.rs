@@ -25,7 +25,8 @@ pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
 use crate::envoy_filter::UserFilters;
-use crate::{Built, Generate, Origin, egress, instance, ports};
+use crate::filter::HttpSettings;
+use crate::{Built, Features, Generate, Origin, egress, instance, ports};
 
 /// Makes listeners.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct OutboundScope {
     mesh: Rev,
     services: Rev,
     families: Families,
-    accepts_http_10: bool,
+    http: HttpSettings,
     interception: InterceptionMode,
     binds_low_ports: bool,
     /// Addresses of the pod that egress listeners or services claim too. They are the pod's, whatever others say.
@@ -70,7 +71,7 @@ pub struct ListenerKey {
     at: At,
     /// What all addresses are, where it listens on all.
     families: Families,
-    accepts_http_10: bool,
+    http: HttpSettings,
     /// The Sidecar that asks for it.
     sidecar: Option<ConfigKey>,
     spec: Spec,
@@ -122,23 +123,18 @@ struct InboundPort {
     /// The object that defines it.
     service: Option<ConfigKey>,
     protocol: Protocol,
-    accepts_http_10: bool,
+    http: HttpSettings,
     /// The cluster that leads to it.
     cluster: Str,
     /// What EnvoyFilters add to its filter chain.
     user_filters: UserFilters,
 }
 
-/// Whether the clients of a proxy may speak HTTP/1.0, which Envoy refuses otherwise (P12.5).
-fn accepts_http_10(proxy: &Proxy) -> bool {
-    proxy.metadata.get("HTTP10").is_some_and(|value| &**value == "1")
-}
-
 // === impl OutboundScope ===
 
 impl OutboundScope {
     /// The scope of the sidecar of a workload.
-    pub fn new(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Self {
+    pub fn new(view: &ScopedView, proxy: &Proxy, workload: &Workload, features: &Features) -> Self {
         let revs = view.revs();
         let labels = &workload.labels;
         let mut egress = view.egress().into_iter().flatten();
@@ -160,7 +156,7 @@ impl OutboundScope {
             mesh: revs.mesh,
             services: revs.services,
             families: Families::of(proxy),
-            accepts_http_10: accepts_http_10(proxy),
+            http: HttpSettings::of(proxy, features),
             interception: proxy.interception,
             binds_low_ports: ports::is_root(proxy),
             own_addresses: view

@@ -93,7 +93,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
             name: at.listener_name(captured, entry.access),
             mesh: mesh.clone(),
             families: scope.families,
-            accepts_http_10: scope.accepts_http_10,
+            http: scope.http,
             sidecar: sidecar.clone().filter(|_| locked.contains(&at)),
             user_filters: envoy_filters.on(Target {
                 listener_type: ListenerType::SidecarOutbound,
@@ -122,7 +122,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
             mesh: mesh.clone(),
             at: At::Port(ANY, ports::outbound(mesh)),
             families: scope.families,
-            accepts_http_10: scope.accepts_http_10,
+            http: scope.http,
             sidecar: None,
             spec: Spec::VirtualOutbound {
                 transparent: interception == InterceptionMode::Tproxy,
@@ -140,7 +140,7 @@ pub fn outbound(view: &ScopedView, scope: &OutboundScope) -> Plan<ListenerKey> {
         mesh: mesh.clone(),
         at: At::Port(LOOPBACK, port),
         families: scope.families,
-        accepts_http_10: scope.accepts_http_10,
+        http: scope.http,
         sidecar: None,
         spec: Spec::OutboundHttp {
             routes: name::HTTP_PROXY_ROUTES.into(),

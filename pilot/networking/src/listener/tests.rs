@@ -93,7 +93,12 @@ fn bound_port(listener: &Listener) -> (String, u32) {
 }
 
 fn outbound(view: &ScopedView, interception: InterceptionMode) -> Plan<ListenerKey> {
-    let scope = OutboundScope::new(view, &proxy(interception), &Workload::default());
+    let scope = OutboundScope::new(
+        view,
+        &proxy(interception),
+        &Workload::default(),
+        &Features::default(),
+    );
     super::outbound(view, &scope)
 }
 
@@ -294,9 +299,14 @@ fn p12_2_without_capture_applications_talk_to_the_proxy_on_the_loopback_address(
 
     let workload = workload(&[("forecast", "http", 8080, 3002)]);
     assert!(
-        inbound(&view, &proxy(InterceptionMode::None), &workload)
-            .keys
-            .is_empty()
+        inbound(
+            &view,
+            &proxy(InterceptionMode::None),
+            &workload,
+            &Features::default()
+        )
+        .keys
+        .is_empty()
     );
 }
 
@@ -318,7 +328,7 @@ fn p12_4_without_capture_no_port_of_the_application_is_asked_for() {
         ..workload(&[("forecast", "http", 8080, 3002)])
     };
     let plan = |interception| {
-        let scope = OutboundScope::new(&view, &proxy(interception), &workload);
+        let scope = OutboundScope::new(&view, &proxy(interception), &workload, &Features::default());
         super::outbound(&view, &scope)
     };
     let none = plan(InterceptionMode::None);
@@ -354,6 +364,7 @@ fn p12_2_every_port_of_the_workload_has_a_listener_and_a_chain_in_the_capturing_
         &mesh.view("default"),
         &proxy(InterceptionMode::Redirect),
         &workload,
+        &Features::default(),
     );
     assert_eq!(names(&plan), ["10.1.0.7_3002", "10.1.0.7_9000", "virtualInbound"]);
     assert_eq!(plan.warnings, []);
@@ -406,6 +417,7 @@ fn p12_2_of_two_services_on_one_port_of_the_workload_the_older_wins() {
         &mesh.view("default"),
         &proxy(InterceptionMode::Redirect),
         &workload,
+        &Features::default(),
     );
     assert_eq!(names(&plan), ["10.1.0.7_3002", "virtualInbound"]);
     assert_eq!(
@@ -431,6 +443,7 @@ fn the_ports_of_the_proxy_cannot_be_served_by_the_workload() {
         &Mesh::new().view("default"),
         &proxy(InterceptionMode::Redirect),
         &workload,
+        &Features::default(),
     );
     assert_eq!(names(&plan), ["virtualInbound"]);
     let found: Vec<_> = plan
@@ -455,6 +468,7 @@ fn one_port_can_capture_both_directions() {
         &Mesh::with(config).view("default"),
         &proxy(InterceptionMode::Redirect),
         &workload,
+        &Features::default(),
     );
     assert_eq!(names(&plan), ["10.1.0.7_3002"]);
 }

@@ -49,16 +49,16 @@ impl Generated {
             ProxyType::Sidecar => {
                 let inbound = cluster::inbound(&view, proxy, workload);
                 collect::<cluster::Clusters>(inbound, &mut clusters, &mut warnings);
-                let scope = listener::OutboundScope::new(&view, proxy, workload);
+                let scope = listener::OutboundScope::new(&view, proxy, workload, &features);
                 let outbound = listener::outbound(&view, &scope);
                 collect::<listener::Listeners>(outbound, &mut listeners, &mut warnings);
-                let inbound = listener::inbound(&view, proxy, workload);
+                let inbound = listener::inbound(&view, proxy, workload, &features);
                 collect::<listener::Listeners>(inbound, &mut listeners, &mut warnings);
             }
             ProxyType::Router => {
                 let own = cluster::gateway(&view, proxy, workload);
                 collect::<cluster::Clusters>(own, &mut clusters, &mut warnings);
-                let gateway = listener::gateway(&view, proxy, workload);
+                let gateway = listener::gateway(&view, proxy, workload, &features);
                 collect::<listener::Listeners>(gateway, &mut listeners, &mut warnings);
             }
         }

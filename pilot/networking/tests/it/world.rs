@@ -159,6 +159,7 @@ impl World {
         let features = Features {
             fallthrough_route: setup.fallthrough_route,
             locality_load_balancing: setup.locality_load_balancing,
+            http_10: false,
         };
         let proxies = setup.proxies.iter().map(|setup| {
             let proxy = setup.proxy()?;

@@ -53,7 +53,7 @@ fn filters(key: &ListenerKey, leads_to: &LeadsTo) -> Vec<Filter> {
                 role: Role::Gateway,
                 routes: Routes::Rds(routes),
                 protocol: Protocol::Http,
-                accepts_http_10: key.accepts_http_10,
+                settings: key.http,
             },
         ),
         LeadsTo::Clusters { route, protocol } => filter::route(&key.mesh, route, *protocol),

@@ -14,12 +14,13 @@ use mesh_config::{ConfigKey, Protocol, Str};
 use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
-use super::{At, Families, ListenerKey, Spec, accepts_http_10};
+use super::{At, Families, ListenerKey, Spec};
 use crate::envoy_filter::{Chains, Selected, Target};
+use crate::filter::HttpSettings;
 use crate::gateway::{self, Place, Servers};
 use crate::l4::{Route, ServerName};
 use crate::tls::downstream::{self, Downstream};
-use crate::{Origin, Plan, ports};
+use crate::{Features, Origin, Plan, ports};
 
 /// What a router does with the connections of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +99,12 @@ fn sorted(objects: impl Iterator<Item = ConfigKey>) -> Vec<ConfigKey> {
 /// The listeners of a router: one for each port of the Gateways that select it; none without a Gateway (`R-G-0`).
 ///
 /// `workload` tells which Gateways those are, and which target port stands behind a service port (§7.4).
-pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<ListenerKey> {
+pub fn gateway(
+    view: &ScopedView,
+    proxy: &Proxy,
+    workload: &Workload,
+    features: &Features,
+) -> Plan<ListenerKey> {
     let merged = gateway::merge(
         view.gateways(&workload.labels),
         downstream::asks_for_secrets(proxy),
@@ -146,7 +152,7 @@ pub fn gateway(view: &ScopedView, proxy: &Proxy, workload: &Workload) -> Plan<Li
             mesh: view.mesh().clone(),
             at,
             families: Families::of(proxy),
-            accepts_http_10: accepts_http_10(proxy),
+            http: HttpSettings::of(proxy, features),
             sidecar: None,
             spec: Spec::Gateway(content),
             user_filters,

@@ -60,7 +60,12 @@ fn listeners_of(servers: Vec<Server>, metadata: &[(&str, &str)]) -> Plan<Listene
     };
     let selector = [("istio".to_owned(), "ingressgateway".to_owned())].into();
     let mesh = Mesh::new().gateway("istio-system", "weather", Gateway { servers, selector });
-    gateway(&mesh.view("istio-system"), &router(metadata), &workload)
+    gateway(
+        &mesh.view("istio-system"),
+        &router(metadata),
+        &workload,
+        &Features::default(),
+    )
 }
 
 #[test]
@@ -80,13 +85,17 @@ fn section_7_4_http_servers_of_a_port_share_a_listener_on_the_target_port() {
 #[test]
 fn r_g_0_without_a_gateway_a_router_listens_on_nothing() {
     let view = Mesh::new().view("istio-system");
-    let plan = gateway(&view, &router(&[]), &Workload::default());
+    let plan = gateway(&view, &router(&[]), &Workload::default(), &Features::default());
     assert!(plan.keys.is_empty() && plan.warnings.is_empty());
     let workload = Workload {
         labels: Labels::default(),
         ..Workload::default()
     };
-    assert!(gateway(&view, &router(&[]), &workload).keys.is_empty());
+    assert!(
+        gateway(&view, &router(&[]), &workload, &Features::default())
+            .keys
+            .is_empty()
+    );
 }
 
 #[test]
