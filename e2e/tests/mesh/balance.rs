@@ -205,7 +205,8 @@ fn ex_39_a_port_has_limits_of_its_own() {
         let slow = [("x-echo-delay-ms", "300")];
         caller.at_once(10, 10, FORECAST, &slow, status).await.assert_all("200");
         let tally = caller.at_once(10, 10, "http://forecast:3012/", &slow, status).await;
-        assert!(tally.of("503") >= 5 && tally.of("200") >= 2, "{:?}", tally.0);
+        // Who comes while the first is still waiting for its connection is refused, so that one alone may be served.
+        assert!(tally.of("503") >= 5 && tally.of("200") >= 1, "{:?}", tally.0);
     });
 }
 
