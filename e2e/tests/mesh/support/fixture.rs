@@ -2,7 +2,8 @@
 //!
 //! A mesh takes seconds to start, a rule a fraction of one to take effect. So the tests of the examples borrow a
 //! running mesh, apply their rules, and give it back; what they applied is forgotten then. A mesh whose test failed is
-//! not given back. The last test that uses any mesh ends them all, so nothing outlives the tests.
+//! not given back, nor is one whose proxies still drain. The last test that uses any mesh ends them all, so nothing outlives
+//! the tests.
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -89,7 +90,9 @@ impl Fixture {
             };
             test(&shared.mesh).await;
             shared.reset().await;
-            idle().meshes.push((self.samples, shared));
+            if shared.has_drained().await {
+                idle().meshes.push((self.samples, shared));
+            }
         }));
     }
 
@@ -132,6 +135,26 @@ impl Shared {
             .await;
         // The next test must not call pods of this one: a proxy may know them a little longer than they live.
         self.mesh.settle().await;
+    }
+
+    /// Whether no proxy has filter chains that a listener has no more. At the end of the drain time Envoy cuts the connections
+    /// that such chains still have, whatever request of a later test is on its way then.
+    async fn has_drained(&self) -> bool {
+        const DRAINING: &str = "listener_manager.total_filter_chains_draining";
+        for pod in self
+            .mesh
+            .mesh()
+            .state()
+            .pods
+            .iter()
+            .filter(|pod| pod.admin.is_some())
+        {
+            let name = format!("{}/{}", pod.namespace, pod.name);
+            if self.mesh.stat(&name, DRAINING).await.expect("a statistic") > 0 {
+                return false;
+            }
+        }
+        true
     }
 }
 
