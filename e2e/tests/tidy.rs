@@ -21,7 +21,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ("mesh-testing", Some(&["mesh-api", "mesh-config"])),
     (
         "galley-processing",
-        Some(&["mesh-api", "mesh-config", "mesh-mcp", "mesh-runtime"]),
+        Some(&["mesh-api", "mesh-config", "mesh-kube", "mesh-mcp", "mesh-runtime"]),
     ),
     ("galley-validation", Some(&["mesh-config"])),
     (
@@ -31,6 +31,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "galley-validation",
             "mesh-api",
             "mesh-config",
+            "mesh-kube",
             "mesh-mcp",
             "mesh-runtime",
         ]),

@@ -1,9 +1,11 @@
-//! The command line: flags of Istio 1.1 as far as they mean something without Kubernetes (G9.2).
+//! The command line: flags of Istio 1.1 (G9.2).
 
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
+use galley_processing::kube::EXCLUDED_BY_DEFAULT;
+use mesh_kube::KubeArgs;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, ListenAddr};
 use mesh_runtime::grpc::KeepaliveArgs;
@@ -52,9 +54,28 @@ pub struct ServerArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct SourceArgs {
-    /// File, or directory with YAML and JSON files, that holds the configuration.
+    /// File, or directory with YAML and JSON files, that holds the configuration. Without it the API server of
+    /// Kubernetes does.
     #[arg(long = "configPath", value_name = "PATH", default_value = "", value_parser = maybe_path())]
     pub(crate) config_path: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) kube: KubeArgs,
+
+    /// Accepted for scripts of 1.1, which had what it knew already told to itself again at this interval; that changed
+    /// nothing then and would change nothing now.
+    #[arg(long = "resyncPeriod", value_name = "DURATION", default_value = "0s")]
+    pub(crate) resync_period: GoDuration,
+
+    /// Do not wait at the start until the API server says that it is ready.
+    #[arg(long = "disableResourceReadyCheck", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", action = ArgAction::Set)]
+    pub(crate) disable_resource_ready_check: bool,
+
+    /// Kinds that are not read from the API server.
+    #[arg(long = "excludedResourceKinds", value_name = "KINDS", value_delimiter = ',',
+          default_values_t = EXCLUDED_BY_DEFAULT.map(|kind| kind.to_string()))]
+    pub(crate) excluded_resource_kinds: Vec<String>,
 
     /// Publish changes when there were none for this long.
     #[arg(long = "quiesceDuration", value_name = "DURATION", default_value = "20ms")]
@@ -222,6 +243,13 @@ mod tests {
             (1_048_576, 1024)
         );
         assert!(args.mcp.enable_server && !args.mcp.insecure);
+        let source = &args.source;
+        assert_eq!(
+            source.excluded_resource_kinds,
+            ["Service", "Node", "Pod", "Endpoints"]
+        );
+        assert!(source.kube.kubeconfig.is_empty() && !source.disable_resource_ready_check);
+        assert_eq!(source.resync_period.to_string(), "0s");
         assert_eq!(args.probes.liveness_path, PathBuf::from("/healthLiveness"));
         assert_eq!(args.probes.readiness_interval.to_string(), "2s");
         assert_eq!(
@@ -253,12 +281,14 @@ mod tests {
             "--configPath=/etc/config",
             "--insecure",
             "--enable-validation=false",
+            "--excludedResourceKinds=Pod,Ingress",
             "--livenessProbePath",
             "",
         ];
         for args in [server(&flags), server(&[&["server"][..], &flags].concat())] {
             assert_eq!(args.source.config_path, PathBuf::from("/etc/config"));
             assert!(args.mcp.insecure && !args.source.enable_validation);
+            assert_eq!(args.source.excluded_resource_kinds, ["Pod", "Ingress"]);
             assert_eq!(args.probes.liveness_path, PathBuf::new());
         }
     }

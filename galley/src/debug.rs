@@ -4,23 +4,37 @@
 //! |---|---|
 //! | `GET /debug/configz` | what is served: collections with version and objects; `?collection=NAME` for one of them with the content of its objects |
 //! | `GET /debug/errors` | what is not served: place, object, field, reason, since when |
+//! | `GET /debug/source` | where objects come from: the path, or how each kind is followed at the API server |
 //! | `GET /debug/mcp` | the sinks: for each collection what was sent, answered and refused |
+
+use std::path::PathBuf;
 
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::get;
-use galley_processing::{ProblemRow, ProcessorHandle, ServedCollection};
+use galley_processing::kube::WatchRow;
+use galley_processing::{KubeSourceHandle, ProblemRow, ProcessorHandle, ServedCollection};
 use mesh_config::{Kind, decode};
 use mesh_mcp::Source;
 use mesh_mcp::source::ConnectionStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Where configuration comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// Files beneath a path.
+    Files(PathBuf),
+    /// An API server.
+    Kubernetes(KubeSourceHandle),
+}
+
 #[derive(Clone, Debug)]
 struct Pages {
     processing: ProcessorHandle,
+    origin: Origin,
     source: Source,
 }
 
@@ -49,17 +63,29 @@ struct ErrorsPage {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(tag = "source", rename_all = "camelCase")]
+enum SourcePage {
+    Files { path: PathBuf },
+    Kubernetes { kinds: Vec<WatchRow> },
+}
+
+#[derive(Debug, Serialize)]
 struct McpPage {
     connections: Vec<ConnectionStatus>,
 }
 
 /// The pages.
-pub(crate) fn router(processing: ProcessorHandle, source: Source) -> Router {
+pub(crate) fn router(processing: ProcessorHandle, origin: Origin, source: Source) -> Router {
     Router::new()
         .route("/debug/configz", get(configz))
         .route("/debug/errors", get(errors))
+        .route("/debug/source", get(origins))
         .route("/debug/mcp", get(mcp))
-        .with_state(Pages { processing, source })
+        .with_state(Pages {
+            processing,
+            origin,
+            source,
+        })
 }
 
 async fn configz(
@@ -111,6 +137,15 @@ fn page(kind: Kind, collection: &ServedCollection, content: bool) -> CollectionP
 async fn errors(State(pages): State<Pages>) -> Json<ErrorsPage> {
     Json(ErrorsPage {
         errors: pages.processing.problems().to_vec(),
+    })
+}
+
+async fn origins(State(pages): State<Pages>) -> Json<SourcePage> {
+    Json(match &pages.origin {
+        Origin::Files(path) => SourcePage::Files { path: path.clone() },
+        Origin::Kubernetes(source) => SourcePage::Kubernetes {
+            kinds: source.watches(),
+        },
     })
 }
 

@@ -1,9 +1,13 @@
 //! Starts everything and wires it together (G1).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
-use galley_processing::{DebounceOptions, FileSource, ProcessingMetrics, Processor, ProcessorHandle};
+use galley_processing::{
+    DebounceOptions, FileSource, KubeSource, ProcessingMetrics, Processor, ProcessorHandle,
+};
+use mesh_config::Kind;
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::{SnapshotCache, Source, SourceOptions};
 use mesh_runtime::Runtime;
@@ -16,6 +20,7 @@ use tonic::service::Routes;
 use tracing::{info, warn};
 
 use crate::args::{McpArgs, ServerArgs, SourceArgs};
+use crate::debug::Origin;
 use crate::{debug, probe};
 
 /// Batches of events that may wait for the processor.
@@ -41,7 +46,7 @@ pub const SCOPES: &[Scope] = &[
     Scope {
         name: "source",
         description: "Sources of configuration",
-        targets: &["galley_processing::file"],
+        targets: &["galley_processing::file", "galley_processing::kube", "mesh_kube"],
     },
 ];
 
@@ -58,7 +63,8 @@ pub struct Addresses {
 ///
 /// # Errors
 ///
-/// When the flags do not fit together, an address is taken or the configuration path cannot be watched.
+/// When the flags do not fit together, an address is taken, the configuration path cannot be watched or there is no way
+/// to an API server.
 pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addresses> {
     check(&args)?;
     let ServerArgs {
@@ -92,9 +98,11 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
     }
 
     let snapshots = SnapshotCache::new();
-    let processing = start_processing(runtime, source, &snapshots)?;
+    let (processing, origin) = start_processing(runtime, source, &snapshots).await?;
     let (source, address) = start_source(runtime, mcp, snapshots, keepalive.into()).await?;
-    let router = runtime.admin_router().merge(debug::router(processing, source));
+    let router = runtime
+        .admin_router()
+        .merge(debug::router(processing, origin, source));
     let monitoring = spawn_admin(runtime, &admin, router).await?;
     Ok(Addresses {
         mcp: address,
@@ -107,23 +115,25 @@ fn check(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.mcp.enable_server {
         return Ok(());
     }
-    if args.source.config_path.as_os_str().is_empty() {
-        bail!("--configPath is missing: files are the only source of configuration in this version");
-    }
     if !args.mcp.insecure {
         bail!("TLS is not part of this version: --insecure is needed to serve configuration without it");
     }
     Ok(())
 }
 
-/// From files to snapshots.
-fn start_processing(
+/// From the source to snapshots.
+async fn start_processing(
     runtime: &Runtime,
     args: SourceArgs,
     snapshots: &SnapshotCache,
-) -> anyhow::Result<ProcessorHandle> {
+) -> anyhow::Result<(ProcessorHandle, Origin)> {
     let SourceArgs {
         config_path,
+        kube,
+        // What is known already is not told again.
+        resync_period: _,
+        disable_resource_ready_check,
+        excluded_resource_kinds,
         quiesce_duration,
         max_wait_duration,
         enable_validation: _,
@@ -138,10 +148,25 @@ fn start_processing(
 
     let (events, receiver) = mpsc::channel(EVENT_BATCHES);
     let drain = runtime.drain().clone();
-    let file_source = FileSource::new(config_path);
-    runtime.spawner().spawn_vital("file source", async move {
-        drain.cancel(file_source.run(events)).await.unwrap_or(Ok(()))
-    });
+    let origin = if config_path.as_os_str().is_empty() {
+        let client = kube
+            .client()
+            .await
+            .context("no source of configuration: neither files (--configPath) nor an API server")?;
+        let excluded = kinds(&excluded_resource_kinds);
+        let check_ready = !disable_resource_ready_check;
+        let (source, handle) = KubeSource::new(client, &excluded, check_ready, runtime.spawner());
+        runtime.spawner().spawn_vital("kubernetes source", async move {
+            drain.cancel(source.run(events)).await;
+        });
+        Origin::Kubernetes(handle)
+    } else {
+        let source = FileSource::new(&config_path);
+        runtime.spawner().spawn_vital("file source", async move {
+            drain.cancel(source.run(events)).await.unwrap_or(Ok(()))
+        });
+        Origin::Files(config_path)
+    };
     runtime
         .spawner()
         .spawn_vital("processor", processor.run(receiver));
@@ -154,7 +179,20 @@ fn start_processing(
             synced.ready();
         }
     });
-    Ok(handle)
+    Ok((handle, origin))
+}
+
+/// The kinds of these names. As in 1.1, a name that is none of ours excludes nothing.
+fn kinds(names: &[String]) -> BTreeSet<Kind> {
+    let mut kinds = BTreeSet::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        let known = Kind::ALL.iter().copied().find(|kind| kind.schema().kind == name);
+        if known.is_none() {
+            warn!(kind = name, "--excludedResourceKinds: there is no such kind");
+        }
+        kinds.extend(known);
+    }
+    kinds
 }
 
 /// From snapshots to sinks.

@@ -2,9 +2,10 @@
 
 use kube::Api;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
+pub use kube::api::DynamicObject;
 use kube::discovery;
-use mesh_config::{Config, Kind, Scope};
+use mesh_config::{Config, ConfigError, Kind, Scope};
 use serde_json::Value;
 
 use crate::{Watch, WatchOptions, strip};
@@ -41,22 +42,39 @@ pub fn api(client: Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicOb
 /// field is rejected.
 #[must_use]
 pub fn watch(client: Client, kind: Kind, namespace: Option<&str>, options: WatchOptions) -> Watch<Config> {
+    watch_as(client, kind, namespace, options, move |object| {
+        decode(kind, object).map_err(|error| error.to_string())
+    })
+}
+
+/// As [`watch`], for those who make something else of the objects; the reason where that cannot be.
+#[must_use]
+pub fn watch_as<T: Send + 'static>(
+    client: Client,
+    kind: Kind,
+    namespace: Option<&str>,
+    options: WatchOptions,
+    read: impl Fn(DynamicObject) -> Result<T, String> + Clone + Send + 'static,
+) -> Watch<T> {
     let schema = kind.schema();
     let name = format!("{}.{}", schema.plural, schema.group);
     let name = name.trim_end_matches('.').to_owned();
-    Watch::decoding(name, api(client, kind, namespace), options, move |object| {
-        decode(kind, object)
-    })
+    Watch::decoding(name, api(client, kind, namespace), options, read)
 }
 
 /// Reads an object of a kind that the API server delivered.
 ///
 /// # Errors
 /// Which field is wrong, and why.
-pub fn decode(kind: Kind, mut object: DynamicObject) -> Result<Config, String> {
+pub fn decode(kind: Kind, mut object: DynamicObject) -> Result<Config, ConfigError> {
     strip(&mut object.metadata);
-    let value: Value = serde_json::to_value(object).map_err(|error| error.to_string())?;
-    mesh_config::decode::from_json(Some(kind), &value).map_err(|error| error.to_string())
+    let value: Value = serde_json::to_value(object).map_err(|error| ConfigError {
+        location: None,
+        object: kind.to_string(),
+        field: String::new(),
+        reason: error.to_string(),
+    })?;
+    mesh_config::decode::from_json(Some(kind), &value)
 }
 
 #[cfg(test)]
@@ -95,6 +113,7 @@ mod tests {
         let config = rule(json!({ "hosts": ["weather"] })).unwrap();
         assert_eq!(config.meta.key.to_string(), "VirtualService default/weather");
         let error = rule(json!({ "hostz": ["weather"] })).unwrap_err();
-        assert!(error.contains("hostz"), "{error}");
+        assert_eq!(error.object, "VirtualService default/weather");
+        assert!(error.to_string().contains("hostz"), "{error}");
     }
 }

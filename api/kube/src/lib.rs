@@ -12,11 +12,13 @@ mod client;
 pub mod config;
 mod lease;
 pub mod patch;
+mod ready;
 mod served;
 mod watch;
 
 pub use self::client::{ClientError, KubeArgs};
 pub use self::lease::{Election, Leadership, LeaseParams};
+pub use self::ready::until_ready;
 pub use self::served::Served;
 pub use self::watch::{Event, ObjectName, State, Status, Watch, WatchOptions, strip};
 

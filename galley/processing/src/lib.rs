@@ -1,7 +1,8 @@
 //! From a configuration source to state to snapshots.
 //!
 //! ```text
-//! file::FileSource ─Vec<Event>─> Processor { State, Strategy, ProblemTable } ─Snapshot─> SnapshotCache (mesh-mcp)
+//! file::FileSource ─┐
+//! kube::KubeSource ─┴Vec<Event>─> Processor { State, Strategy, ProblemTable } ─Snapshot─> SnapshotCache (mesh-mcp)
 //! ```
 //!
 //! A *source* turns what it watches into [`Event`]s and says when it has told everything there was at the start
@@ -11,7 +12,9 @@
 
 pub mod event;
 pub mod file;
+pub mod kube;
 pub mod metrics;
+mod object;
 pub mod problems;
 mod processor;
 mod state;
@@ -19,6 +22,7 @@ mod strategy;
 
 pub use event::{Event, Problem};
 pub use file::{FileSource, FileSourceError};
+pub use kube::{KubeSource, KubeSourceHandle};
 pub use metrics::ProcessingMetrics;
 pub use problems::ProblemRow;
 pub use processor::{Processor, ProcessorHandle};

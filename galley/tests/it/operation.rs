@@ -6,7 +6,14 @@ use mesh_config::Kind;
 #[test]
 fn what_is_missing_is_said_in_one_line() {
     for (args, expected) in [
-        (&["server", "--insecure"][..], "--configPath is missing"),
+        (
+            &["server", "--insecure"][..],
+            "no source of configuration: neither files (--configPath) nor an API server",
+        ),
+        (
+            &["server", "--insecure", "--kubeconfig=/no/such/file"][..],
+            "kubeconfig /no/such/file: ",
+        ),
         (&["server", "--configPath=/tmp"][..], "--insecure is needed"),
         (
             &[

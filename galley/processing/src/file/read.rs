@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mesh_config::decode::{self, Class};
 use mesh_config::yaml::{self, Document};
-use mesh_config::{Config, ConfigError, Location, Str, validation};
-use sha2::{Digest as _, Sha256};
+use mesh_config::{Config, ConfigError, Location, Str};
 
 use crate::event::Problem;
+use crate::object;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -115,47 +115,12 @@ impl Contents {
 }
 
 fn object(document: &Document) -> Result<Object, Vec<ConfigError>> {
-    let mut config = decode::object(document).map_err(|error| vec![error])?;
-    let broken: Vec<_> = validation::validate(&config)
-        .into_iter()
-        .map(|problem| ConfigError {
-            location: Some(document.locate(&problem.field)),
-            object: config.meta.key.to_string(),
-            field: problem.field,
-            reason: problem.reason,
-        })
-        .collect();
-    if !broken.is_empty() {
-        return Err(broken);
-    }
-    config.meta.version = digest(&config);
+    let config = decode::object(document).map_err(|error| vec![error])?;
+    let config = object::checked(config, |field| Some(document.locate(field)))?;
     Ok(Object {
         config,
         location: document.location.clone(),
     })
-}
-
-/// Identifies what the text says of an object, so that it stays the same when Galley starts again.
-fn digest(config: &Config) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        // The length keeps neighbours apart.
-        hash.update(bytes.len().to_le_bytes());
-        hash.update(bytes);
-    };
-    part(config.body.type_url.as_bytes());
-    part(&config.body.value);
-    for map in [&config.meta.labels, &config.meta.annotations] {
-        part(&map.len().to_le_bytes());
-        for (name, value) in map {
-            part(name.as_bytes());
-            part(value.as_bytes());
-        }
-    }
-    part(&config.meta.created.seconds.to_le_bytes());
-    part(&config.meta.created.nanos.to_le_bytes());
-    let digest = hash.finalize();
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The name of a file in locations.
