@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    fn gateway(metadata: Value, spec: Value) -> Outcome {
+    fn gateway(metadata: &Value, spec: &Value) -> Outcome {
         let object = json!({
             "apiVersion": "networking.istio.io/v1alpha3", "kind": "Gateway", "metadata": metadata, "spec": spec,
         });
@@ -84,34 +84,28 @@ mod tests {
                 .extend(more.as_object().unwrap().clone());
             metadata
         };
-        let version = |metadata: Value, spec: Value| gateway(metadata, spec).unwrap().meta.version;
-        let first = version(
-            metadata(json!({ "resourceVersion": "1", "uid": "x" })),
-            servers(80),
-        );
+        let version = |metadata: &Value, port: u32| gateway(metadata, &servers(port)).unwrap().meta.version;
+        let first = version(&metadata(json!({ "resourceVersion": "1", "uid": "x" })), 80);
         let same = metadata(json!({
             "resourceVersion": "2",
             "generation": 7,
             "managedFields": [{ "manager": "kubectl" }],
             "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "{}" },
         }));
-        assert_eq!(version(same, servers(80)), first);
-        assert_ne!(version(metadata(json!({})), servers(81)), first);
-        assert_ne!(
-            version(metadata(json!({ "labels": { "a": "b" } })), servers(80)),
-            first
-        );
+        assert_eq!(version(&same, 80), first);
+        assert_ne!(version(&metadata(json!({})), 81), first);
+        assert_ne!(version(&metadata(json!({ "labels": { "a": "b" } })), 80), first);
     }
 
     #[test]
     fn g6_2_everything_that_is_wrong_is_told_with_its_object_and_field() {
         let metadata = json!({ "name": "a", "namespace": "weather" });
-        let errors = gateway(metadata.clone(), servers(70_000)).unwrap_err();
+        let errors = gateway(&metadata, &servers(70_000)).unwrap_err();
         assert!(errors[0].field.contains("port"), "{errors:?}");
         assert_eq!(errors[0].object, "Gateway weather/a");
-        let errors = gateway(metadata.clone(), json!({ "serverz": [] })).unwrap_err();
+        let errors = gateway(&metadata, &json!({ "serverz": [] })).unwrap_err();
         assert_eq!((errors.len(), errors[0].field.as_str()), (1, "spec.serverz"));
-        let errors = gateway(metadata, json!({})).unwrap_err();
+        let errors = gateway(&metadata, &json!({})).unwrap_err();
         assert_eq!(errors[0].object, "Gateway weather/a");
     }
 }
