@@ -1,4 +1,4 @@
-//! gRPC without TLS: a server that drains and is measured, and channels that reconnect.
+//! gRPC: a server that drains and is measured, and channels that reconnect; both with or without TLS.
 
 mod client;
 mod metrics;
@@ -9,17 +9,17 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Service, ServiceExt as _};
 
-pub use self::client::{ClientOptions, ConnectError, connect};
+pub use self::client::{ClientOptions, ConnectError, connect, connect_tls};
 pub use self::metrics::GrpcMetrics;
 use self::metrics::{Measured, MeasuredBody};
 use crate::args::GoDuration;
 use crate::drain::Drain;
 use crate::http::{self, ConnectionAge, Peer, Protocol};
+use crate::listen::Listener;
 use crate::task::Spawner;
 
 /// What a connection may hold in flight before a stream has to wait. A full configuration of a large
@@ -154,11 +154,11 @@ impl From<KeepaliveArgs> for GrpcOptions {
 ///
 /// `name` is shown when the shutdown waits for this server. When the process leaves, clients are told
 /// to open no new streams; streams that never end by themselves must watch `drain`. Handlers find the
-/// client with [`tonic::Request::remote_addr`]. The deadline that a client sends is not enforced here:
+/// client with [`tonic::Request::remote_addr`] and, where TLS is spoken, [`crate::tls::PeerCertificates`] in the extensions. The deadline that a client sends is not enforced here:
 /// a client that gives up resets its stream, which drops the handler.
 pub async fn serve(
     name: &'static str,
-    listener: TcpListener,
+    listener: impl Into<Listener> + Send,
     routes: Routes,
     options: GrpcOptions,
     metrics: GrpcMetrics,
@@ -170,7 +170,7 @@ pub async fn serve(
         routes: routes.prepare(),
         metrics,
     };
-    http::serve(name, listener, dispatch, protocol, spawner, drain).await;
+    http::serve(name, listener.into(), dispatch, protocol, spawner, drain).await;
 }
 
 // === impl Dispatch ===

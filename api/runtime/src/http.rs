@@ -11,13 +11,16 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
 use crate::drain::{Drain, DrainGuard};
+use crate::listen::Listener;
 use crate::task::Spawner;
+use crate::tls::ServerTls;
 
 /// How long a peer may take to send the head of an HTTP/1 request, which also bounds an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,21 +59,21 @@ pub(crate) struct ConnectionAge {
 /// Serves HTTP/1 with `router` until the process leaves, then finishes the requests in flight.
 ///
 /// `name` is shown when the shutdown waits for this server. Handlers find a [`Peer`] in the
-/// extensions of a request. Pass [`Drain::never`] for a server that lives as long as the process.
+/// extensions of a request, and [`crate::tls::PeerCertificates`] where TLS is spoken. Pass [`Drain::never`] for a server that lives as long as the process.
 pub async fn serve_http(
     name: &'static str,
-    listener: TcpListener,
+    listener: impl Into<Listener> + Send,
     router: Router,
     spawner: Spawner,
     drain: Drain,
 ) {
-    serve(name, listener, router, Protocol::Http1, spawner, drain).await;
+    serve(name, listener.into(), router, Protocol::Http1, spawner, drain).await;
 }
 
 /// Accepts connections until the process leaves and waits until the last of them is closed.
 pub(crate) async fn serve<S, B>(
     name: &'static str,
-    listener: TcpListener,
+    listener: Listener,
     service: S,
     protocol: Protocol,
     spawner: Spawner,
@@ -83,6 +86,7 @@ pub(crate) async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let guard = drain.guard(name);
+    let Listener { tcp: listener, tls } = listener;
     // Closed when every connection has dropped its sender.
     let (open, mut closed) = mpsc::channel::<Infallible>(1);
     let mut number = 0_u32;
@@ -97,6 +101,7 @@ pub(crate) async fn serve<S, B>(
                 number = number.wrapping_add(1);
                 let connection = Connection {
                     stream,
+                    tls: tls.clone(),
                     peer,
                     service: service.clone(),
                     protocol: protocol.clone().for_connection(number),
@@ -121,6 +126,7 @@ pub(crate) async fn serve<S, B>(
 
 struct Connection<S> {
     stream: TcpStream,
+    tls: Option<ServerTls>,
     peer: Peer,
     service: S,
     protocol: Protocol,
@@ -185,54 +191,86 @@ where
     async fn serve(self) {
         let Self {
             stream,
+            tls,
             peer,
             service,
             protocol,
             drain,
             _open,
         } = self;
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            service.clone().oneshot(request)
-        });
-        let io = TokioIo::new(stream);
-        let result = match protocol {
-            Protocol::Http1 => {
-                let mut builder = http1::Builder::new();
-                builder
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT);
-                let mut connection = pin!(builder.serve_connection(io, service));
-                tokio::select! {
-                    result = &mut connection => result,
-                    () = drain.signaled() => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                }
-            }
-            Protocol::Http2 { builder, age } => {
-                let mut connection = pin!(builder.serve_connection(io, service));
-                let cut = tokio::select! {
-                    result = &mut connection => return log_end(peer, result),
-                    () = drain.signaled() => None,
-                    grace = old(age) => Some(grace),
-                };
-                connection.as_mut().graceful_shutdown();
-                match cut {
-                    Some(grace) => match tokio::time::timeout(grace, connection).await {
-                        Ok(result) => result,
-                        Err(_) => {
-                            return debug!(remote = %peer.remote, "connection cut at the end of its age");
-                        }
-                    },
-                    // Here the drain deadline of the process is the limit.
-                    None => connection.await,
-                }
-            }
+        let Some(tls) = tls else {
+            let service = service.map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                request
+            });
+            return speak(stream, peer, service, protocol, drain).await;
         };
-        log_end(peer, result);
+        let accepted = tokio::select! {
+            accepted = tls.accept(stream) => accepted,
+            () = drain.signaled() => return,
+        };
+        match accepted {
+            Ok((stream, certificates)) => {
+                let service = service.map_request(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(peer);
+                    request.extensions_mut().insert(certificates.clone());
+                    request
+                });
+                speak(stream, peer, service, protocol, drain).await;
+            }
+            Err(error) => debug!(remote = %peer.remote, %error, "TLS handshake failed"),
+        }
     }
+}
+
+/// One connection until its end.
+async fn speak<I, S, B>(stream: I, peer: Peer, service: S, protocol: Protocol, drain: DrainGuard)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request| service.clone().oneshot(request));
+    let io = TokioIo::new(stream);
+    let result = match protocol {
+        Protocol::Http1 => {
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT);
+            let mut connection = pin!(builder.serve_connection(io, service));
+            tokio::select! {
+                result = &mut connection => result,
+                () = drain.signaled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Protocol::Http2 { builder, age } => {
+            let mut connection = pin!(builder.serve_connection(io, service));
+            let cut = tokio::select! {
+                result = &mut connection => return log_end(peer, result),
+                () = drain.signaled() => None,
+                grace = old(age) => Some(grace),
+            };
+            connection.as_mut().graceful_shutdown();
+            match cut {
+                Some(grace) => match tokio::time::timeout(grace, connection).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        return debug!(remote = %peer.remote, "connection cut at the end of its age");
+                    }
+                },
+                // Here the drain deadline of the process is the limit.
+                None => connection.await,
+            }
+        }
+    };
+    log_end(peer, result);
 }
 
 fn log_end(peer: Peer, result: hyper::Result<()>) {

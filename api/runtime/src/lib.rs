@@ -37,6 +37,7 @@ pub mod readiness;
 mod runtime;
 pub mod shutdown;
 pub mod task;
+pub mod tls;
 pub mod version;
 pub mod watch;
 

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::args::{HostPort, ListenAddr};
+use crate::tls::ServerTls;
 
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,27 @@ pub struct BindError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+/// A listening socket, and the TLS that is spoken on its connections. A plain socket is one without TLS.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) tls: Option<ServerTls>,
+}
+
+impl Listener {
+    /// A socket on which TLS is spoken.
+    #[must_use]
+    pub fn tls(tcp: TcpListener, tls: ServerTls) -> Self {
+        Self { tcp, tls: Some(tls) }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
 }
 
 /// Opens a listening socket and logs the address that it got, which matters for port 0.

@@ -21,7 +21,7 @@ use crate::drain::{self, Drain, DrainSignal};
 use crate::grpc::{self, GrpcMetrics, GrpcOptions};
 use crate::http::serve_http;
 use crate::limits::raise_file_limit;
-use crate::listen::{BindError, bind_if_enabled};
+use crate::listen::{BindError, Listener, bind_if_enabled};
 use crate::log::{LogArgs, LogError, LogHandle, Scope};
 use crate::metrics::{Metrics, MetricsError};
 use crate::readiness::Readiness;
@@ -301,10 +301,10 @@ impl Runtime {
     }
 
     /// Serves HTTP as a vital task until the process leaves.
-    pub fn spawn_http(&self, name: &'static str, listener: TcpListener, router: Router) {
+    pub fn spawn_http(&self, name: &'static str, listener: impl Into<Listener>, router: Router) {
         let server = serve_http(
             name,
-            listener,
+            listener.into(),
             router,
             self.spawner().clone(),
             self.drain().clone(),
@@ -317,13 +317,13 @@ impl Runtime {
     pub fn spawn_grpc(
         &self,
         name: &'static str,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         routes: Routes,
         options: GrpcOptions,
     ) {
         let server = grpc::serve(
             name,
-            listener,
+            listener.into(),
             routes,
             options,
             self.inner.grpc_metrics.clone(),

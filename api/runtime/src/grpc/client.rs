@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{CONNECTION_WINDOW, KeepaliveArgs, STREAM_WINDOW};
 use crate::args::HostPort;
+use crate::tls::ClientTls;
 
 /// How a client keeps its connection.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,28 @@ impl Default for ClientOptions {
 /// # Errors
 /// [`ConnectError`] when the address has no host.
 pub fn connect(address: &HostPort, options: &ClientOptions) -> Result<Channel, ConnectError> {
+    Ok(endpoint(address, options)?.connect_lazy())
+}
+
+/// Like [`connect`], by TLS. Each connection uses the certificates of its moment.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_tls(
+    address: &HostPort,
+    options: &ClientOptions,
+    tls: ClientTls,
+) -> Result<Channel, ConnectError> {
+    let endpoint = endpoint(address, options)?;
+    let (host, port) = (address.host.clone().unwrap_or_default(), address.port);
+    let connector = tower::service_fn(move |_: Uri| {
+        let (tls, host) = (tls.clone(), host.clone());
+        async move { tls.connect(&host, port).await.map(TokioIo::new) }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+fn endpoint(address: &HostPort, options: &ClientOptions) -> Result<Endpoint, ConnectError> {
     let fail = |reason: String| ConnectError {
         address: address.to_string(),
         reason,
@@ -59,5 +83,5 @@ pub fn connect(address: &HostPort, options: &ClientOptions) -> Result<Channel, C
     if let Some(interval) = options.keepalive.interval() {
         endpoint = endpoint.http2_keep_alive_interval(interval);
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }

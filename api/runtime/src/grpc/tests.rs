@@ -14,6 +14,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use tokio::net::TcpListener;
+
 use super::*;
 use crate::args::HostPort;
 use crate::drain::{self, DrainSignal};
