@@ -6,6 +6,7 @@
 pub mod decode;
 mod error;
 mod host;
+pub mod ingress;
 mod kind;
 mod labels;
 pub mod mesh;

@@ -9,7 +9,7 @@ mod destination_rule;
 mod envoy_filter;
 mod gateway;
 pub mod mesh;
-mod primitive;
+pub(crate) mod primitive;
 mod problems;
 mod rbac;
 mod regex;
@@ -18,6 +18,8 @@ mod sidecar;
 mod virtual_service;
 
 use prost::Name;
+
+pub(crate) use gateway::public_host;
 
 use crate::{Config, Kind};
 use problems::Problems;

@@ -79,7 +79,15 @@ fn check_host(host: &str) -> Checked {
             name
         }
     };
-    if name == "*" || primitive::is_ip(name) {
+    if primitive::is_ip(name) {
+        return Ok(());
+    }
+    public_host(name)
+}
+
+/// `*` or a name with a dot.
+pub(crate) fn public_host(name: &str) -> Checked {
+    if name == "*" {
         return Ok(());
     }
     primitive::wildcard_domain(name)?;

@@ -35,7 +35,7 @@ fn is_wildcard_label(label: &str) -> bool {
 }
 
 /// A DNS label: letters, digits and `-`, at most 63.
-pub(super) fn label(text: &str) -> Checked {
+pub(crate) fn label(text: &str) -> Checked {
     if is_label(text) {
         Ok(())
     } else {
@@ -118,7 +118,7 @@ pub(super) fn tag(text: &str) -> Checked {
 }
 
 /// A port number, 1 to 65535.
-pub(super) fn port(number: impl Into<i64>) -> Checked {
+pub(crate) fn port(number: impl Into<i64>) -> Checked {
     let number = number.into();
     if (1..=65535).contains(&number) {
         Ok(())
