@@ -446,7 +446,7 @@ spec: {{rules: [{{host: {host}, http: {{paths: [{{backend: {{service: {{name: a,
         ),
     );
     let converted = pilot(
-        &[merged, text[2].clone(), text[3].clone()]
+        [merged, text[2].clone(), text[3].clone()]
             .concat()
             .trim_end_matches("---"),
     );
