@@ -56,6 +56,10 @@ impl Authority {
     ///
     /// When a name is not fit for a certificate.
     pub fn issue(&self, names: &[&str]) -> Result<Pair, Error> {
+        self.sign(&Self::params(names)?)
+    }
+
+    fn params(names: &[&str]) -> Result<CertificateParams, Error> {
         let (uris, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
         let mut params = CertificateParams::new(others.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
         for uri in uris {
@@ -68,6 +72,18 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        Ok(params)
+    }
+
+    /// A certificate as [`Self::issue`] makes it, whose time was over long ago.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue`].
+    pub fn issue_expired(&self, names: &[&str]) -> Result<Pair, Error> {
+        let mut params = Self::params(names)?;
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 12, 31);
         self.sign(&params)
     }
 
