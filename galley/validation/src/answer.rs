@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::outcome::Outcome;
 use crate::verdict::Verdict;
+use crate::warnings::{NoWarnings, Warnings};
 use crate::{mixer, pilot, review};
 
 /// Longest request that is read, in bytes: two objects of the largest size that the API server stores, and room.
@@ -42,6 +43,11 @@ impl Webhook {
 
     /// Answers a request with this body. Never panics, whatever the body.
     pub fn answer(self, content_type: Option<&str>, body: &[u8]) -> Answer {
+        self.answer_with(content_type, body, &NoWarnings)
+    }
+
+    /// As [`Self::answer`], with what else there is to say about an object that is admitted.
+    pub fn answer_with(self, content_type: Option<&str>, body: &[u8], more: &dyn Warnings) -> Answer {
         if body.is_empty() {
             return Answer::error(400, "no body found");
         }
@@ -52,11 +58,11 @@ impl Webhook {
             return Answer::error(415, "invalid Content-Type, want `application/json`");
         }
         // The failure policy of the webhook says what an answer is worth that could not be given.
-        catch_unwind(AssertUnwindSafe(|| self.review(body)))
+        catch_unwind(AssertUnwindSafe(|| self.review(body, more)))
             .unwrap_or_else(|_| Answer::error(500, "could not look at the object because of a defect"))
     }
 
-    fn review(self, body: &[u8]) -> Answer {
+    fn review(self, body: &[u8], more: &dyn Warnings) -> Answer {
         let mut request = match review::read(body) {
             Ok(request) => request,
             Err(message) => return Answer::unreadable(message),
@@ -64,8 +70,8 @@ impl Webhook {
         let labels = request.labels();
         let verdict = if request.sub_resource.is_empty() {
             match self {
-                Self::Pilot => pilot::admit(&request),
-                Self::Mixer => mixer::admit(&mut request),
+                Self::Pilot => pilot::admit(&request, more),
+                Self::Mixer => mixer::admit(&mut request, more),
             }
         } else {
             // Whoever writes the status of an object that is wrong must be able to say so.

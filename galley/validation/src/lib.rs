@@ -18,3 +18,4 @@ mod warnings;
 
 pub use answer::{Answer, MAX_BODY_BYTES, Webhook};
 pub use outcome::{Outcome, Reason, Resource};
+pub use warnings::{NoWarnings, Warnings};

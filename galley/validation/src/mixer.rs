@@ -11,11 +11,12 @@ use crate::outcome::Reason;
 use crate::pilot;
 use crate::review::Request;
 use crate::verdict::Verdict;
+use crate::warnings::Warnings;
 
 const GROUP: &str = "config.istio.io";
 
 /// Judges what is created or changed, and that what is removed has a name; everything else is allowed.
-pub(crate) fn admit(request: &mut Request) -> Verdict {
+pub(crate) fn admit(request: &mut Request, more: &dyn Warnings) -> Verdict {
     match request.operation.as_str() {
         "CREATE" | "UPDATE" => {}
         "DELETE" if request.name.is_empty() => {
@@ -36,9 +37,9 @@ pub(crate) fn admit(request: &mut Request) -> Verdict {
                     Reason::InvalidResource,
                     "configuration is invalid: field 'selector' is deprecated, use 'match' instead",
                 ),
-                Some(Selector::Beside) => object::check(request)
+                Some(Selector::Beside) => object::check(request, more)
                     .warning("field 'selector' is deprecated, and ignored because there is a 'match'"),
-                None => object::check(request),
+                None => object::check(request, more),
             }
         }
         // Somebody else validates it.

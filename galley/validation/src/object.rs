@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::outcome::Reason;
 use crate::review::Request;
 use crate::verdict::Verdict;
-use crate::warnings;
+use crate::warnings::{self, Warnings};
 
 /// Faults of form that are looked for: each costs another reading of the object.
 const MAX_FAULTS: usize = 16;
@@ -41,7 +41,7 @@ pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, Verdict> {
 ///
 /// An update that leaves the content as it was is admitted whatever the content: somebody must be able to label or to
 /// remove an object that was stored before it was checked. What is wrong is then a warning.
-pub(crate) fn check(request: &Request) -> Verdict {
+pub(crate) fn check(request: &Request, more: &dyn Warnings) -> Verdict {
     let object = complete(request);
     let verdict = match decode::from_json(None, &object) {
         Err(_) => Verdict::invalid(
@@ -61,7 +61,8 @@ pub(crate) fn check(request: &Request) -> Verdict {
                 .collect();
             if broken.is_empty() {
                 warnings::of(config.meta.key.kind, &object)
-                    .iter()
+                    .into_iter()
+                    .chain(more.about(&config))
                     .fold(Verdict::passed(), |verdict, warning| {
                         verdict.warning(format!("{name}: {warning}"))
                     })

@@ -6,6 +6,7 @@ use crate::object;
 use crate::outcome::Reason;
 use crate::review::Request;
 use crate::verdict::Verdict;
+use crate::warnings::Warnings;
 
 /// The kinds of this webhook (P5.1).
 pub(crate) const KINDS: &[Kind] = &[
@@ -28,13 +29,13 @@ pub(crate) const KINDS: &[Kind] = &[
 ];
 
 /// Judges what is created or changed; everything else is allowed.
-pub(crate) fn admit(request: &Request) -> Verdict {
+pub(crate) fn admit(request: &Request, more: &dyn Warnings) -> Verdict {
     if !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
         return Verdict::not_judged(Reason::UnsupportedOperation);
     }
     match object::kind(request) {
         Err(verdict) => verdict,
-        Ok(Some(kind)) if KINDS.contains(&kind) => object::check(request),
+        Ok(Some(kind)) if KINDS.contains(&kind) => object::check(request, more),
         Ok(_) => Verdict::refused(
             Reason::UnknownType,
             format!("unrecognized type {}", request.object["kind"]),

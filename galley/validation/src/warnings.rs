@@ -1,13 +1,31 @@
 //! What is legal but surely a mistake.
 
-use mesh_config::Kind;
+use mesh_config::{Config, Kind};
 use serde_json::Value;
+
+/// What can be said about an object by whoever knows more than the object.
+pub trait Warnings: Send + Sync {
+    /// Warnings about an object that is valid, each with its field; the name of the object is put in front.
+    fn about(&self, object: &Config) -> Vec<String>;
+}
+
+/// Says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoWarnings;
 
 /// Warnings about an object that is admitted, each with its field.
 pub(crate) fn of(kind: Kind, object: &Value) -> Vec<String> {
     match kind {
         Kind::Policy | Kind::MeshPolicy => empty_peers(object),
         _ => Vec::new(),
+    }
+}
+
+// === impl NoWarnings ===
+
+impl Warnings for NoWarnings {
+    fn about(&self, _object: &Config) -> Vec<String> {
+        Vec::new()
     }
 }
 

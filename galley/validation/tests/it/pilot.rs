@@ -1,7 +1,8 @@
-use galley_validation::{Outcome, Reason, Webhook};
+use galley_validation::{Outcome, Reason, Warnings, Webhook};
+use mesh_config::Config;
 use serde_json::{Value, json};
 
-use crate::{answer, object, reason, request, response, verdict};
+use crate::{JSON, answer, object, reason, request, response, verdict};
 
 const NETWORKING: &str = "networking.istio.io/v1alpha3";
 
@@ -306,4 +307,27 @@ fn a_message_stays_readable() {
     assert!(!allowed);
     assert!(message.contains("\n\t* and "), "{message}");
     assert!(message.len() < 8_192, "{} bytes", message.len());
+}
+
+/// Whoever knows other objects has a say about what is admitted, and about nothing else.
+#[test]
+fn pain_11_more_is_said_about_what_is_admitted() {
+    struct Hosts;
+    impl Warnings for Hosts {
+        fn about(&self, object: &Config) -> Vec<String> {
+            vec![format!("hosts[0]: no {} has it", object.meta.key.kind)]
+        }
+    }
+    let answered = |hosts: Value| {
+        let object = virtual_service(json!({
+            "hosts": hosts, "http": [{"route": [{"destination": {"host": "forecast"}}]}],
+        }));
+        let body = request("CREATE", &object).to_string();
+        response(&Webhook::Pilot.answer_with(JSON, body.as_bytes(), &Hosts))
+    };
+    assert_eq!(
+        answered(json!(["forecast"]))["warnings"],
+        json!(["VirtualService weather/forecast: hosts[0]: no VirtualService has it"])
+    );
+    assert_eq!(answered(json!([]))["warnings"], Value::Null);
 }
