@@ -1,6 +1,7 @@
 //! Following the objects of one kind.
 
 mod known;
+mod steps;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,14 +13,14 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::known::Known;
+use self::steps::{Failure, Step, steps};
 use crate::Served;
 use crate::backoff::Spread;
 
@@ -33,14 +34,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// is as before is not repeated. Memory: names and versions of all objects, and the objects of one page of a list.
 pub struct Watch<T> {
     kind: String,
-    /// Begins to follow from nothing.
-    begin: Box<dyn Fn() -> Steps<T> + Send>,
     steps: Steps<T>,
     known: Known,
     told: VecDeque<Event<T>>,
     settled: bool,
     retry: Spread,
     pause: Option<Pin<Box<Sleep>>>,
+    longest_pause: Duration,
+    /// When the last pause was over.
+    paused_until: Option<Instant>,
     served: watch::Receiver<u64>,
     status: watch::Sender<Status>,
 }
@@ -118,7 +120,7 @@ pub enum State {
     Failing(String),
 }
 
-type Steps<T> = BoxStream<'static, watcher::Result<watcher::Event<Item<T>>>>;
+type Steps<T> = BoxStream<'static, Result<Step<Item<T>>, Failure>>;
 
 /// An object as it was received.
 struct Item<T> {
@@ -162,28 +164,27 @@ impl<T: Send + 'static> Watch<T> {
         kind: String,
         api: Api<K>,
         options: WatchOptions,
-        decode: impl Fn(K) -> Result<T, String> + Clone + Send + 'static,
+        decode: impl Fn(K) -> Result<T, String> + Send + 'static,
     ) -> Self
     where
         K: Resource + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
     {
         let served = options.served.subscribe();
         let retry = Spread::new(options.initial_pause, options.longest_pause);
-        let begin = move || -> Steps<T> {
-            let decode = decode.clone();
-            watcher(api.clone(), options.to_config())
-                .map(move |step| step.map(|event| item(event, &decode)))
-                .boxed()
-        };
+        let longest_pause = options.longest_pause;
+        let steps = steps(api, options)
+            .map(move |step| step.map(|step| step.map(|object| Item::of(object, &decode))))
+            .boxed();
         Self {
             kind,
-            steps: begin(),
-            begin: Box::new(begin),
+            steps,
             known: Known::default(),
             told: VecDeque::new(),
             settled: false,
             retry,
             pause: None,
+            longest_pause,
+            paused_until: None,
             served,
             status: watch::Sender::default(),
         }
@@ -203,10 +204,10 @@ impl<T: Send + 'static> Watch<T> {
             }
             self.rest().await;
             match self.steps.next().await {
-                Some(Ok(event)) => self.take(event),
-                Some(Err(error)) => self.fail(&error),
-                // kube's watcher has no end.
-                None => self.steps = (self.begin)(),
+                Some(Ok(step)) => self.take(step),
+                Some(Err(failure)) => self.fail(&failure),
+                // They have no end.
+                None => future::pending().await,
             }
         }
     }
@@ -241,23 +242,22 @@ impl<T: Send + 'static> Watch<T> {
         self.pause = None;
     }
 
-    fn take(&mut self, event: watcher::Event<Item<T>>) {
-        match event {
-            // Not yet a success: every attempt begins so.
-            watcher::Event::Init => return self.known.begin(),
-            watcher::Event::Apply(item) | watcher::Event::InitApply(item) => self.apply(item),
-            watcher::Event::Delete(item) => {
+    fn take(&mut self, step: Step<Item<T>>) {
+        match step {
+            Step::ListBegun => self.known.begin(),
+            Step::Watching => {}
+            Step::Applied(item) | Step::Listed(item) => self.apply(item),
+            Step::Deleted(item) => {
                 if self.known.remove(&item.name) {
                     self.told.push_back(Event::Deleted(item.name));
                 }
             }
-            watcher::Event::InitDone => {
+            Step::ListEnded => {
                 self.told.extend(self.known.end().map(Event::Deleted));
                 self.status.send_modify(|status| status.lists += 1);
                 self.settle();
             }
         }
-        self.retry.reset();
         self.enter(State::Following);
     }
 
@@ -275,34 +275,39 @@ impl<T: Send + 'static> Watch<T> {
         });
     }
 
-    fn fail(&mut self, error: &watcher::Error) {
-        use watcher::Error;
+    fn fail(&mut self, failure: &Failure) {
         self.status.send_modify(|status| status.failures += 1);
-        let (began, code) = match error {
-            Error::InitialListFailed(kube::Error::Api(status)) => (true, status.code),
-            Error::WatchStartFailed(kube::Error::Api(status)) => (false, status.code),
-            Error::WatchError(status) => (true, status.code),
-            _ => (true, 0),
-        };
-        // It would go on asking for what will never be there again: the kind itself, or changes since then.
-        if !began && matches!(code, 404 | 410) {
-            self.steps = (self.begin)();
-        }
-        self.pause = Some(Box::pin(sleep(self.retry.next_delay())));
-        match code {
-            404 => {
+        let pause = self
+            .next_pause()
+            .max(failure.retry_after().min(self.longest_pause));
+        let until = Instant::now() + pause;
+        self.paused_until = Some(until);
+        self.pause = Some(Box::pin(sleep_until(until)));
+        match (failure.code(), failure) {
+            (404, _) => {
                 self.known.begin();
                 self.told.extend(self.known.end().map(Event::Deleted));
                 self.enter(State::NotServed);
                 self.settle();
             }
-            403 => {
-                self.enter(State::Forbidden(error.to_string()));
+            (403, _) => {
+                self.enter(State::Forbidden(mesh_runtime::error_chain(failure)));
                 self.settle();
             }
-            410 => debug!(kind = self.kind, "changes were missed, listing again"),
-            _ => self.enter(State::Failing(mesh_runtime::error_chain(error))),
+            (410, _) => debug!(kind = self.kind, "changes were missed, listing again"),
+            (_, Failure::Short) => debug!(kind = self.kind, "the server ended the watch at once"),
+            _ => self.enter(State::Failing(mesh_runtime::error_chain(failure))),
         }
+    }
+
+    /// Pauses grow from failure to failure until none has happened for as long as the longest of them. One answer is not
+    /// enough: a server may answer every list and end every watch.
+    fn next_pause(&mut self) -> Duration {
+        let longest = self.longest_pause;
+        if self.paused_until.is_some_and(|until| until.elapsed() > longest) {
+            self.retry.reset();
+        }
+        self.retry.next_delay()
     }
 
     fn settle(&mut self) {
@@ -341,21 +346,15 @@ impl<T> fmt::Debug for Watch<T> {
     }
 }
 
-fn item<K: Resource, T>(
-    event: watcher::Event<K>,
-    decode: impl Fn(K) -> Result<T, String>,
-) -> watcher::Event<Item<T>> {
-    let item = |object: K| Item {
-        name: ObjectName::of(object.meta()),
-        version: object.meta().resource_version.clone().unwrap_or_default(),
-        value: decode(object),
-    };
-    match event {
-        watcher::Event::Apply(object) => watcher::Event::Apply(item(object)),
-        watcher::Event::Delete(object) => watcher::Event::Delete(item(object)),
-        watcher::Event::Init => watcher::Event::Init,
-        watcher::Event::InitApply(object) => watcher::Event::InitApply(item(object)),
-        watcher::Event::InitDone => watcher::Event::InitDone,
+// === impl Item ===
+
+impl<T> Item<T> {
+    fn of<K: Resource>(object: K, decode: impl Fn(K) -> Result<T, String>) -> Self {
+        Self {
+            name: ObjectName::of(object.meta()),
+            version: object.meta().resource_version.clone().unwrap_or_default(),
+            value: decode(object),
+        }
     }
 }
 
@@ -381,19 +380,6 @@ impl fmt::Display for ObjectName {
 }
 
 // === impl WatchOptions ===
-
-impl WatchOptions {
-    fn to_config(&self) -> watcher::Config {
-        let seconds = u32::try_from(self.timeout.as_secs()).unwrap_or(u32::MAX);
-        watcher::Config {
-            label_selector: self.labels.clone(),
-            field_selector: self.fields.clone(),
-            timeout: Some(seconds.clamp(1, 294)),
-            page_size: Some(self.page_size),
-            ..watcher::Config::default()
-        }
-    }
-}
 
 impl Default for WatchOptions {
     fn default() -> Self {

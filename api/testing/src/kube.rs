@@ -7,6 +7,7 @@
 mod access;
 mod etcd;
 mod folder;
+mod proxy;
 
 use std::fs;
 use std::process::Command;
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 pub use self::access::Access;
 use self::etcd::Etcd;
 use self::folder::Folder;
+pub use self::proxy::{ApiProxy, Counts, Fault};
 use crate::certificates::Authority;
 use crate::{Process, eventually, ports, provision};
 

@@ -10,6 +10,7 @@ mod config;
 mod failure;
 mod lease;
 mod many;
+mod misbehaviour;
 mod patch;
 mod support;
 mod watch;

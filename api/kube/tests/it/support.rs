@@ -24,6 +24,8 @@ pub(crate) struct View<T> {
     pub(crate) rejected: BTreeMap<String, String>,
     /// How often each was applied.
     pub(crate) applied: BTreeMap<String, usize>,
+    /// How often any was deleted.
+    pub(crate) deleted: usize,
     pub(crate) synced: usize,
 }
 
@@ -34,6 +36,7 @@ impl<T: Send + 'static> View<T> {
             objects: BTreeMap::new(),
             rejected: BTreeMap::new(),
             applied: BTreeMap::new(),
+            deleted: 0,
             synced: 0,
         }
     }
@@ -58,9 +61,14 @@ impl<T: Send + 'static> View<T> {
 
     /// Waits for a state of the watch, in which it may have nothing to tell.
     pub(crate) async fn until_state(&mut self, is: impl Fn(&mesh_kube::State) -> bool) {
+        self.until_status(|status| is(&status.state)).await;
+    }
+
+    /// Waits for a status of the watch, which may have nothing to tell.
+    pub(crate) async fn until_status(&mut self, is: impl Fn(&mesh_kube::Status) -> bool) {
         let mut status = self.watch.status();
         let reached = timeout(PATIENCE, async {
-            while !is(&status.borrow_and_update().state) {
+            while !is(&status.borrow_and_update()) {
                 tokio::select! {
                     event = self.watch.next() => self.take(event),
                     _ = status.changed() => {}
@@ -68,6 +76,17 @@ impl<T: Send + 'static> View<T> {
             }
         });
         reached.await.unwrap();
+    }
+
+    /// Follows events while something else is done.
+    pub(crate) async fn during<R>(&mut self, other: impl Future<Output = R>) -> R {
+        let mut other = std::pin::pin!(timeout(PATIENCE, other));
+        loop {
+            tokio::select! {
+                event = self.watch.next() => self.take(event),
+                result = &mut other => return result.unwrap(),
+            }
+        }
     }
 
     fn take(&mut self, event: Event<T>) {
@@ -79,6 +98,7 @@ impl<T: Send + 'static> View<T> {
                 self.objects.insert(name, value);
             }
             Event::Deleted(name) => {
+                self.deleted += 1;
                 self.rejected.remove(&key(&name));
                 self.objects.remove(&key(&name));
             }
