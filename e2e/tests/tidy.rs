@@ -46,6 +46,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         Some(&[
             "mesh-api",
             "mesh-config",
+            "mesh-kube",
             "mesh-mcp",
             "mesh-runtime",
             "pilot-model",
@@ -66,6 +67,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         Some(&[
             "mesh-api",
             "mesh-config",
+            "mesh-kube",
             "mesh-mcp",
             "mesh-runtime",
             "pilot-model",

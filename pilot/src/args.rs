@@ -10,6 +10,7 @@ use mesh_runtime::log::LogArgs;
 use pilot_registry::Platform;
 
 use crate::consul::ConsulArgs;
+use crate::kube::KubernetesArgs;
 
 /// Istio Pilot: service discovery and configuration for Envoy.
 #[derive(Debug, clap::Parser)]
@@ -46,10 +47,15 @@ pub struct RequestArgs {
 /// Flags of `pilot-discovery discovery`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DiscoveryArgs {
-    /// Service registries: Kubernetes, MCP, Consul. The services of a cluster come with the configuration sources, so
-    /// `MCP` and `Kubernetes` name the same here. ServiceEntries are followed in any case.
+    /// Service registries: Kubernetes, MCP, Consul. `Kubernetes` reads the API server, where there is one: `--kubeconfig`
+    /// is given, or Pilot runs in a cluster. Otherwise, and with `MCP`, services come with the configuration sources.
+    /// ServiceEntries are followed in any case.
     #[arg(long, value_delimiter = ',', default_value = "Kubernetes")]
     pub registries: Vec<Platform>,
+
+    /// The API server of the registry `Kubernetes`.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 
     /// The agent of the registry `Consul`.
     #[command(flatten)]

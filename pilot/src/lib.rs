@@ -3,6 +3,7 @@
 pub mod args;
 pub mod consul;
 mod debug;
+pub mod kube;
 mod metrics;
 mod networks;
 pub mod request;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::mesh;
+use mesh_config::{Kind, mesh};
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::sink::{Sink, SinkHandle, SinkOptions};
 use mesh_runtime::Runtime;
@@ -17,7 +17,7 @@ use mesh_runtime::log::Scope;
 use mesh_runtime::watch::FileWatch;
 use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::Features;
-use pilot_registry::{Controller, Debounce, KINDS, Publication, Registries, RegistryMetrics};
+use pilot_registry::{CLUSTER_KINDS, Controller, Debounce, KINDS, Publication, Registries, RegistryMetrics};
 use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use crate::args::DiscoveryArgs;
 use crate::networks::NetworksFile;
 use crate::state::State;
-use crate::{consul, debug, metrics};
+use crate::{consul, debug, kube, metrics};
 
 /// How long changes of the mesh configuration file are gathered (P7).
 const MESH_QUIET: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ pub const SCOPES: &[Scope] = &[
     Scope {
         name: "model",
         description: "Services and configuration",
-        targets: &["pilot_registry"],
+        targets: &["pilot_registry", "mesh_kube"],
     },
     Scope {
         name: "server",
@@ -73,6 +73,7 @@ pub struct Addresses {
 pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Addresses> {
     let DiscoveryArgs {
         registries,
+        kubernetes,
         consul,
         mesh_config,
         networks_config,
@@ -135,16 +136,31 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         // Before the first publication: a proxy must not be sent to addresses that it cannot reach.
         builder.apply(Change::Networks(Box::new(networks.read().await)));
     }
+    let api_server = kubernetes.client(&registries).await?;
+    let mut registry_of_all = Registries::of(&registries, domain.as_str(), trust_domain, export_to);
+    let mut kinds = KINDS.to_vec();
+    if api_server.is_some() {
+        registry_of_all = registry_of_all.with_api_server();
+        kinds.retain(|kind| !CLUSTER_KINDS.contains(kind));
+    }
     let (controller, task) = Controller::new(
         builder,
-        Registries::of(&registries, domain.as_str(), trust_domain, export_to),
+        registry_of_all,
         Debounce::new(debounce_after.get(), debounce_max.get()),
         sources.len(),
-        KINDS,
+        &kinds,
     );
     let network_controller = controller.clone();
     let task = task.with_metrics(RegistryMetrics::register(registry)?);
-    let sinks = follow_sources(runtime, &controller, &sources, &pod_name, mcp_max_msg_size)?;
+    let sinks = follow_sources(
+        runtime,
+        &controller,
+        &sources,
+        &kinds,
+        &pod_name,
+        mcp_max_msg_size,
+    )?;
+    let kube = api_server.map(|client| kube::follow(runtime, &controller, client, &kubernetes));
     let consul = consul::follow(runtime, &controller, &registries, consul)?;
     let version = runtime.build_info().version;
     let (publications, publication) = watch::channel(None);
@@ -152,6 +168,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         discovery: discovery.clone(),
         publication,
         sources: sinks.into(),
+        kube,
         consul,
         registration: debug::RegistrationMetrics::register(registry, version)?,
     };
@@ -205,6 +222,7 @@ fn follow_sources(
     runtime: &Runtime,
     controller: &Controller,
     sources: &[HostPort],
+    kinds: &[Kind],
     node: &str,
     max_message_bytes: usize,
 ) -> anyhow::Result<Vec<SinkHandle>> {
@@ -215,7 +233,7 @@ fn follow_sources(
             max_message_bytes,
             // The cost of a change follows the change.
             incremental: true,
-            ..SinkOptions::new(node, KINDS.iter().copied())
+            ..SinkOptions::new(node, kinds.iter().copied())
         };
         let channel = connect(address, &ClientOptions::default())?;
         let (sink, handle) = Sink::new(channel, address.to_string(), options, metrics.clone());

@@ -53,6 +53,18 @@ impl KubeArgs {
             .map_err(fail)
     }
 
+    /// A client, where there is an API server to talk to: a file is named, or this is a pod of a cluster.
+    ///
+    /// # Errors
+    /// As [`Self::config`], but for being in no cluster, which is no error.
+    pub async fn find(&self) -> Result<Option<Client>, ClientError> {
+        match self.client().await {
+            Ok(client) => Ok(Some(client)),
+            Err(ClientError::InCluster(InClusterError::ReadEnvironmentVariable(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A client. It belongs to the runtime that it is made in.
     ///
     /// # Errors
@@ -83,14 +95,16 @@ mod tests {
         for words in [&["pilot-discovery"][..], &["pilot-discovery", "--kubeconfig", ""]] {
             let error = args(words).config().await.unwrap_err();
             assert!(matches!(error, ClientError::InCluster(_)), "{error}");
+            assert!(args(words).find().await.unwrap().is_none());
         }
     }
 
     #[tokio::test]
     async fn p6_4_a_kubeconfig_that_cannot_be_used_is_named() {
         let error = args(&["galley", "--kubeconfig", "/nowhere/config"])
-            .config()
+            .find()
             .await
+            .map(drop)
             .unwrap_err();
         assert!(
             error.to_string().starts_with("kubeconfig /nowhere/config: "),

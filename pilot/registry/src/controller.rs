@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Config, ConfigKey, Kind};
+use mesh_config::{Config, ConfigKey, Kind, Str};
 use mesh_mcp::sink::{Apply, ApplyError, Change as McpChange, Content};
 use pilot_model::{Builder, Change, Networks, Published, Visibility};
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::config_store::ConfigStore;
 use crate::consul;
 use crate::debounce::Debounce;
+use crate::kube::{self, KubeEvent};
 use crate::metrics::RegistryMetrics;
 use crate::registries::Registries;
 
@@ -50,6 +51,8 @@ enum Input {
     },
     /// Every service of the Consul catalog was received once.
     ConsulSynced,
+    /// What the API server of a cluster says.
+    Kube { cluster: Str, event: KubeEvent },
 }
 
 /// The way to the controller.
@@ -71,6 +74,8 @@ pub struct ControllerTask {
     missing: BTreeSet<(usize, Kind)>,
     /// Whether the services of a Consul catalog are still to come.
     awaits_consul: bool,
+    /// Clusters whose objects are still to come.
+    awaited_clusters: BTreeSet<Str>,
     last: Option<Published>,
     metrics: Option<RegistryMetrics>,
 }
@@ -86,6 +91,13 @@ pub struct SourceInput {
 #[derive(Clone, Debug)]
 pub struct ConsulInput {
     controller: Controller,
+}
+
+/// Where what an API server says of its cluster goes.
+#[derive(Clone, Debug)]
+pub struct ClusterInput {
+    controller: Controller,
+    cluster: Str,
 }
 
 /// The controller is gone: nobody is left to be told anything.
@@ -108,6 +120,7 @@ impl Controller {
             .flat_map(|source| kinds.iter().map(move |&kind| (source, kind)))
             .collect();
         let awaits_consul = registries.has_consul();
+        let awaited_clusters = registries.has_api_server().then(|| kube::REGISTRY.into());
         let task = ControllerTask {
             inputs: receiver,
             builder,
@@ -117,6 +130,7 @@ impl Controller {
             started: Instant::now(),
             missing,
             awaits_consul,
+            awaited_clusters: awaited_clusters.into_iter().collect(),
             last: None,
             metrics: None,
         };
@@ -135,6 +149,14 @@ impl Controller {
     pub fn consul(&self) -> ConsulInput {
         ConsulInput {
             controller: self.clone(),
+        }
+    }
+
+    /// The input of a cluster, by the name of its registry.
+    pub fn cluster(&self, cluster: impl Into<Str>) -> ClusterInput {
+        ClusterInput {
+            controller: self.clone(),
+            cluster: cluster.into(),
         }
     }
 
@@ -191,6 +213,21 @@ impl ConsulInput {
     }
 }
 
+// === impl ClusterInput ===
+
+impl ClusterInput {
+    /// Hands over what the API server says.
+    pub(crate) async fn send(&self, event: KubeEvent) -> Result<(), ControllerGone> {
+        let cluster = self.cluster.clone();
+        let input = Input::Kube { cluster, event };
+        self.controller
+            .inputs
+            .send(input)
+            .await
+            .map_err(|_| ControllerGone)
+    }
+}
+
 // === impl ControllerTask ===
 
 impl ControllerTask {
@@ -232,7 +269,7 @@ impl ControllerTask {
 
     /// Whether everything was received once.
     fn is_complete(&self) -> bool {
-        self.missing.is_empty() && !self.awaits_consul
+        self.missing.is_empty() && !self.awaits_consul && self.awaited_clusters.is_empty()
     }
 
     fn take(&mut self, input: Input) {
@@ -256,10 +293,11 @@ impl ControllerTask {
                 self.builder.has_changes()
             }
             Input::ConsulSynced => {
-                let was_last = self.awaits_consul && self.missing.is_empty();
+                let was_complete = self.is_complete();
                 self.awaits_consul = false;
-                was_last
+                !was_complete && self.is_complete()
             }
+            Input::Kube { cluster, event } => self.take_kube(&cluster, event),
             Input::State {
                 source,
                 kind,
@@ -292,6 +330,30 @@ impl ControllerTask {
         if changed {
             self.debounce.on_change(self.started.elapsed());
         }
+    }
+
+    /// Takes over what an API server says; whether it makes a publication due.
+    fn take_kube(&mut self, cluster: &Str, event: KubeEvent) -> bool {
+        if let KubeEvent::Synced | KubeEvent::ClusterGone = event {
+            let was_complete = self.is_complete();
+            self.awaited_clusters.remove(cluster);
+            if !was_complete && self.is_complete() {
+                self.debounce.on_change(self.started.elapsed());
+            }
+        }
+        if let Some(metrics) = &self.metrics {
+            if let Some(happened) = event.happened() {
+                metrics.count_kube(&happened, self.registries.has(cluster, &event));
+            }
+            if let KubeEvent::Rejected(..) = event {
+                metrics.count_error();
+            }
+        }
+        let is_rejected = matches!(event, KubeEvent::Rejected(..));
+        for change in self.registries.apply_kube(cluster, event) {
+            self.builder.apply(change);
+        }
+        is_rejected || self.builder.has_changes()
     }
 
     fn publication(&mut self) -> Publication {

@@ -4,6 +4,8 @@
 //! source ─mesh_mcp::Sink─> ConfigStore ─ConfigEvent─> Registries ─pilot_model::Change─> Builder ─(debounce)─> Publication
 //! ```
 //!
+//! What runs in a cluster can come from its API server instead ([`kube::Cluster`]).
+//!
 //! The converters ([`kube`], [`consul::ConsulRegistry`], [`service_entry`]) and the store are pure: they turn foreign objects into
 //! [`pilot_model::Change`]s and know nothing of how the objects arrive. One task ([`ControllerTask`]) owns them all.
 
@@ -20,8 +22,8 @@ mod registries;
 pub mod service_entry;
 
 pub use config_store::{ConfigEvent, ConfigStore};
-pub use controller::{ConsulInput, Controller, ControllerTask, Publication, SourceInput};
+pub use controller::{ClusterInput, ConsulInput, Controller, ControllerTask, Publication, SourceInput};
 pub use debounce::Debounce;
 pub use metrics::RegistryMetrics;
 pub use platform::{Platform, PlatformError};
-pub use registries::{KINDS, Registries};
+pub use registries::{CLUSTER_KINDS, KINDS, Registries};

@@ -5,8 +5,9 @@ use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
 use prometheus::{IntCounter, IntCounterVec};
 
-use crate::KINDS;
 use crate::config_store::ConfigEvent;
+use crate::kube::Happened;
+use crate::{CLUSTER_KINDS, KINDS};
 
 /// What can happen to an object.
 const EVENTS: [&str; 3] = ["add", "update", "delete"];
@@ -63,6 +64,18 @@ impl RegistryMetrics {
         self.event(kind, event).inc();
     }
 
+    /// Counts what an API server said of an object that was there before, or not.
+    pub(crate) fn count_kube(&self, happened: &Happened, was_there: bool) {
+        let [add, update, delete] = EVENTS;
+        let event = match (was_there, happened.is_there) {
+            (false, true) => add,
+            (true, true) => update,
+            (true, false) => delete,
+            (false, false) => return,
+        };
+        self.services.with_label_values(&[happened.kind, event]).inc();
+    }
+
     /// Counts an object that is left out.
     pub(crate) fn count_error(&self) {
         self.errors.inc();
@@ -70,7 +83,7 @@ impl RegistryMetrics {
 
     fn event(&self, kind: Kind, event: &str) -> IntCounter {
         let counter = match kind {
-            Kind::Service | Kind::Endpoints | Kind::Pod | Kind::Node | Kind::Namespace => &self.services,
+            kind if CLUSTER_KINDS.contains(&kind) => &self.services,
             _ => &self.configs,
         };
         counter.with_label_values(&[kind.schema().kind, event])

@@ -9,7 +9,7 @@ use pilot_model::{Change, ConfigSpec, Visibility, Workload};
 
 use crate::config_store::ConfigEvent;
 use crate::consul::{self, ConsulRegistry};
-use crate::kube::{self, KubeRegistry};
+use crate::kube::{self, KubeEvent, KubeRegistry};
 use crate::platform::Platform;
 use crate::service_entry::ServiceEntryRegistry;
 
@@ -38,11 +38,24 @@ pub const KINDS: &[Kind] = &[
     Kind::Namespace,
 ];
 
+/// The kinds of [`KINDS`] that say what runs in a cluster. Where an API server is followed, nobody else is asked for them.
+pub const CLUSTER_KINDS: &[Kind] = &[
+    Kind::Service,
+    Kind::Endpoints,
+    Kind::Pod,
+    Kind::Node,
+    Kind::Namespace,
+];
+
 /// Turns events into changes. An object that cannot be read is left out and remembered; its neighbours are not touched.
 #[derive(Debug)]
 pub struct Registries {
-    /// `None` where the services of the cluster are not asked for.
+    /// The cluster that Pilot runs in. `None` where its services are not asked for.
     kube: Option<KubeRegistry>,
+    /// Whether its objects come from its API server, not from the sources of configuration.
+    has_api_server: bool,
+    /// Other clusters, by the names of their registries (P4.3).
+    remotes: BTreeMap<Str, KubeRegistry>,
     consul: Option<ConsulRegistry>,
     service_entries: ServiceEntryRegistry,
     rejected: BTreeMap<ConfigKey, String>,
@@ -73,6 +86,8 @@ impl Registries {
             .then(|| KubeRegistry::new(kube::REGISTRY, domain, trust_domain));
         let mut registries = Self {
             kube,
+            has_api_server: false,
+            remotes: BTreeMap::new(),
             consul,
             service_entries: ServiceEntryRegistry::new(default_export_to),
             rejected: BTreeMap::new(),
@@ -81,10 +96,26 @@ impl Registries {
         registries
     }
 
+    /// The objects of the cluster come from its API server ([`Self::apply_kube`]), not from the sources.
+    #[must_use]
+    pub fn with_api_server(self) -> Self {
+        Self {
+            has_api_server: self.kube.is_some(),
+            ..self
+        }
+    }
+
+    /// Whether an API server is followed.
+    pub fn has_api_server(&self) -> bool {
+        self.has_api_server
+    }
+
     /// Takes over the mesh-wide default of `exportTo` of services.
     pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
-        let kube = self.kube.as_mut();
-        let mut changes = kube.map_or_else(Vec::new, |kube| kube.set_default_export_to(default));
+        let clusters = self.kube.iter_mut().chain(self.remotes.values_mut());
+        let mut changes: Vec<Change> = clusters
+            .flat_map(|cluster| cluster.set_default_export_to(default))
+            .collect();
         if let Some(consul) = &mut self.consul {
             changes.extend(consul.set_default_export_to(default));
         }
@@ -105,6 +136,56 @@ impl Registries {
         };
         let changes = consul.set(service, instances);
         self.of_all(changes)
+    }
+
+    /// Takes over what the API server of a cluster says. A cluster other than [`kube::REGISTRY`] is there from the first
+    /// word of it until [`KubeEvent::ClusterGone`].
+    pub fn apply_kube(&mut self, cluster: &Str, event: KubeEvent) -> Vec<Change> {
+        let Some(primary) = &mut self.kube else {
+            return Vec::new();
+        };
+        let is_primary = **cluster == *kube::REGISTRY;
+        if is_primary {
+            // What an object is was said by its key; whose it is only the rejected ones need to know.
+            match &event {
+                KubeEvent::Set(config) => drop(self.rejected.remove(&config.meta.key)),
+                KubeEvent::Gone(key) => drop(self.rejected.remove(key)),
+                KubeEvent::Rejected(Some(key), reason) => {
+                    self.rejected.insert(key.clone(), reason.clone());
+                }
+                _ => {}
+            }
+        }
+        if let (KubeEvent::ClusterGone, false) = (&event, is_primary) {
+            let changes = self.remotes.remove(cluster).map(KubeRegistry::withdraw);
+            return self.of_all(changes.unwrap_or_default());
+        }
+        let registry = if is_primary {
+            primary
+        } else {
+            let sibling = || primary.sibling(cluster.clone());
+            self.remotes.entry(cluster.clone()).or_insert_with(sibling)
+        };
+        let changes = registry.take(event).unwrap_or_else(|error| {
+            // Nothing that was made from an object of the API server does not decode.
+            tracing::warn!(%cluster, %error, "object is left out");
+            Vec::new()
+        });
+        self.of_all(changes)
+    }
+
+    /// Whether the object of an event is known in its cluster.
+    pub(crate) fn has(&self, cluster: &Str, event: &KubeEvent) -> bool {
+        let registry = match &**cluster {
+            kube::REGISTRY => self.kube.as_ref(),
+            cluster => self.remotes.get(cluster),
+        };
+        registry.is_some_and(|registry| match event {
+            KubeEvent::Set(config) => registry.has(&config.meta.key),
+            KubeEvent::Gone(key) => registry.has(key),
+            KubeEvent::Slice(name, _) | KubeEvent::SliceGone(name) => registry.has_slice(name),
+            KubeEvent::Rejected(..) | KubeEvent::Synced | KubeEvent::ClusterGone => false,
+        })
     }
 
     /// Whether services come from a Consul catalog too.
@@ -160,15 +241,17 @@ impl Registries {
     }
 
     /// What is behind an address. It is what the first registry says that knows it; the ports that it serves are those
-    /// of the first that knows any (P4.1). The order is that of the platforms, ServiceEntries come last.
+    /// of the first that knows any (P4.1). The order is that of the platforms, our own cluster before others, ServiceEntries last.
     fn workload(&self, ip: IpAddr) -> Option<Workload> {
-        let mut known = [
-            self.kube.as_ref().and_then(|kube| kube.workload(ip)),
-            self.consul.as_ref().and_then(|consul| consul.workload(ip)),
-            self.service_entries.workload(ip),
-        ]
-        .into_iter()
-        .flatten();
+        let clusters = self.kube.iter().chain(self.remotes.values());
+        let mut known = clusters.filter_map(|cluster| cluster.workload(ip)).chain(
+            [
+                self.consul.as_ref().and_then(|consul| consul.workload(ip)),
+                self.service_entries.workload(ip),
+            ]
+            .into_iter()
+            .flatten(),
+        );
         let mut workload = known.next()?;
         if workload.instances.is_empty() {
             let instances = known.map(|other| other.instances);
@@ -212,6 +295,7 @@ impl Registries {
                 self.service_entries.apply(&config.meta, &entry)
             }
             _ => match &mut self.kube {
+                _ if self.has_api_server => Vec::new(),
                 Some(kube) => kube.apply(config).map_err(|error| error.to_string())?,
                 None => Vec::new(),
             },
@@ -229,7 +313,8 @@ impl Registries {
             }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),
             _ => match &mut self.kube {
-                Some(kube) => kube.remove(meta),
+                _ if self.has_api_server => Vec::new(),
+                Some(kube) => kube.remove(&meta.key),
                 None => Vec::new(),
             },
         }

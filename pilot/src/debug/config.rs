@@ -92,6 +92,7 @@ pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
 /// `/debug/sourcez`: the sources of configuration and services, and the last requests sent to them.
 pub(super) async fn sourcez(Extract(state): Extract<State>) -> Json<Value> {
     let sources = state.sources.iter().map(|source| json!(source.status()));
+    let kube = state.kube.iter().map(|kube| json!(kube.status()));
     let consul = state.consul.iter().map(|consul| json!(consul.status()));
-    Json(sources.chain(consul).collect())
+    Json(sources.chain(kube).chain(consul).collect())
 }

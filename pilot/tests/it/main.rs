@@ -5,6 +5,7 @@
 mod audit;
 mod changes;
 mod clients;
+mod cluster;
 mod consul;
 mod debug;
 mod edge;

@@ -1,32 +1,50 @@
-//! Kubernetes objects to services, endpoints and workloads (P2, P4.2). Pure.
+//! Kubernetes objects to services, endpoints and workloads (P2, P4.2).
+//!
+//! ```text
+//! API server ─mesh_kube::Watch─> Cluster ─KubeEvent─┐
+//! configuration source ─ConfigEvent─────────────────┴> KubeRegistry ─pilot_model::Change─> Builder
+//! ```
+//!
+//! [`Cluster`] follows an API server. All else is pure.
 //!
 //! [`KubeRegistry`] keeps the objects as they are and answers each event with everything that may have become different.
 //! The builder drops what did not, so no event has to know exactly what it changes, and the order of arrival does not
 //! matter: endpoints may come before their pods, pods before their services.
 
 mod endpoints;
+mod event;
+mod follow;
 mod pods;
 mod probes;
 mod services;
+mod slices;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::k8s::io::api::core::v1;
-use mesh_config::{Config, Host, Kind, Meta, Str};
+use mesh_config::{Config, ConfigKey, Host, Kind, Str};
 use pilot_model::{Change, Locality, Visibility};
 
-use self::endpoints::EndpointsObject;
+use self::endpoints::{EndpointsObject, Subset};
+pub(crate) use self::event::Happened;
+pub use self::event::KubeEvent;
+pub use self::follow::{Cluster, ClusterOptions, ClusterStatus, KindStatus, KubeHandle};
 use self::pods::PodObject;
 use self::services::ServiceObject;
+pub use self::slices::Slice;
 
 /// The name of the registry that holds the objects of the cluster that Pilot runs in.
 pub const REGISTRY: &str = "Kubernetes";
 
+/// What Kubernetes calls slices.
+const SLICES: &str = "EndpointSlice";
+
 /// Namespace and name.
-type ObjectName = (Str, Str);
+pub type ObjectName = (Str, Str);
 
 /// The core objects of one cluster.
 #[derive(Debug)]
@@ -36,6 +54,8 @@ pub struct KubeRegistry {
     trust_domain: Str,
     services: BTreeMap<ObjectName, ServiceObject>,
     endpoints: BTreeMap<ObjectName, EndpointsObject>,
+    /// The service that each EndpointSlice is about.
+    services_of_slices: BTreeMap<ObjectName, ObjectName>,
     pods: BTreeMap<ObjectName, PodObject>,
     /// Addresses may pass from one pod to another, in any order of events: all claimants are kept.
     pods_by_ip: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
@@ -49,7 +69,7 @@ pub struct KubeRegistry {
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {source}")]
 pub struct DecodeError {
-    object: mesh_config::ConfigKey,
+    object: ConfigKey,
     source: prost::DecodeError,
 }
 
@@ -65,6 +85,7 @@ impl KubeRegistry {
             trust_domain: trust_domain.into(),
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            services_of_slices: BTreeMap::new(),
             pods: BTreeMap::new(),
             pods_by_ip: BTreeMap::new(),
             endpoints_by_ip: BTreeMap::new(),
@@ -105,32 +126,128 @@ impl KubeRegistry {
             object: meta.key.clone(),
             source,
         };
+        let name = object_name(&meta.key);
         Ok(match meta.key.kind {
-            Kind::Service => self.set_service(meta, Some(&config.decode().map_err(failed)?)),
-            Kind::Endpoints => self.set_endpoints(meta, Some(&config.decode().map_err(failed)?)),
-            Kind::Pod => self.set_pod(meta, Some(&config.decode().map_err(failed)?)),
+            Kind::Service => {
+                let service = ServiceObject::new(meta, &config.decode().map_err(failed)?, self);
+                self.set_service(name, Some(service))
+            }
+            Kind::Endpoints => {
+                let subsets = endpoints::subsets(&name.0, &config.decode().map_err(failed)?);
+                self.set_endpoints(&name, &Str::default(), Some(subsets))
+            }
+            Kind::Pod => {
+                let pod = PodObject::new(meta, &config.decode().map_err(failed)?, &self.trust_domain);
+                self.set_pod(name, Some(pod))
+            }
             Kind::Node => {
                 config.decode::<v1::NodeSpec>().map_err(failed)?;
-                self.set_node(meta, true)
+                self.set_node(&name.1, Some(pods::node_locality(&meta.labels)))
             }
             _ => Vec::new(),
         })
     }
 
     /// Forgets an object.
-    pub fn remove(&mut self, meta: &Meta) -> Vec<Change> {
-        match meta.key.kind {
-            Kind::Service => self.set_service(meta, None),
-            Kind::Endpoints => self.set_endpoints(meta, None),
-            Kind::Pod => self.set_pod(meta, None),
-            Kind::Node => self.set_node(meta, false),
+    pub fn remove(&mut self, key: &ConfigKey) -> Vec<Change> {
+        let name = object_name(key);
+        match key.kind {
+            Kind::Service => self.set_service(name, None),
+            Kind::Endpoints => self.set_endpoints(&name, &Str::default(), None),
+            Kind::Pod => self.set_pod(name, None),
+            Kind::Node => self.set_node(&name.1, None),
             _ => Vec::new(),
         }
     }
 
-    fn set_service(&mut self, meta: &Meta, spec: Option<&v1::ServiceSpec>) -> Vec<Change> {
-        let name = object_name(meta);
-        let new = spec.map(|spec| ServiceObject::new(meta, spec, self));
+    /// An empty registry of another cluster of the same mesh.
+    #[must_use]
+    pub fn sibling(&self, registry: impl Into<Str>) -> Self {
+        let mut sibling = Self::new(registry, Arc::clone(&self.domain), Arc::clone(&self.trust_domain));
+        sibling.default_export_to = self.default_export_to.clone();
+        sibling
+    }
+
+    /// Takes over what an API server said, and says what kind of object it was about and what became of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::apply`].
+    pub fn take(&mut self, event: KubeEvent) -> Result<Vec<Change>, DecodeError> {
+        match event {
+            KubeEvent::Set(config) => self.apply(&config),
+            KubeEvent::Gone(key) => Ok(self.remove(&key)),
+            KubeEvent::Slice(name, slice) => Ok(self.apply_slice(&name, *slice)),
+            KubeEvent::SliceGone(name) => Ok(self.remove_slice(&name)),
+            KubeEvent::Rejected(..) | KubeEvent::Synced | KubeEvent::ClusterGone => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether an object is known.
+    #[must_use]
+    pub fn has(&self, key: &ConfigKey) -> bool {
+        let name = object_name(key);
+        match key.kind {
+            Kind::Service => self.services.contains_key(&name),
+            Kind::Endpoints => self
+                .endpoints
+                .get(&name)
+                .is_some_and(|object| object.has(&Str::default())),
+            Kind::Pod => self.pods.contains_key(&name),
+            Kind::Node => self.nodes.contains_key(&name.1),
+            _ => false,
+        }
+    }
+
+    /// Whether a slice is known.
+    #[must_use]
+    pub fn has_slice(&self, name: &ObjectName) -> bool {
+        self.services_of_slices.contains_key(name)
+    }
+
+    /// Takes back everything that was said.
+    pub fn withdraw(self) -> Vec<Change> {
+        let services = self.services.values().flat_map(ServiceObject::services);
+        let services = services.map(|service| Change::ServiceGone(service.id));
+        let hosts: BTreeSet<&ObjectName> = self.services.keys().chain(self.endpoints.keys()).collect();
+        let endpoints = hosts.into_iter().map(|name| Change::Endpoints {
+            registry: Arc::clone(&self.registry),
+            host: self.host(name),
+            endpoints: None,
+        });
+        let addresses: BTreeSet<IpAddr> = self
+            .pods_by_ip
+            .keys()
+            .chain(self.endpoints_by_ip.keys())
+            .copied()
+            .collect();
+        let workloads = addresses.into_iter().map(|ip| Change::Workload(ip, None));
+        services.chain(endpoints).chain(workloads).collect()
+    }
+
+    /// Takes over a slice that appeared or changed. It may belong to another service than before.
+    pub fn apply_slice(&mut self, name: &ObjectName, slice: Slice) -> Vec<Change> {
+        let service = slice.service();
+        let mut changes = match self.services_of_slices.get(name) {
+            Some(before) if Some(before) != service.as_ref() => self.remove_slice(name),
+            _ => Vec::new(),
+        };
+        if let Some(service) = service {
+            self.services_of_slices.insert(name.clone(), service.clone());
+            changes.extend(self.set_endpoints(&service, &name.1, Some(vec![slice.subset])));
+        }
+        changes
+    }
+
+    /// Forgets a slice.
+    pub fn remove_slice(&mut self, name: &ObjectName) -> Vec<Change> {
+        match self.services_of_slices.remove(name) {
+            Some(service) => self.set_endpoints(&service, &name.1, None),
+            None => Vec::new(),
+        }
+    }
+
+    fn set_service(&mut self, name: ObjectName, new: Option<ServiceObject>) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut addresses = BTreeSet::new();
         if let Some(old) = self.services.remove(&name) {
@@ -149,30 +266,35 @@ impl KubeRegistry {
         changes
     }
 
-    fn set_endpoints(&mut self, meta: &Meta, endpoints: Option<&v1::Endpoints>) -> Vec<Change> {
-        let name = object_name(meta);
-        let mut addresses = BTreeSet::new();
-        if let Some(old) = self.endpoints.remove(&name) {
-            for ip in old.addresses() {
-                unindex(&mut self.endpoints_by_ip, ip, &name);
-                addresses.insert(ip);
+    /// Replaces what an object says of the endpoints of a service: `part` is the name of the slice.
+    fn set_endpoints(
+        &mut self,
+        service: &ObjectName,
+        part: &Str,
+        subsets: Option<Vec<Subset>>,
+    ) -> Vec<Change> {
+        let object = self.endpoints.entry(service.clone()).or_default();
+        let addresses = object.set(part, subsets);
+        let listed: BTreeSet<IpAddr> = object.addresses().collect();
+        if object.is_unknown() {
+            self.endpoints.remove(service);
+        }
+        for &ip in &addresses {
+            if listed.contains(&ip) {
+                self.endpoints_by_ip
+                    .entry(ip)
+                    .or_default()
+                    .insert(service.clone());
+            } else {
+                unindex(&mut self.endpoints_by_ip, ip, service);
             }
         }
-        if let Some(endpoints) = endpoints {
-            let object = EndpointsObject::new(&name.0, endpoints);
-            for ip in object.addresses() {
-                self.endpoints_by_ip.entry(ip).or_default().insert(name.clone());
-                addresses.insert(ip);
-            }
-            self.endpoints.insert(name.clone(), object);
-        }
-        let mut changes = self.endpoint_changes(&name);
+        let mut changes = self.endpoint_changes(service);
         changes.extend(self.workload_changes(&addresses));
         changes
     }
 
-    fn set_pod(&mut self, meta: &Meta, pod: Option<&v1::Pod>) -> Vec<Change> {
-        let name = object_name(meta);
+    fn set_pod(&mut self, name: ObjectName, pod: Option<PodObject>) -> Vec<Change> {
         let mut addresses = BTreeSet::new();
         if let Some(old) = self.pods.remove(&name) {
             for ip in old.ips {
@@ -180,8 +302,7 @@ impl KubeRegistry {
                 addresses.insert(ip);
             }
         }
-        if let Some(pod) = pod {
-            let object = PodObject::new(meta, pod, &self.trust_domain);
+        if let Some(object) = pod {
             for &ip in &object.ips {
                 self.pods_by_ip.entry(ip).or_default().insert(name.clone());
                 addresses.insert(ip);
@@ -191,17 +312,19 @@ impl KubeRegistry {
         self.address_changes(&addresses)
     }
 
-    fn set_node(&mut self, meta: &Meta, exists: bool) -> Vec<Change> {
-        let name = meta.key.name.clone();
-        if exists {
-            self.nodes.insert(name.clone(), pods::node_locality(&meta.labels));
-        } else {
-            self.nodes.remove(&name);
+    fn set_node(&mut self, name: &Str, locality: Option<Locality>) -> Vec<Change> {
+        let before = match &locality {
+            Some(locality) => self.nodes.insert(name.clone(), locality.clone()),
+            None => self.nodes.remove(name),
+        };
+        if before == locality {
+            // Nodes report themselves all the time.
+            return Vec::new();
         }
         let on_node = self
             .pods
             .values()
-            .filter(|pod| pod.node == name)
+            .filter(|pod| pod.node == *name)
             .flat_map(|pod| pod.ips.iter().copied())
             .collect();
         self.address_changes(&on_node)
@@ -273,8 +396,8 @@ impl KubeRegistry {
     }
 }
 
-fn object_name(meta: &Meta) -> ObjectName {
-    (meta.key.namespace.clone(), meta.key.name.clone())
+fn object_name(key: &ConfigKey) -> ObjectName {
+    (key.namespace.clone(), key.name.clone())
 }
 
 /// The objects of a namespace, by name.

@@ -45,7 +45,7 @@ pub(super) enum TargetPort {
 
 impl ServiceObject {
     pub(super) fn new(meta: &Meta, spec: &ServiceSpec, registry: &KubeRegistry) -> Self {
-        let name = object_name(meta);
+        let name = object_name(&meta.key);
         let host = registry.host(&name);
         let external_name = (spec.r#type() == "ExternalName").then(|| spec.external_name().to_owned());
         let (ports, target_ports): (Vec<Port>, Vec<TargetPort>) = spec.ports.iter().filter_map(port).unzip();
