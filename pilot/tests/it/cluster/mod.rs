@@ -4,7 +4,7 @@ mod basics;
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DeleteParams;
 use kube::{Api, Client, Resource};
@@ -103,10 +103,6 @@ impl Cluster {
             "ports": [{ "name": "http", "port": port, "protocol": "TCP" }],
         });
         self.put::<EndpointSlice>(name, slice).await;
-    }
-
-    pub(crate) async fn endpoints(&self, name: &str, subsets: Value) {
-        self.put::<Endpoints>(name, json!({ "subsets": subsets })).await;
     }
 
     /// A node of the whole cluster, named after the namespace.
@@ -209,9 +205,4 @@ pub(crate) async fn endpoint_at(pilot: &Pilot, host: &str, address: &str) -> Val
     all.find(|endpoint| endpoint["address"] == address)
         .unwrap_or_else(|| panic!("no {address} of {host} in {shards}"))
         .clone()
-}
-
-/// How it stands with the API server.
-pub(crate) async fn source(pilot: &Pilot) -> Value {
-    pilot.json("/debug/sourcez").await[1].clone()
 }
