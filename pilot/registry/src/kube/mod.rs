@@ -130,7 +130,7 @@ impl KubeRegistry {
         Ok(match meta.key.kind {
             Kind::Service => {
                 let service = ServiceObject::new(meta, &config.decode().map_err(failed)?, self);
-                self.set_service(name, Some(service))
+                self.set_service(&name, Some(service))
             }
             Kind::Endpoints => {
                 let subsets = endpoints::subsets(&name.0, &config.decode().map_err(failed)?);
@@ -142,7 +142,7 @@ impl KubeRegistry {
             }
             Kind::Node => {
                 config.decode::<v1::NodeSpec>().map_err(failed)?;
-                self.set_node(&name.1, Some(pods::node_locality(&meta.labels)))
+                self.set_node(&name.1, Some(&pods::node_locality(&meta.labels)))
             }
             _ => Vec::new(),
         })
@@ -152,7 +152,7 @@ impl KubeRegistry {
     pub fn remove(&mut self, key: &ConfigKey) -> Vec<Change> {
         let name = object_name(key);
         match key.kind {
-            Kind::Service => self.set_service(name, None),
+            Kind::Service => self.set_service(&name, None),
             Kind::Endpoints => self.set_endpoints(&name, &Str::default(), None),
             Kind::Pod => self.set_pod(name, None),
             Kind::Node => self.set_node(&name.1, None),
@@ -164,7 +164,7 @@ impl KubeRegistry {
     #[must_use]
     pub fn sibling(&self, registry: impl Into<Str>) -> Self {
         let mut sibling = Self::new(registry, Arc::clone(&self.domain), Arc::clone(&self.trust_domain));
-        sibling.default_export_to = self.default_export_to.clone();
+        sibling.default_export_to = self.default_export_to;
         sibling
     }
 
@@ -247,21 +247,21 @@ impl KubeRegistry {
         }
     }
 
-    fn set_service(&mut self, name: ObjectName, new: Option<ServiceObject>) -> Vec<Change> {
+    fn set_service(&mut self, name: &ObjectName, new: Option<ServiceObject>) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut addresses = BTreeSet::new();
-        if let Some(old) = self.services.remove(&name) {
-            addresses.extend(self.addresses_behind(&name, &old));
+        if let Some(old) = self.services.remove(name) {
+            addresses.extend(self.addresses_behind(name, &old));
             let left = new.as_ref().map_or(0, |new| new.services().count());
             let gone = old.services().skip(left);
             changes.extend(gone.map(|service| Change::ServiceGone(service.id)));
         }
         if let Some(new) = new {
-            addresses.extend(self.addresses_behind(&name, &new));
+            addresses.extend(self.addresses_behind(name, &new));
             changes.extend(new.services().map(|service| Change::Service(Box::new(service))));
             self.services.insert(name.clone(), new);
         }
-        changes.extend(self.endpoint_changes(&name));
+        changes.extend(self.endpoint_changes(name));
         changes.extend(self.workload_changes(&addresses));
         changes
     }
@@ -312,12 +312,12 @@ impl KubeRegistry {
         self.address_changes(&addresses)
     }
 
-    fn set_node(&mut self, name: &Str, locality: Option<Locality>) -> Vec<Change> {
-        let before = match &locality {
+    fn set_node(&mut self, name: &Str, locality: Option<&Locality>) -> Vec<Change> {
+        let before = match locality {
             Some(locality) => self.nodes.insert(name.clone(), locality.clone()),
             None => self.nodes.remove(name),
         };
-        if before == locality {
+        if before.as_ref() == locality {
             // Nodes report themselves all the time.
             return Vec::new();
         }
