@@ -73,7 +73,7 @@ async fn p4_2_services_slices_pods_and_nodes_of_an_api_server_reach_proxies() {
             "forecast",
             8080,
             json!([
-                endpoint_that_is("forecast-v2-0", "10.7.0.2", json!({ "ready": false })),
+                endpoint_that_is("forecast-v2-0", "10.7.0.2", &json!({ "ready": false })),
                 endpoint("forecast-v1-0", "10.7.0.1"),
                 endpoint("forecast-v3-0", "10.7.0.3"),
             ]),
@@ -90,7 +90,7 @@ async fn p4_2_services_slices_pods_and_nodes_of_an_api_server_reach_proxies() {
             json!([endpoint_that_is(
                 "forecast-v1-0",
                 "10.7.0.1",
-                json!({ "ready": false, "serving": true, "terminating": true })
+                &json!({ "ready": false, "serving": true, "terminating": true })
             ),]),
         )
         .await;

@@ -26,9 +26,6 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
 }
 
-/// What an endpoint of a slice is like, beside its pod and address.
-pub(crate) type Conditions = Value;
-
 impl Cluster {
     /// A new namespace.
     pub(crate) async fn of(server: &ApiServer, namespace: &str) -> Self {
@@ -156,11 +153,12 @@ pub(crate) fn endpoint(pod: &str, ip: &str) -> Value {
     endpoint_that_is(
         pod,
         ip,
-        json!({ "ready": true, "serving": true, "terminating": false }),
+        &json!({ "ready": true, "serving": true, "terminating": false }),
     )
 }
 
-pub(crate) fn endpoint_that_is(pod: &str, ip: &str, conditions: Conditions) -> Value {
+/// An endpoint with other conditions.
+pub(crate) fn endpoint_that_is(pod: &str, ip: &str, conditions: &Value) -> Value {
     json!({ "addresses": [ip], "conditions": conditions, "targetRef": { "kind": "Pod", "name": pod } })
 }
 
