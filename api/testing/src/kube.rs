@@ -10,6 +10,7 @@ mod folder;
 mod proxy;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -230,6 +231,20 @@ impl ApiServer {
     /// As [`Access::client`].
     pub async fn client(&self) -> Result<Client> {
         self.admin.client().await
+    }
+
+    /// Defines the kinds of the mesh, from the files that users install, and waits until they are served.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses them.
+    pub async fn define_kinds(&self) -> Result<()> {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/istio-init/files");
+        let admin = self.admin();
+        admin.run(&format!("apply -f {}", files.display()), "").await?;
+        let wait = "wait --for=condition=Established crd --all --timeout=120s";
+        admin.run(wait, "").await?;
+        Ok(())
     }
 
     /// Makes a namespace that no other test has; its name, which begins as given.

@@ -20,8 +20,7 @@ fn files() -> impl Iterator<Item = PathBuf> {
 
 /// Runs kubectl with arguments that are separated by blanks; what it prints, or says when it fails.
 async fn kubectl(server: &ApiServer, args: &str, input: &str) -> Result<String, String> {
-    let args: Vec<&str> = args.split_whitespace().collect();
-    let output = server.admin().kubectl(&args, input).await;
+    let output = server.admin().run(args, input).await;
     output.map_err(|error| error.to_string())
 }
 
@@ -45,15 +44,7 @@ async fn server() -> &'static ApiServer {
             let server = ApiServer::shared()
                 .await
                 .unwrap_or_else(|error| panic!("{error:?}"));
-            for file in files() {
-                done(server, &format!("apply -f {}", file.display()), "").await;
-            }
-            done(
-                server,
-                "wait --for=condition=Established crd --all --timeout=120s",
-                "",
-            )
-            .await;
+            server.define_kinds().await.unwrap_or_else(|error| panic!("{error:?}"));
             server
         })
         .await

@@ -97,26 +97,10 @@ async fn a_forbidden_kind_has_no_objects_until_it_is_allowed() {
     assert_eq!(view.objects.len(), 0);
 
     let admin = server.admin();
-    let role = [
-        "create",
-        "role",
-        "maps",
-        "--verb=list,watch",
-        "--resource=configmaps",
-        "-n",
-        &namespace,
-    ];
-    admin.kubectl(&role, "").await.unwrap();
-    let binding = [
-        "create",
-        "rolebinding",
-        "maps",
-        "--role=maps",
-        "--group=galleys",
-        "-n",
-        &namespace,
-    ];
-    admin.kubectl(&binding, "").await.unwrap();
+    admin
+        .allow(&namespace, "maps", "galleys", "list,watch", "configmaps")
+        .await
+        .unwrap();
     view.until(|view| view.objects.contains_key("map")).await;
     view.until_state(|state| *state == State::Following).await;
     assert_eq!(view.synced, 1);

@@ -147,6 +147,36 @@ impl Access {
         Ok(command)
     }
 
+    /// Runs kubectl as a line of a shell has it, arguments separated by blanks, with an input; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// What it says when it fails.
+    pub async fn run(&self, line: &str, input: &str) -> Result<String> {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        self.kubectl(&args, input).await
+    }
+
+    /// Lets a group do something in a namespace: a role and its binding, both of this name.
+    ///
+    /// # Errors
+    ///
+    /// What kubectl says.
+    pub async fn allow(
+        &self,
+        namespace: &str,
+        name: &str,
+        group: &str,
+        verbs: &str,
+        resource: &str,
+    ) -> Result<()> {
+        let role = format!("create role {name} -n {namespace} --verb={verbs} --resource={resource}");
+        self.run(&role, "").await?;
+        let binding = format!("create rolebinding {name} -n {namespace} --role={name} --group={group}");
+        self.run(&binding, "").await?;
+        Ok(())
+    }
+
     /// Runs kubectl with an input, such as `["apply", "-f", "-"]`; what it prints.
     ///
     /// # Errors

@@ -50,26 +50,10 @@ async fn users_may_do_what_their_roles_say() {
     let refused = maps.list(&Default::default()).await.unwrap_err();
     assert!(is_forbidden(&refused), "{refused}");
     let admin = server.admin();
-    let role = [
-        "create",
-        "role",
-        "reader",
-        "--verb=list",
-        "--resource=configmaps",
-        "-n",
-        &namespace,
-    ];
-    admin.kubectl(&role, "").await.unwrap();
-    let binding = [
-        "create",
-        "rolebinding",
-        "readers",
-        "--role=reader",
-        "--group=readers",
-        "-n",
-        &namespace,
-    ];
-    admin.kubectl(&binding, "").await.unwrap();
+    admin
+        .allow(&namespace, "reader", "readers", "list", "configmaps")
+        .await
+        .unwrap();
     // The authorizer of the server learns of it by a watch.
     eventually(SOON, async || maps.list(&Default::default()).await.map(drop))
         .await
