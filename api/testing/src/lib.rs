@@ -1,4 +1,5 @@
-//! Shared test support: certificates, golden folders, the Envoy locator and validator, waiting for conditions, an ADS client.
+//! Shared test support: certificates, golden folders, tables of validation, the Envoy locator and validator, waiting for
+//! conditions, an ADS client.
 //!
 //! The feature `kube` brings a Kubernetes API server along.
 //!
@@ -17,6 +18,7 @@ pub mod objects;
 pub mod ports;
 pub mod process;
 pub mod provision;
+pub mod validation;
 
 pub use envoy::{Envoy, envoy, envoys};
 pub use eventually::{NotYet, eventually};

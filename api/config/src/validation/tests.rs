@@ -1,57 +1,12 @@
-//! A positive and a negative case for each rule.
+//! What names, addresses and numbers may look like, and the mesh configuration. The rules of objects are in tables
+//! (`testdata/validation`), which `tests/it/validation.rs` reads.
 
-mod authentication;
-mod client_config;
-mod destination_rule;
-mod envoy_filter;
-mod gateway;
 mod mesh;
-mod rbac;
-mod service_entry;
-mod sidecar;
-mod virtual_service;
 
 use proptest::prelude::*;
 
 use super::primitive::{self, Checked};
 use super::*;
-use crate::{decode, yaml};
-
-/// The problems of an object with this content, each as `field: reason`.
-fn problems(kind: &str, spec: &str) -> Vec<String> {
-    problems_of(kind, "a", spec)
-}
-
-/// The same for an object of another name.
-fn problems_of(kind: &str, name: &str, spec: &str) -> Vec<String> {
-    let mut schemas = Kind::ALL.iter().map(|kind| kind.schema());
-    let schema = schemas.find(|schema| schema.kind == kind);
-    let schema = schema.unwrap_or_else(|| panic!("no kind {kind}"));
-    let (group, version) = (schema.group, schema.version);
-    let indented: String = spec
-        .trim_matches('\n')
-        .lines()
-        .map(|line| format!("  {line}\n"))
-        .collect();
-    let text =
-        format!("apiVersion: {group}/{version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{indented}");
-    let documents = yaml::documents("f", &text);
-    let document = documents[0]
-        .as_ref()
-        .unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let config = decode::object(document).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    validate(&config)
-        .into_iter()
-        .map(|problem| format!("{}: {}", problem.field, problem.reason))
-        .collect()
-}
-
-/// Checks a table of contents and the problems that each has.
-fn check_table(kind: &str, table: &[(&str, &[&str])]) {
-    for (spec, expected) in table {
-        assert_eq!(problems(kind, spec), *expected, "{spec}");
-    }
-}
 
 fn meta(kind: Kind) -> crate::Meta {
     crate::Meta {
@@ -220,6 +175,22 @@ fn v1_numbers_and_durations() {
             [duration, whole, connect],
             "{value:?}"
         );
+    }
+}
+
+#[test]
+fn v9_points_in_time() {
+    for (seconds, nanos, valid) in [
+        (0, 0, true),
+        (-62_135_596_800, 0, true),
+        (253_402_300_799, 999_999_999, true),
+        (253_402_300_800, 0, false),
+        (i64::MIN, 0, false),
+        (0, -1, false),
+        (0, 1_000_000_000, false),
+    ] {
+        let value = prost_types::Timestamp { seconds, nanos };
+        assert_eq!(primitive::timestamp(&value).is_ok(), valid, "{seconds} {nanos}");
     }
 }
 

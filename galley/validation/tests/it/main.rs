@@ -4,6 +4,8 @@ mod garbage;
 mod mixer;
 mod pilot;
 mod server;
+mod tables;
+mod webhooks;
 
 use galley_validation::{Answer, Outcome, Reason, Webhook};
 use serde_json::{Value, json};

@@ -1,0 +1,3 @@
+//! The rules of objects, from tables.
+
+mod validation;
