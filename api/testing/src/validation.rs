@@ -36,8 +36,6 @@ pub struct Case {
     pub spec: Value,
     /// What is wrong with it, each problem after its field as kubectl shows it; nothing where the object is valid.
     pub problems: Vec<String>,
-    /// What the API server says, where it refuses the object by itself and does not ask the webhook.
-    pub server: Option<String>,
 }
 
 /// All tables, in the order of their files.
@@ -58,7 +56,10 @@ fn read(folder: &Path) -> Result<Vec<Table>> {
     let mut files = files.collect::<Result<Vec<_>, _>>()?;
     files.sort();
     let tables = files.iter().map(|file| {
-        let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = file
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         table(name, &fs::read_to_string(file)?).with_context(|| name.to_owned())
     });
     tables.collect()
@@ -104,12 +105,10 @@ impl Case {
             Value::Null => Vec::new(),
             problems => serde_json::from_value(problems.clone())?,
         };
-        let text = |field: &str| value[field].as_str().map(str::to_owned);
         Ok(Self {
-            name: text("name").unwrap_or_default(),
+            name: value["name"].as_str().unwrap_or_default().to_owned(),
             spec: value["spec"].clone(),
             problems,
-            server: text("server"),
         })
     }
 

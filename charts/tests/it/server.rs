@@ -44,7 +44,10 @@ async fn server() -> &'static ApiServer {
             let server = ApiServer::shared()
                 .await
                 .unwrap_or_else(|error| panic!("{error:?}"));
-            server.define_kinds().await.unwrap_or_else(|error| panic!("{error:?}"));
+            server
+                .define_kinds()
+                .await
+                .unwrap_or_else(|error| panic!("{error:?}"));
             server
         })
         .await

@@ -115,7 +115,16 @@ fn registration(authority: &Authority, port: u16) -> Value {
         ("networking.istio.io", "*", &["*"][..]),
         ("authentication.istio.io", "*", &["*"]),
         ("rbac.istio.io", "*", &["*"]),
-        ("config.istio.io", "v1alpha2", &["httpapispecs", "httpapispecbindings", "quotaspecs", "quotaspecbindings"]),
+        (
+            "config.istio.io",
+            "v1alpha2",
+            &[
+                "httpapispecs",
+                "httpapispecbindings",
+                "quotaspecs",
+                "quotaspecbindings",
+            ],
+        ),
     ];
     let mixers = [(
         "config.istio.io",
