@@ -23,10 +23,12 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         "galley-processing",
         Some(&["mesh-api", "mesh-config", "mesh-kube", "mesh-mcp", "mesh-runtime"]),
     ),
+    ("galley-analysis", Some(&["mesh-api", "mesh-config"])),
     ("galley-validation", Some(&["mesh-config"])),
     (
         "galley",
         Some(&[
+            "galley-analysis",
             "galley-processing",
             "galley-validation",
             "mesh-api",
@@ -85,6 +87,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
 /// Packages without I/O, clock and randomness.
 const PURE: &[&str] = &[
     "charts",
+    "galley-analysis",
     "galley-validation",
     "mesh-config",
     "pilot-model",

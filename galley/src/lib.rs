@@ -2,6 +2,7 @@
 //!
 //! Only wiring lives here: the source, state and snapshots are `galley-processing`, the protocol is `mesh-mcp`.
 
+pub mod advice;
 pub mod args;
 mod debug;
 pub mod probe;

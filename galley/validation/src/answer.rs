@@ -5,18 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::outcome::Outcome;
 use crate::verdict::Verdict;
 use crate::warnings::{NoWarnings, Warnings};
-use crate::{mixer, pilot, review};
+use crate::{mixer, pilot, review, service};
 
 /// Longest request that is read, in bytes: two objects of the largest size that the API server stores, and room.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
-/// One of the two webhooks.
+/// One of the webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Webhook {
     /// `pilot.validation.istio.io`.
     Pilot,
     /// `mixer.validation.istio.io`.
     Mixer,
+    /// `service.validation.istio.io`: Services of namespaces whose pods get a sidecar. Refuses nothing, and warns.
+    Service,
 }
 
 /// What is answered to the API server.
@@ -38,6 +40,7 @@ impl Webhook {
         match self {
             Self::Pilot => "/admitpilot",
             Self::Mixer => "/admitmixer",
+            Self::Service => "/admitservice",
         }
     }
 
@@ -72,6 +75,7 @@ impl Webhook {
             match self {
                 Self::Pilot => pilot::admit(&request, more),
                 Self::Mixer => mixer::admit(&mut request, more),
+                Self::Service => service::admit(&request, more),
             }
         } else {
             // Whoever writes the status of an object that is wrong must be able to say so.

@@ -13,6 +13,7 @@ mod object;
 mod outcome;
 mod pilot;
 mod review;
+mod service;
 mod verdict;
 mod warnings;
 

@@ -1,7 +1,9 @@
 //! What both webhooks check of an object.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use mesh_config::decode;
-use mesh_config::{ConfigError, Kind, validation};
+use mesh_config::{Config, ConfigError, Kind, validation};
 use serde_json::{Map, Value};
 
 use crate::outcome::Reason;
@@ -60,12 +62,9 @@ pub(crate) fn check(request: &Request, more: &dyn Warnings) -> Verdict {
                 })
                 .collect();
             if broken.is_empty() {
-                warnings::of(config.meta.key.kind, &object)
-                    .into_iter()
-                    .chain(more.about(&config))
-                    .fold(Verdict::passed(), |verdict, warning| {
-                        verdict.warning(format!("{name}: {warning}"))
-                    })
+                let mut found = warnings::of(config.meta.key.kind, &object);
+                found.extend(more_about(&config, more));
+                with_warnings(&name, &found)
             } else {
                 Verdict::invalid(Reason::InvalidResource, broken)
             }
@@ -79,6 +78,25 @@ pub(crate) fn check(request: &Request, more: &dyn Warnings) -> Verdict {
         return verdict.tolerated();
     }
     verdict
+}
+
+/// Admits an object whatever it holds, with what is surely a mistake in it.
+pub(crate) fn warned(request: &Request, more: &dyn Warnings) -> Verdict {
+    match decode::from_json(None, &complete(request)) {
+        Ok(config) => with_warnings(&config.meta.key.to_string(), &more_about(&config, more)),
+        Err(_) => Verdict::passed(),
+    }
+}
+
+/// A defect of whoever has a say must not keep an object from being admitted.
+fn more_about(config: &Config, more: &dyn Warnings) -> Vec<String> {
+    catch_unwind(AssertUnwindSafe(|| more.about(config))).unwrap_or_default()
+}
+
+fn with_warnings(name: &str, warnings: &[String]) -> Verdict {
+    warnings.iter().fold(Verdict::passed(), |verdict, warning| {
+        verdict.warning(format!("{name}: {warning}"))
+    })
 }
 
 /// The object with the name and namespace that it gets from the request. A name that is still to be made up is its prefix.
