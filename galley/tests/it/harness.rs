@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// Longer than anything here takes, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process, killed when dropped; its log is shown when the test fails.
 pub(crate) struct Galley {
@@ -121,6 +121,11 @@ impl Galley {
     }
 
     pub(crate) fn start_with(config: &Path, address: &str, more: &[&str]) -> Self {
+        Self::start_from(&format!("--configPath={}", config.display()), address, more)
+    }
+
+    /// Serves what a flag names.
+    pub(crate) fn start_from(source: &str, address: &str, more: &[&str]) -> Self {
         let probes: &[&str] = if more.iter().any(|flag| flag.contains("Probe")) {
             &[]
         } else {
@@ -128,7 +133,7 @@ impl Galley {
         };
         let mut child = Command::new(env!("CARGO_BIN_EXE_galley"))
             .arg("server")
-            .arg(format!("--configPath={}", config.display()))
+            .arg(source)
             .arg(format!("--server-address=tcp://{address}"))
             .args([
                 "--monitoringAddr=127.0.0.1:0",
@@ -177,6 +182,11 @@ impl Galley {
             mcp,
             monitoring,
         }
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL; returns when the process is gone.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod harness;
+mod kube;
 mod latency;
 mod operation;
 mod serving;
