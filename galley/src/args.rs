@@ -77,6 +77,26 @@ pub(crate) struct SourceArgs {
           default_values_t = EXCLUDED_BY_DEFAULT.map(|kind| kind.to_string()))]
     pub(crate) excluded_resource_kinds: Vec<String>,
 
+    /// Namespace that Galley runs in; several of them agree there on who writes the status of objects.
+    #[arg(
+        long = "deployment-namespace",
+        value_name = "NAMESPACE",
+        default_value = "istio-system"
+    )]
+    pub(crate) deployment_namespace: String,
+
+    /// File with the mesh configuration, which is followed. It decides which Ingresses are served.
+    #[arg(
+        long = "meshConfigFile",
+        value_name = "PATH",
+        default_value = "/etc/mesh-config/mesh"
+    )]
+    pub(crate) mesh_config_file: PathBuf,
+
+    /// DNS suffix of the cluster.
+    #[arg(long = "domain", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) domain: String,
+
     /// Publish changes when there were none for this long.
     #[arg(long = "quiesceDuration", value_name = "DURATION", default_value = "20ms")]
     pub(crate) quiesce_duration: GoDuration,
@@ -250,6 +270,8 @@ mod tests {
         );
         assert!(source.kube.kubeconfig.is_empty() && !source.disable_resource_ready_check);
         assert_eq!(source.resync_period.to_string(), "0s");
+        assert_eq!(source.mesh_config_file, PathBuf::from("/etc/mesh-config/mesh"));
+        assert_eq!(source.domain, "cluster.local");
         assert_eq!(args.probes.liveness_path, PathBuf::from("/healthLiveness"));
         assert_eq!(args.probes.readiness_interval.to_string(), "2s");
         assert_eq!(

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 use galley_processing::{
-    DebounceOptions, FileSource, KubeSource, ProcessingMetrics, Processor, ProcessorHandle,
+    DebounceOptions, FileSource, KubeSource, MeshSource, ProcessingMetrics, Processor, ProcessorHandle,
+    StatusReporter, mesh,
 };
 use mesh_config::Kind;
+use mesh_config::mesh::default_galley_mesh;
+use mesh_kube::{Client, Election, LeaseParams};
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::{SnapshotCache, Source, SourceOptions};
 use mesh_runtime::Runtime;
@@ -25,6 +28,9 @@ use crate::{debug, probe};
 
 /// Batches of events that may wait for the processor.
 const EVENT_BATCHES: usize = 16;
+
+/// The Lease of whoever writes the status of objects.
+const STATUS_LEASE: &str = "istio-galley-status";
 
 /// Log scopes of Galley, named as in 1.1.
 pub const SCOPES: &[Scope] = &[
@@ -134,6 +140,9 @@ async fn start_processing(
         resync_period: _,
         disable_resource_ready_check,
         excluded_resource_kinds,
+        deployment_namespace,
+        mesh_config_file,
+        domain,
         quiesce_duration,
         max_wait_duration,
         enable_validation: _,
@@ -143,10 +152,17 @@ async fn start_processing(
         max_wait: max_wait_duration.get(),
     };
     let metrics = ProcessingMetrics::register(runtime.metrics())?;
-    let processor = Processor::new(options, snapshots.clone(), metrics);
+    // What is wrong with it is told as soon as it is followed.
+    let mesh = mesh::read(&mesh_config_file).unwrap_or_else(|_| default_galley_mesh());
+    let processor = Processor::new(options, snapshots.clone(), metrics.clone()).with_mesh(mesh, domain);
     let handle = processor.handle();
 
     let (events, receiver) = mpsc::channel(EVENT_BATCHES);
+    let drain = runtime.drain().clone();
+    let mesh_source = MeshSource::new(mesh_config_file).run(events.clone());
+    runtime.spawner().spawn_vital("mesh configuration", async move {
+        drain.cancel(mesh_source).await.unwrap_or(Ok(()))
+    });
     let drain = runtime.drain().clone();
     let origin = if config_path.as_os_str().is_empty() {
         let client = kube
@@ -155,7 +171,13 @@ async fn start_processing(
             .context("no source of configuration: neither files (--configPath) nor an API server")?;
         let excluded = kinds(&excluded_resource_kinds);
         let check_ready = !disable_resource_ready_check;
-        let (source, handle) = KubeSource::new(client, &excluded, check_ready, runtime.spawner());
+        let (source, handle) = KubeSource::new(client.clone(), &excluded, check_ready, runtime.spawner());
+        report_status(
+            runtime,
+            client,
+            deployment_namespace,
+            source.reporter(metrics.clone()),
+        );
         runtime.spawner().spawn_vital("kubernetes source", async move {
             drain.cancel(source.run(events)).await;
         });
@@ -180,6 +202,30 @@ async fn start_processing(
         }
     });
     Ok((handle, origin))
+}
+
+/// One of several Galleys writes the status of objects.
+fn report_status(runtime: &Runtime, client: Client, namespace: String, reporter: StatusReporter) {
+    let lease = LeaseParams::new(namespace, STATUS_LEASE, identity());
+    let election = Election::new(client, lease);
+    let leadership = election.leadership();
+    let drain = runtime.drain().clone();
+    runtime.spawner().spawn("status election", async move {
+        election.run(drain.signaled()).await;
+    });
+    let drain = runtime.drain().clone();
+    runtime.spawner().spawn("status", async move {
+        drain.cancel(reporter.run(leadership)).await;
+    });
+}
+
+/// Tells this process from others: its pod, or host and process.
+fn identity() -> String {
+    let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    name("POD_NAME").unwrap_or_else(|| {
+        let host = name("HOSTNAME").unwrap_or_else(|| "galley".to_owned());
+        format!("{host}-{}", std::process::id())
+    })
 }
 
 /// The kinds of these names. As in 1.1, a name that is none of ours excludes nothing.

@@ -37,6 +37,20 @@ pub fn default_mesh() -> MeshConfig {
     }
 }
 
+/// The mesh configuration that Galley takes where nobody says otherwise; it differs from Pilot's (G6.3).
+pub fn default_galley_mesh() -> MeshConfig {
+    MeshConfig {
+        disable_policy_checks: false,
+        ingress_class: "istio".to_owned(),
+        ingress_controller_mode: IngressControllerMode::Strict.into(),
+        default_service_export_to: Vec::new(),
+        default_virtual_service_export_to: Vec::new(),
+        default_destination_rule_export_to: Vec::new(),
+        root_namespace: String::new(),
+        ..default_mesh()
+    }
+}
+
 /// How a proxy starts where nobody says otherwise (P7.2).
 pub fn default_proxy() -> ProxyConfig {
     ProxyConfig {
@@ -53,7 +67,16 @@ pub fn default_proxy() -> ProxyConfig {
     }
 }
 
-/// Reads a mesh configuration over the defaults (P7).
+/// Reads a mesh configuration over Pilot's defaults (P7), see [`parse_over`].
+///
+/// # Errors
+///
+/// As [`parse_over`].
+pub fn parse(text: &str) -> Result<MeshConfig, ConfigError> {
+    parse_over(default_mesh(), text)
+}
+
+/// Reads a mesh configuration over defaults.
 ///
 /// Fields that are not there keep their default, inside `defaultConfig` too; unknown fields are skipped, because the
 /// file of a newer or older installation is better than none. Empty text is the defaults.
@@ -61,9 +84,9 @@ pub fn default_proxy() -> ProxyConfig {
 /// # Errors
 ///
 /// Text that is no YAML, a wrong type, or a value that V9 forbids: the first fault, with its line in the file `mesh`.
-pub fn parse(text: &str) -> Result<MeshConfig, ConfigError> {
+pub fn parse_over(defaults: MeshConfig, text: &str) -> Result<MeshConfig, ConfigError> {
     let document = document("mesh", text)?;
-    let mut mesh = default_mesh();
+    let mut mesh = defaults;
     if let Some(document) = &document {
         // What somebody lists replaces the default list, while protobuf would append.
         for (name, other, list) in [

@@ -118,11 +118,22 @@ impl Election {
     }
 
     async fn contend(&mut self) {
+        // What is wrong for long, such as a missing role, is told once.
+        let mut told = None;
         loop {
             match self.attempt().await {
-                Ok(Attempt::Held(since)) => self.lead(since).await,
-                Ok(Attempt::Others) => {}
-                Err(error) => warn!(lease = self.params.name, %error, "cannot run for the lease"),
+                Ok(Attempt::Held(since)) => {
+                    told = None;
+                    self.lead(since).await;
+                }
+                Ok(Attempt::Others) => told = None,
+                Err(error) => {
+                    let error = error.to_string();
+                    if told.as_ref() != Some(&error) {
+                        warn!(lease = self.params.name, error, "cannot run for the lease");
+                    }
+                    told = Some(error);
+                }
             }
             sleep(spread(self.params.retry_period)).await;
         }

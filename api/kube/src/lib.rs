@@ -22,4 +22,4 @@ pub use self::ready::until_ready;
 pub use self::served::Served;
 pub use self::watch::{Event, ObjectName, State, Status, Watch, WatchOptions, strip};
 
-pub use kube::{Client, Resource};
+pub use kube::{Client, Error, Resource};

@@ -37,8 +37,35 @@ pub async fn status<K>(api: &Api<K>, name: &str, status: &impl Serialize) -> kub
 where
     K: DeserializeOwned + Clone + Debug,
 {
-    let patch: Value = json!({ "status": status });
-    let patch = Patch::Merge(&patch);
+    merge_status(api, name, &json!({ "status": status })).await
+}
+
+/// As [`status`], unless somebody has written the object since it had this version: that is `false` too, as whoever
+/// follows the object is told in either case.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn status_at<K>(
+    api: &Api<K>,
+    name: &str,
+    version: &str,
+    status: &impl Serialize,
+) -> kube::Result<bool>
+where
+    K: DeserializeOwned + Clone + Debug,
+{
+    let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
+    match merge_status(api, name, &patch).await {
+        Err(error) if is(&error, 409) => Ok(false),
+        result => result,
+    }
+}
+
+async fn merge_status<K>(api: &Api<K>, name: &str, patch: &Value) -> kube::Result<bool>
+where
+    K: DeserializeOwned + Clone + Debug,
+{
+    let patch = Patch::Merge(patch);
     let params = PatchParams::default();
     if found(api.patch_status(name, &params, &patch).await)? {
         return Ok(true);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use mesh_api::istio::mcp::v1alpha1::Resource;
 use mesh_config::{Config, Str};
 use tokio::sync::watch;
 
@@ -180,11 +181,18 @@ impl fmt::Debug for Collection {
 impl Entry {
     /// Encodes an object.
     pub fn new(config: &Config) -> Self {
-        let record = frame::resource_record(&to_resource(config));
+        Self::of_resource(&to_resource(config))
+    }
+
+    /// Encodes a resource, which may be of a collection that is none of the kinds'.
+    pub fn of_resource(resource: &Resource) -> Self {
+        let metadata = resource.metadata.as_ref();
         Self {
-            name: config.meta.key.resource_name(),
-            version: config.meta.version.clone(),
-            record,
+            name: metadata.map(|metadata| metadata.name.clone()).unwrap_or_default(),
+            version: metadata
+                .map(|metadata| metadata.version.clone())
+                .unwrap_or_default(),
+            record: frame::resource_record(resource),
         }
     }
 

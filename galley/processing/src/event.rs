@@ -1,9 +1,10 @@
 //! What a source says.
 
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::{Config, ConfigError, ConfigKey, Kind};
 
 /// One message of a source. Sources send them in batches, and what is in one batch is published together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// An object is new or has changed.
     Upsert(Config),
@@ -11,6 +12,8 @@ pub enum Event {
     Delete(ConfigKey),
     /// All problems that there are now.
     Problems(Vec<Problem>),
+    /// What the mesh configuration says, or why it cannot be read; then the former one stays.
+    Mesh(Result<Box<MeshConfig>, Problem>),
     /// Everything that was there at the start has been told; nothing is served before (T18).
     FullSync,
 }

@@ -5,13 +5,17 @@
 //!   restart of Galley or another API server with the same objects changes nothing.
 //! - An object that cannot be read or breaks a rule is reported, and what it was before stays in force. Nothing is known of
 //!   what it was before Galley started.
+//! - What is wrong with an object of Istio's kinds stands in its status too ([`StatusReporter`]).
 //! - A kind that is not served or that we may not read has no objects. When its definition goes, so do its objects.
 //! - While the API server does not answer everything stays as it was; nothing is served before it answered for every kind.
 
 mod read;
+mod reporter;
 mod source;
+mod status;
 mod tally;
 
+pub use reporter::StatusReporter;
 pub use source::{KubeSource, KubeSourceHandle, WatchRow};
 
 use mesh_config::Kind;

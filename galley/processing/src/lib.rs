@@ -13,16 +13,19 @@
 pub mod event;
 pub mod file;
 pub mod kube;
+pub mod mesh;
 pub mod metrics;
 mod object;
 pub mod problems;
 mod processor;
+mod projection;
 mod state;
 mod strategy;
 
 pub use event::{Event, Problem};
 pub use file::{FileSource, FileSourceError};
-pub use kube::{KubeSource, KubeSourceHandle};
+pub use kube::{KubeSource, KubeSourceHandle, StatusReporter};
+pub use mesh::MeshSource;
 pub use metrics::ProcessingMetrics;
 pub use problems::ProblemRow;
 pub use processor::{Processor, ProcessorHandle};

@@ -19,6 +19,7 @@ pub struct ProcessingMetrics {
     pub(crate) type_instances: IntGaugeVec,
     pub(crate) rejected: IntCounterVec,
     pub(crate) invalid: IntGaugeVec,
+    pub(crate) status_writes: IntCounterVec,
 }
 
 const MILLISECONDS: [f64; 11] = [
@@ -99,6 +100,11 @@ impl ProcessingMetrics {
                 "galley/source/invalid_objects",
                 "The number of objects and documents that cannot be served now",
                 &["kind"],
+            )?,
+            status_writes: metrics.counter_vec(
+                "galley/source/status_writes_total",
+                "The number of times the status of an object was to be written",
+                &["result"],
             )?,
         })
     }

@@ -48,6 +48,14 @@ fn digest(config: &Config) -> String {
     }
     part(&config.meta.created.seconds.to_le_bytes());
     part(&config.meta.created.nanos.to_le_bytes());
-    let digest = hash.finalize();
+    hexadecimal(&hash.finalize())
+}
+
+/// Identifies some content.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,14 +1,16 @@
 //! The one loop that owns the state: events in, snapshots out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_mcp::SnapshotCache;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use crate::event::Event;
+use crate::event::{Event, Problem};
 use crate::metrics::ProcessingMetrics;
 use crate::problems::{ProblemRow, ProblemTable};
 use crate::state::{Served, State};
@@ -20,6 +22,8 @@ pub struct Processor {
     state: State,
     strategy: Strategy,
     problems: ProblemTable,
+    /// What each of these reports.
+    reports: BTreeMap<Reporter, Vec<Problem>>,
     /// Whether the source has told everything that was there at the start.
     synced: bool,
     snapshots: SnapshotCache,
@@ -28,6 +32,14 @@ pub struct Processor {
     last_event: Option<Instant>,
     published: Option<Instant>,
     unpublished_events: u64,
+}
+
+/// Who reports problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reporter {
+    Source,
+    Mesh,
+    Projection,
 }
 
 /// Shows what the processor has done. Cheap to clone.
@@ -64,6 +76,7 @@ impl Processor {
             state: State::new(),
             strategy: Strategy::new(options),
             problems: ProblemTable::default(),
+            reports: BTreeMap::new(),
             synced: false,
             snapshots,
             metrics,
@@ -71,6 +84,16 @@ impl Processor {
             last_event: None,
             published: None,
             unpublished_events: 0,
+        }
+    }
+
+    /// Serves the mesh configuration too, this one until the first event says otherwise, and what Ingresses mean by it
+    /// (G7). `domain` is the DNS suffix of the cluster.
+    #[must_use]
+    pub fn with_mesh(self, mesh: MeshConfig, domain: String) -> Self {
+        Self {
+            state: self.state.with_mesh(mesh, domain),
+            ..self
         }
     }
 
@@ -122,8 +145,17 @@ impl Processor {
                     changed
                 }
                 Event::Problems(problems) => {
-                    self.problems.replace(&problems, Timestamp::now(), &self.metrics);
-                    self.handle.problems.send_replace(self.problems.rows().into());
+                    self.report(Reporter::Source, problems);
+                    false
+                }
+                Event::Mesh(Ok(mesh)) => {
+                    self.report(Reporter::Mesh, Vec::new());
+                    let changed = self.state.set_mesh(*mesh);
+                    debug!(changed, "mesh configuration");
+                    changed
+                }
+                Event::Mesh(Err(problem)) => {
+                    self.report(Reporter::Mesh, vec![problem]);
                     false
                 }
                 Event::FullSync => {
@@ -144,9 +176,21 @@ impl Processor {
         }
     }
 
+    /// Takes everything that is wrong by one of the reporters.
+    fn report(&mut self, reporter: Reporter, problems: Vec<Problem>) {
+        if self.reports.get(&reporter).map_or(&[][..], Vec::as_slice) == problems {
+            return;
+        }
+        self.reports.insert(reporter, problems);
+        let all: Vec<Problem> = self.reports.values().flatten().cloned().collect();
+        self.problems.replace(&all, Timestamp::now(), &self.metrics);
+        self.handle.problems.send_replace(self.problems.rows().into());
+    }
+
     fn publish(&mut self) {
         self.strategy.reset();
         let (snapshot, served) = self.state.snapshot(&self.metrics);
+        self.report(Reporter::Projection, self.state.left_out().to_vec());
         self.handle.served.send_replace(served);
         self.snapshots.publish(snapshot);
 

@@ -4,8 +4,10 @@
 
 mod definitions;
 mod failure;
+mod ingress;
 mod many;
 mod objects;
+mod status;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -6,15 +6,30 @@ use mesh_config::{Config, ConfigError, ConfigKey, Kind};
 use mesh_kube::ObjectName;
 use mesh_kube::config::{DynamicObject, decode};
 
+use super::status::Seen;
 use crate::object::checked;
 
 /// What became of an object: itself, or everything that is wrong with it.
 pub(super) type Outcome = Result<Config, Vec<ConfigError>>;
 
+/// An object as it was read.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) outcome: Outcome,
+    /// What its status says, where that is ours to write.
+    pub(super) seen: Option<Seen>,
+}
+
 /// Reads and checks an object.
 ///
 /// A fault in our reading costs this object only: a configuration server must not be brought down by an object.
-pub(super) fn read(kind: Kind, object: DynamicObject) -> Outcome {
+pub(super) fn read(kind: Kind, object: DynamicObject) -> Object {
+    let seen = Seen::of(kind, &object);
+    let outcome = outcome(kind, object);
+    Object { outcome, seen }
+}
+
+fn outcome(kind: Kind, object: DynamicObject) -> Outcome {
     let key = key(
         kind,
         object.metadata.namespace.as_deref(),
@@ -65,7 +80,7 @@ mod tests {
         let object = json!({
             "apiVersion": "networking.istio.io/v1alpha3", "kind": "Gateway", "metadata": metadata, "spec": spec,
         });
-        read(Kind::Gateway, serde_json::from_value(object).unwrap())
+        read(Kind::Gateway, serde_json::from_value(object).unwrap()).outcome
     }
 
     fn servers(port: u32) -> Value {
@@ -104,7 +119,7 @@ mod tests {
         assert!(errors[0].field.contains("port"), "{errors:?}");
         assert_eq!(errors[0].object, "Gateway weather/a");
         let errors = gateway(&metadata, &json!({ "serverz": [] })).unwrap_err();
-        assert_eq!((errors.len(), errors[0].field.as_str()), (1, "spec.serverz"));
+        assert_eq!((errors.len(), errors[0].field.as_str()), (1, "serverz"));
         let errors = gateway(&metadata, &json!({})).unwrap_err();
         assert_eq!(errors[0].object, "Gateway weather/a");
     }

@@ -12,9 +12,11 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use super::read::{self, Outcome};
+use super::read::{self, Object};
+use super::reporter::{DueTable, StatusReporter};
 use super::tally::Tally;
 use crate::event::Event;
+use crate::metrics::ProcessingMetrics;
 
 /// Events of the watches that are told together, where so many are there.
 const BATCH: usize = 256;
@@ -25,9 +27,10 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// Follows the objects of an API server.
 pub struct KubeSource {
     client: Client,
-    happenings: SelectAll<BoxStream<'static, (Kind, WatchEvent<Outcome>)>>,
+    happenings: SelectAll<BoxStream<'static, (Kind, WatchEvent<Object>)>>,
     watches: usize,
     check_ready: bool,
+    due: watch::Sender<DueTable>,
 }
 
 /// Shows how a source fares. Cheap to clone.
@@ -82,8 +85,15 @@ impl KubeSource {
             watches: happenings.len(),
             happenings: stream::select_all(happenings),
             check_ready,
+            due: watch::Sender::default(),
         };
         (source, KubeSourceHandle { kinds })
+    }
+
+    /// Writes into the status of objects what this source finds wrong with them.
+    #[must_use]
+    pub fn reporter(&self, metrics: ProcessingMetrics) -> StatusReporter {
+        StatusReporter::new(self.client.clone(), self.due.subscribe(), metrics)
     }
 
     /// Tells what there is and then what changes, until nobody listens. Waits while nobody takes what it told.
@@ -95,7 +105,7 @@ impl KubeSource {
             }
         }
         info!(kinds = self.watches, "following the API server");
-        let mut tally = Tally::new(self.watches);
+        let mut tally = Tally::new(self.watches, self.due);
         let mut happenings = self.happenings.ready_chunks(BATCH);
         loop {
             let happened = tokio::select! {

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use mesh_config::{ConfigKey, Kind};
 use mesh_kube::Event as WatchEvent;
+use tokio::sync::watch;
 
-use super::read::{Outcome, named, unreadable};
+use super::read::{Object, named, unreadable};
+use super::reporter::DueTable;
+use super::status::Due;
 use crate::event::{Event, Problem};
 
 /// What is wrong with which object, and which watches have not told everything yet.
@@ -14,37 +17,47 @@ pub(super) struct Tally {
     /// Kinds whose first list is not complete.
     waiting: usize,
     problems: BTreeMap<ConfigKey, Problem>,
+    /// What the statuses of objects do not say yet.
+    due: watch::Sender<DueTable>,
 }
 
 // === impl Tally ===
 
 impl Tally {
-    pub(super) fn new(watches: usize) -> Self {
+    pub(super) fn new(watches: usize, due: watch::Sender<DueTable>) -> Self {
         Self {
             waiting: watches,
             problems: BTreeMap::new(),
+            due,
         }
     }
 
     /// Takes what happened, in its order. What comes of it is published together.
     pub(super) fn take(
         &mut self,
-        happened: impl IntoIterator<Item = (Kind, WatchEvent<Outcome>)>,
+        happened: impl IntoIterator<Item = (Kind, WatchEvent<Object>)>,
     ) -> Vec<Event> {
         let (mut events, mut synced, mut worse_or_better) = (Vec::new(), false, false);
         for (kind, event) in happened {
             match event {
-                WatchEvent::Applied(name, Ok(config)) => {
-                    worse_or_better |= self.problems.remove(&named(kind, &name)).is_some();
-                    events.push(Event::Upsert(config));
-                }
-                WatchEvent::Applied(name, Err(errors)) => {
-                    worse_or_better = true;
-                    let problem = Problem {
-                        kind: Some(kind),
-                        errors,
-                    };
-                    self.problems.insert(named(kind, &name), problem);
+                WatchEvent::Applied(name, Object { outcome, seen }) => {
+                    let key = named(kind, &name);
+                    let errors = outcome.as_ref().err().map_or(&[][..], Vec::as_slice);
+                    self.note(&key, seen.and_then(|seen| seen.due(errors)));
+                    match outcome {
+                        Ok(config) => {
+                            worse_or_better |= self.problems.remove(&key).is_some();
+                            events.push(Event::Upsert(config));
+                        }
+                        Err(errors) => {
+                            worse_or_better = true;
+                            let problem = Problem {
+                                kind: Some(kind),
+                                errors,
+                            };
+                            self.problems.insert(key, problem);
+                        }
+                    }
                 }
                 WatchEvent::Rejected(name, reason) => {
                     worse_or_better = true;
@@ -57,6 +70,7 @@ impl Tally {
                 }
                 WatchEvent::Deleted(name) => {
                     let key = named(kind, &name);
+                    self.note(&key, None);
                     worse_or_better |= self.problems.remove(&key).is_some();
                     events.push(Event::Delete(key));
                 }
@@ -74,6 +88,17 @@ impl Tally {
             events.push(Event::FullSync);
         }
         events
+    }
+
+    /// Notes what an object's status has to say, if anything.
+    fn note(&self, key: &ConfigKey, due: Option<Due>) {
+        self.due.send_if_modified(|table| match due {
+            Some(due) => {
+                table.insert(key.clone(), due);
+                true
+            }
+            None => table.remove(key).is_some(),
+        });
     }
 }
 
@@ -111,6 +136,20 @@ mod tests {
         )]
     }
 
+    fn good(name: &str) -> Object {
+        Object {
+            outcome: Ok(config(name)),
+            seen: None,
+        }
+    }
+
+    fn bad(reason: &str) -> Object {
+        Object {
+            outcome: Err(errors(reason)),
+            seen: None,
+        }
+    }
+
     fn problem(reason: &str) -> Problem {
         Problem {
             kind: Some(Kind::Gateway),
@@ -120,11 +159,11 @@ mod tests {
 
     #[test]
     fn t18_the_sync_is_told_once_after_the_last_watch() {
-        let mut tally = Tally::new(2);
+        let mut tally = Tally::new(2, watch::Sender::default());
         assert_eq!(tally.take([(Kind::Gateway, WatchEvent::Synced)]), []);
         let last = [
             (Kind::Sidecar, WatchEvent::Synced),
-            (Kind::Gateway, WatchEvent::Applied(name("a"), Ok(config("a")))),
+            (Kind::Gateway, WatchEvent::Applied(name("a"), good("a"))),
         ];
         assert_eq!(tally.take(last), [Event::Upsert(config("a")), Event::FullSync]);
         assert_eq!(tally.take([]), []);
@@ -132,16 +171,16 @@ mod tests {
 
     #[test]
     fn pain_10_a_bad_object_is_a_problem_and_no_event_of_its_own() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, watch::Sender::default());
         let gateway = |event| [(Kind::Gateway, event)];
-        let bad = tally.take(gateway(WatchEvent::Applied(name("a"), Err(errors("bad")))));
-        assert_eq!(bad, [Event::Problems(vec![problem("bad")])]);
+        let told = tally.take(gateway(WatchEvent::Applied(name("a"), bad("bad"))));
+        assert_eq!(told, [Event::Problems(vec![problem("bad")])]);
         let worse = tally.take(gateway(WatchEvent::Rejected(name("a"), "worse".to_owned())));
         assert_eq!(worse, [Event::Problems(vec![problem("worse")])]);
-        let good = tally.take(gateway(WatchEvent::Applied(name("a"), Ok(config("a")))));
-        assert_eq!(good, [Event::Upsert(config("a")), Event::Problems(vec![])]);
+        let repaired = tally.take(gateway(WatchEvent::Applied(name("a"), good("a"))));
+        assert_eq!(repaired, [Event::Upsert(config("a")), Event::Problems(vec![])]);
         // What it was before stays until it is gone.
-        tally.take(gateway(WatchEvent::Applied(name("a"), Err(errors("bad")))));
+        tally.take(gateway(WatchEvent::Applied(name("a"), bad("bad"))));
         let gone = tally.take(gateway(WatchEvent::Deleted(name("a"))));
         let key = ConfigKey::new(Kind::Gateway, "weather", "a");
         assert_eq!(gone, [Event::Delete(key), Event::Problems(vec![])]);

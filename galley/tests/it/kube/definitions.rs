@@ -60,7 +60,7 @@ async fn pain_18_definitions_may_be_missing_and_come_and_go() {
     .await;
     assert_eq!(
         (error["object"].as_str(), error["field"].as_str()),
-        (Some("Gateway default/unreadable"), Some("spec.serverz"))
+        (Some("Gateway default/unreadable"), Some("serverz"))
     );
 
     // And then gone, with its objects.

@@ -113,7 +113,7 @@ async fn g6_2_a_virtual_service_of_900_kb_is_served() {
     let namespace = server.namespace("large").await.unwrap();
     let route = |number: usize| {
         json!({
-            "match": [{ "uri": { "exact": format!("/{number}/{}", "a".repeat(800)) } }],
+            "match": [{ "uri": { "exact": format!("/{number}/{}", "a".repeat(850)) } }],
             "route": [{ "destination": { "host": "forecast" } }],
         })
     };

@@ -21,7 +21,7 @@ fn spec(kind: Kind) -> &'static str {
         }
         Kind::MeshPolicy => "{peers: [{mtls: {mode: PERMISSIVE}}]}",
         Kind::Policy => "{targets: [{name: a}], peers: [{mtls: {mode: PERMISSIVE}}]}",
-        Kind::RbacConfig | Kind::ClusterRbacConfig => "{mode: ON}",
+        Kind::RbacConfig | Kind::ClusterRbacConfig => "{mode: 'ON'}",
         Kind::ServiceRole => "{rules: [{services: ['*'], methods: [GET]}]}",
         Kind::ServiceRoleBinding => "{subjects: [{user: '*'}], roleRef: {kind: ServiceRole, name: here}}",
         Kind::HttpApiSpec => {
@@ -148,7 +148,7 @@ async fn g5_and_g6_2_changes_follow_and_what_is_no_change_does_not() {
 }
 
 /// A protocol that does not exist is valid by the definition, as for what was stored before there was a validation.
-fn broken(name: &str) -> String {
+pub(super) fn broken(name: &str) -> String {
     gateway(name, 80).replace("protocol: HTTP", "protocol: SMTPS")
 }
 

@@ -53,7 +53,7 @@ impl Files {
                 Event::Upsert(config) => Some(format!("+{}", config.meta.key)),
                 Event::Delete(key) => Some(format!("-{key}")),
                 Event::FullSync => Some("sync".to_owned()),
-                Event::Problems(_) => None,
+                Event::Problems(_) | Event::Mesh(_) => None,
             })
             .collect()
     }
@@ -467,7 +467,7 @@ fn apply(state: &mut BTreeMap<String, String>, events: &[Event]) {
             Event::Delete(key) => {
                 state.remove(&key.to_string());
             }
-            Event::Problems(_) | Event::FullSync => {}
+            Event::Problems(_) | Event::Mesh(_) | Event::FullSync => {}
         }
     }
 }
