@@ -42,6 +42,8 @@ pub struct ServerArgs {
     #[command(flatten)]
     pub(crate) probes: ProbeArgs,
     #[command(flatten)]
+    pub(crate) profiling: ProfilingArgs,
+    #[command(flatten)]
     pub(crate) keepalive: KeepaliveArgs,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
@@ -199,6 +201,20 @@ pub(crate) struct ProbeArgs {
     pub(crate) readiness_interval: GoDuration,
 }
 
+/// Flags of the profiler of 1.1, which was that of Go's runtime.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Profiling")]
+pub(crate) struct ProfilingArgs {
+    /// Accepted for scripts of 1.1: this program is profiled from outside, with `perf` or by its `process_*` metrics.
+    #[arg(long = "enableProfiling", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", action = ArgAction::Set)]
+    pub(crate) enable_profiling: bool,
+
+    /// Accepted for scripts of 1.1; nothing listens there.
+    #[arg(long = "pprofPort", value_name = "PORT", default_value_t = 9094)]
+    pub(crate) pprof_port: u16,
+}
+
 /// Flags of `galley probe`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProbeCheckArgs {
@@ -273,6 +289,7 @@ mod tests {
         assert_eq!(source.mesh_config_file, PathBuf::from("/etc/mesh-config/mesh"));
         assert_eq!(source.domain, "cluster.local");
         assert_eq!(args.probes.liveness_path, PathBuf::from("/healthLiveness"));
+        assert!(!args.profiling.enable_profiling && args.profiling.pprof_port == 9094);
         assert_eq!(args.probes.readiness_interval.to_string(), "2s");
         assert_eq!(
             (

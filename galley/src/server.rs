@@ -77,10 +77,17 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
         source,
         mcp,
         probes,
+        profiling,
         keepalive,
         admin,
         log: _,
     } = args;
+    if profiling.enable_profiling {
+        warn!(
+            port = profiling.pprof_port,
+            "--enableProfiling: there is no profiler to serve, profile this process from outside"
+        );
+    }
     for file in probe::files(probes, runtime.readiness()) {
         let guard = runtime.drain().guard(file.name());
         let drain = runtime.drain().clone();

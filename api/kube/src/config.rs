@@ -5,7 +5,7 @@ use kube::Client;
 use kube::api::ApiResource;
 pub use kube::api::DynamicObject;
 use kube::discovery;
-use mesh_config::{Config, ConfigError, Kind, Scope};
+use mesh_config::{Config, ConfigError, ConfigKey, Kind, Scope};
 use serde_json::Value;
 
 use crate::{Watch, WatchOptions, strip};
@@ -68,13 +68,19 @@ pub fn watch_as<T: Send + 'static>(
 /// Which field is wrong, and why.
 pub fn decode(kind: Kind, mut object: DynamicObject) -> Result<Config, ConfigError> {
     strip(&mut object.metadata);
-    let value: Value = serde_json::to_value(object).map_err(|error| ConfigError {
+    let metadata = &object.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let key = ConfigKey::new(kind, namespace, metadata.name.as_deref().unwrap_or_default());
+    let named = |field: String, reason: String| ConfigError {
         location: None,
-        object: kind.to_string(),
-        field: String::new(),
-        reason: error.to_string(),
-    })?;
-    mesh_config::decode::from_json(Some(kind), &value)
+        object: key.to_string(),
+        field,
+        reason,
+    };
+    let value: Value =
+        serde_json::to_value(object).map_err(|error| named(String::new(), error.to_string()))?;
+    // Inside lists the objects do not say what they are.
+    mesh_config::decode::from_json(Some(kind), &value).map_err(|error| named(error.field, error.reason))
 }
 
 #[cfg(test)]

@@ -43,12 +43,6 @@ fn outcome(kind: Kind, object: DynamicObject) -> Outcome {
         let reason = "cannot be read because of a defect of this program".to_owned();
         Err(vec![unreadable(&key, reason)])
     })
-    .map_err(|mut errors| {
-        for error in &mut errors {
-            error.object = key.to_string();
-        }
-        errors
-    })
 }
 
 /// The error of an object of which no field can be named.

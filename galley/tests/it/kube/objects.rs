@@ -80,6 +80,10 @@ async fn g4_and_g6_2_the_objects_of_every_collection_arrive() {
         })
         .await;
     }
+    let page = galley
+        .json("/debug/configz?collection=istio/mesh/v1alpha1/MeshConfig")
+        .await;
+    assert_eq!(page[0]["objects"][0]["name"], "istio-system/meshconfig");
     // What belongs to no namespace would be found by other tests.
     delete(server, &namespace, "meshpolicies.authentication.istio.io default").await;
     delete(server, &namespace, "node here").await;
