@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::get;
 use galley_processing::kube::WatchRow;
-use galley_processing::{KubeSourceHandle, ProblemRow, ProcessorHandle, ServedCollection};
+use galley_processing::{KubeSourceHandle, ProblemRow, ProcessorHandle, Served, ServedCollection, mesh};
 use mesh_config::{Kind, decode};
 use mesh_mcp::Source;
 use mesh_mcp::source::ConnectionStatus;
@@ -92,15 +92,18 @@ async fn configz(
     State(pages): State<Pages>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<CollectionPage>>, (StatusCode, String)> {
-    let served = pages.processing.served().collections;
+    let Served {
+        collections: served,
+        mesh_version,
+    } = pages.processing.served();
     let Some(name) = selection.collection else {
-        return Ok(Json(
-            served
-                .iter()
-                .map(|(kind, collection)| page(*kind, collection, false))
-                .collect(),
-        ));
+        let kinds = served.iter();
+        let kinds = kinds.map(|(kind, collection)| page(*kind, collection, false));
+        return Ok(Json(kinds.chain(mesh_version.map(mesh_page)).collect()));
     };
+    if name == mesh::COLLECTION {
+        return Ok(Json(mesh_version.map(mesh_page).into_iter().collect()));
+    }
     let kind = Kind::by_collection(&name).ok_or_else(|| {
         (
             StatusCode::NOT_FOUND,
@@ -131,6 +134,18 @@ fn page(kind: Kind, collection: &ServedCollection, content: bool) -> CollectionP
         collection: kind.collection(),
         version: collection.version.clone(),
         objects: objects.collect(),
+    }
+}
+
+/// The mesh configuration is one resource, whose version is that of its collection.
+fn mesh_page(version: String) -> CollectionPage {
+    CollectionPage {
+        collection: mesh::COLLECTION,
+        version: version.clone(),
+        objects: vec![ObjectPage::Name {
+            name: mesh::RESOURCE.to_owned(),
+            version,
+        }],
     }
 }
 

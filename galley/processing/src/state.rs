@@ -53,6 +53,8 @@ struct Object {
 pub struct Served {
     /// By kind; every kind is there once there was a snapshot.
     pub collections: BTreeMap<Kind, Arc<ServedCollection>>,
+    /// The version of the mesh configuration, where it is served ([`mesh::COLLECTION`]).
+    pub mesh_version: Option<String>,
 }
 
 /// One collection that is served.
@@ -157,11 +159,9 @@ impl State {
         self.project();
         let mut builder = self.snapshot.builder();
         if let Some(mesh) = &self.mesh {
-            builder.set(
-                mesh::COLLECTION,
-                mesh.version.to_string(),
-                [mesh::entry(&mesh.config)],
-            );
+            let version = mesh.version.to_string();
+            builder.set(mesh::COLLECTION, version.clone(), [mesh::entry(&mesh.config)]);
+            self.served.mesh_version = Some(version);
         }
         for (&kind, collection) in &mut self.collections {
             if !std::mem::take(&mut collection.changed) {

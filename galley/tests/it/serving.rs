@@ -114,7 +114,9 @@ metadata: {name: forecast-v1, namespace: weather}
     // The debug page shows the same.
     let page = galley.json("/debug/configz").await;
     let collections = page.as_array().unwrap();
-    assert_eq!(collections.len(), Kind::ALL.len());
+    let mesh = collections.last().unwrap();
+    assert_eq!(mesh["collection"], "istio/mesh/v1alpha1/MeshConfig");
+    assert_eq!(collections.len(), Kind::ALL.len() + 1);
     let services = collections
         .iter()
         .find(|page| page["collection"] == "k8s/core/v1/services")
