@@ -13,6 +13,7 @@ const MAX_LINES: usize = 800;
 /// What each package may use of the workspace (ARCHITECTURE.md, "Allowed edges"). `None`: anything.
 const EDGES: &[(&str, Option<&[&str]>)] = &[
     ("mesh-api", Some(&[])),
+    ("mesh-identity", Some(&[])),
     ("mesh-runtime", Some(&[])),
     ("pilot-agent-iptables", Some(&[])),
     ("mesh-config", Some(&["mesh-api"])),
@@ -33,6 +34,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "galley-validation",
             "mesh-api",
             "mesh-config",
+            "mesh-identity",
             "mesh-kube",
             "mesh-mcp",
             "mesh-runtime",
@@ -90,6 +92,7 @@ const PURE: &[&str] = &[
     "galley-analysis",
     "galley-validation",
     "mesh-config",
+    "mesh-identity",
     "pilot-model",
     "pilot-networking",
     "sidecar-injector",

@@ -10,6 +10,7 @@ use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, ListenAddr};
 use mesh_runtime::grpc::KeepaliveArgs;
 use mesh_runtime::log::LogArgs;
+use mesh_runtime::tls::{CertificateFiles, IdentityFiles};
 
 /// Galley reads configuration, checks it and serves it over the Mesh Configuration Protocol.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub struct ServerArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) mcp: McpArgs,
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
     #[command(flatten)]
     pub(crate) probes: ProbeArgs,
     #[command(flatten)]
@@ -130,10 +133,22 @@ pub(crate) struct McpArgs {
     )]
     pub(crate) server_address: ListenAddr,
 
-    /// Serve without TLS. The only way in this version, which must be asked for.
+    /// Serve without TLS, to everybody.
     #[arg(long = "insecure", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", action = ArgAction::Set)]
     pub(crate) insecure: bool,
+
+    /// File with the SPIFFE ids of the sinks that are served; followed. Without it all that have a certificate of the mesh
+    /// are.
+    #[arg(
+        long = "accessListFile",
+        value_name = "PATH",
+        default_value = "/etc/config/accesslist.yaml"
+    )]
+    pub(crate) access_list_file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) sink: SinkArgs,
 
     /// Largest request of a sink in bytes.
     #[arg(long = "server-maxReceivedMessageSize", value_name = "BYTES", default_value_t = 1024 * 1024)]
@@ -164,6 +179,79 @@ pub(crate) struct McpArgs {
         default_value = "10ms"
     )]
     pub(crate) new_connection_freq: GoDuration,
+
+    /// Sinks turned away that are logged at once.
+    #[arg(
+        long = "authzFailureLogBurstSize",
+        value_name = "NUMBER",
+        env = "AUTHZ_FAILURE_LOG_BURST_SIZE",
+        default_value_t = 1
+    )]
+    pub(crate) denial_log_burst: u32,
+
+    /// Time after which one more is logged.
+    #[arg(
+        long = "authzFailureLogFreq",
+        value_name = "DURATION",
+        env = "AUTHZ_FAILURE_LOG_FREQ",
+        default_value = "1m"
+    )]
+    pub(crate) denial_log_freq: GoDuration,
+}
+
+/// A sink that waits to be called, instead of calling.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SinkArgs {
+    /// Address of a sink that is called and served like those that call; empty for none.
+    #[arg(
+        long = "sinkAddress",
+        value_name = "HOST:PORT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) address: String,
+
+    /// How the sink is called: NONE, without TLS.
+    #[arg(
+        long = "sinkAuthMode",
+        value_name = "MODE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) auth_mode: String,
+
+    /// Metadata that goes with the call.
+    #[arg(long = "sinkMeta", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub(crate) metadata: Vec<String>,
+}
+
+/// Where the certificates of this process are.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct CertificateArgs {
+    /// File with the certificate, PEM.
+    #[arg(
+        long = "tlsCertFile",
+        value_name = "PATH",
+        default_value = "/etc/certs/cert-chain.pem"
+    )]
+    pub(crate) certificate: PathBuf,
+
+    /// File with the private key of the certificate, PEM.
+    #[arg(
+        long = "tlsKeyFile",
+        value_name = "PATH",
+        default_value = "/etc/certs/key.pem"
+    )]
+    pub(crate) key: PathBuf,
+
+    /// File with the authorities of the mesh, PEM.
+    #[arg(
+        long = "caCertFile",
+        value_name = "PATH",
+        default_value = "/etc/certs/root-cert.pem"
+    )]
+    pub(crate) authorities: PathBuf,
 }
 
 /// Files whose age tells how this process is (G9.1).
@@ -232,6 +320,21 @@ fn maybe_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
+// === impl CertificateArgs ===
+
+impl CertificateArgs {
+    /// All of them.
+    pub(crate) fn files(&self) -> CertificateFiles {
+        CertificateFiles {
+            identity: Some(IdentityFiles {
+                certificate: self.certificate.clone(),
+                key: self.key.clone(),
+            }),
+            authorities: Some(self.authorities.clone()),
+        }
+    }
+}
+
 // === impl Args ===
 
 impl Args {
@@ -279,6 +382,19 @@ mod tests {
             (1_048_576, 1024)
         );
         assert!(args.mcp.enable_server && !args.mcp.insecure);
+        assert_eq!(
+            args.mcp.access_list_file,
+            PathBuf::from("/etc/config/accesslist.yaml")
+        );
+        assert_eq!(
+            (
+                args.mcp.denial_log_burst,
+                args.mcp.denial_log_freq.to_string().as_str()
+            ),
+            (1, "1m0s")
+        );
+        assert_eq!(args.certificates.key, PathBuf::from("/etc/certs/key.pem"));
+        assert_eq!(args.mcp.sink.address, "");
         let source = &args.source;
         assert_eq!(
             source.excluded_resource_kinds,

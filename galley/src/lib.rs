@@ -2,8 +2,10 @@
 //!
 //! Only wiring lives here: the source, state and snapshots are `galley-processing`, the protocol is `mesh-mcp`.
 
+mod access_list;
 pub mod advice;
 pub mod args;
 mod debug;
+mod mcp;
 pub mod probe;
 pub mod server;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use galley_processing::{
     DebounceOptions, FileSource, KubeSource, MeshSource, ProcessingMetrics, Processor, ProcessorHandle,
     StatusReporter, mesh,
@@ -11,20 +11,16 @@ use galley_processing::{
 use mesh_config::Kind;
 use mesh_config::mesh::default_galley_mesh;
 use mesh_kube::{Client, Election, LeaseParams};
-use mesh_mcp::metrics::McpMetrics;
-use mesh_mcp::{SnapshotCache, Source, SourceOptions};
+use mesh_mcp::SnapshotCache;
 use mesh_runtime::Runtime;
 use mesh_runtime::admin::AdminArgs;
-use mesh_runtime::grpc::GrpcOptions;
-use mesh_runtime::listen::bind_if_enabled;
 use mesh_runtime::log::Scope;
 use tokio::sync::mpsc;
-use tonic::service::Routes;
 use tracing::{info, warn};
 
-use crate::args::{McpArgs, ServerArgs, SourceArgs};
+use crate::args::{ServerArgs, SourceArgs};
 use crate::debug::Origin;
-use crate::{debug, probe};
+use crate::{debug, mcp, probe};
 
 /// Batches of events that may wait for the processor.
 const EVENT_BATCHES: usize = 16;
@@ -76,6 +72,7 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
     let ServerArgs {
         source,
         mcp,
+        certificates,
         probes,
         profiling,
         keepalive,
@@ -112,7 +109,8 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
 
     let snapshots = SnapshotCache::new();
     let (processing, origin) = start_processing(runtime, source, &snapshots).await?;
-    let (source, address) = start_source(runtime, mcp, snapshots, keepalive.into()).await?;
+    let (source, address) =
+        mcp::start(runtime, mcp, certificates.files(), snapshots, keepalive.into()).await?;
     let router = runtime
         .admin_router()
         .merge(debug::router(processing, origin, source));
@@ -128,10 +126,7 @@ fn check(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.mcp.enable_server {
         return Ok(());
     }
-    if !args.mcp.insecure {
-        bail!("TLS is not part of this version: --insecure is needed to serve configuration without it");
-    }
-    Ok(())
+    mcp::check(&args.mcp)
 }
 
 /// From the source to snapshots.
@@ -246,43 +241,6 @@ fn kinds(names: &[String]) -> BTreeSet<Kind> {
         kinds.extend(known);
     }
     kinds
-}
-
-/// From snapshots to sinks.
-async fn start_source(
-    runtime: &Runtime,
-    args: McpArgs,
-    snapshots: SnapshotCache,
-    grpc: GrpcOptions,
-) -> anyhow::Result<(Source, Option<SocketAddr>)> {
-    let McpArgs {
-        enable_server: _,
-        server_address,
-        insecure: _,
-        max_received_message_size,
-        max_concurrent_streams,
-        new_connection_burst,
-        new_connection_freq,
-    } = args;
-    let options = SourceOptions {
-        // Sinks that do not ask for changes, such as those of 1.1, get full states.
-        incremental: true,
-        max_request_bytes: max_received_message_size,
-        new_connection_burst,
-        new_connection_interval: new_connection_freq.get(),
-        ..SourceOptions::default()
-    };
-    let metrics = McpMetrics::register(runtime.metrics(), "galley/mcp/source")?;
-    let source = Source::new(snapshots, options, metrics, runtime.drain().clone());
-    let Some((listener, local)) = bind_if_enabled("--server-address", &server_address).await? else {
-        return Ok((source, None));
-    };
-    let grpc = GrpcOptions {
-        max_concurrent_streams,
-        ..grpc
-    };
-    runtime.spawn_grpc("mcp", listener, Routes::new(source.service()), grpc);
-    Ok((source, Some(local)))
 }
 
 async fn spawn_admin(

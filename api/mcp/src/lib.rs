@@ -22,4 +22,4 @@ pub mod source;
 
 pub use sink::{Apply, ApplyError, Change, Content, Sink, SinkHandle, SinkOptions};
 pub use snapshot::{Collection, Entry, Snapshot, SnapshotCache};
-pub use source::{Source, SourceOptions};
+pub use source::{Access, Callout, Denied, Source, SourceOptions};

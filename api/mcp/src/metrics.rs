@@ -21,6 +21,10 @@ pub struct McpMetrics {
     pub(crate) recv_failures: IntCounter,
     /// `reconnections`: streams opened after the first.
     pub(crate) reconnections: IntCounter,
+    /// `streams_denied_total`: sinks that a source turned away.
+    pub(crate) denied: IntCounter,
+    /// `messages_too_large_total{collection}`: responses that a sink refused for their size.
+    pub(crate) too_large: IntCounterVec,
 }
 
 /// 1 KiB to 1 GiB, doubling twice per step.
@@ -76,6 +80,15 @@ impl McpMetrics {
             reconnections: metrics.counter(
                 &name("reconnections"),
                 "Number of MCP streams opened after the first",
+            )?,
+            denied: metrics.counter(
+                &name("streams_denied_total"),
+                "Number of MCP streams that were refused to who may not open them",
+            )?,
+            too_large: metrics.counter_vec(
+                &name("messages_too_large_total"),
+                "Number of MCP responses that were refused for their size",
+                &["collection"],
             )?,
         })
     }

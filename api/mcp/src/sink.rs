@@ -2,6 +2,7 @@
 //!
 //! What was applied stays applied while the source is away: nothing is delivered until there is something newer.
 
+mod codec;
 mod journal;
 mod state;
 mod status;
@@ -10,14 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
-use mesh_api::istio::mcp::v1alpha1::resource_source_client::ResourceSourceClient;
+use http::uri::PathAndQuery;
 use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resources, SinkNode};
 use mesh_config::{Config, ConfigError, ConfigKey, Kind, Timestamp};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tonic::client::Grpc;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
 pub use self::journal::{JournalEntry, Sent};
@@ -25,7 +27,10 @@ pub use self::state::{Pending, Refusal, SinkState, Step};
 pub(crate) use self::status::as_text;
 pub use self::status::{CollectionStatus, SinkHandle, SinkStatus};
 
+use self::codec::{HARD_LIMIT_FACTOR, Incoming, SinkCodec, TooLarge};
 use crate::metrics::McpMetrics;
+
+const METHOD: &str = "/istio.mcp.v1alpha1.ResourceSource/EstablishResourceStream";
 
 /// Time between the starts of two attempts to reach the source. A stream that lived longer is followed by a new one
 /// at once (G3.2).
@@ -95,7 +100,8 @@ pub struct SinkOptions {
     /// Ask for changes instead of full states. Full states still come: at first, and from sources that know nothing
     /// else.
     pub incremental: bool,
-    /// Largest response in bytes.
+    /// Largest response in bytes. A larger one is refused and the former state of its collection stays; the source does
+    /// not send it again before it has changed.
     pub max_message_bytes: usize,
 }
 
@@ -193,8 +199,12 @@ impl Sink {
 
     /// One stream from its opening to its end.
     async fn follow(&mut self, consumer: &mut impl Apply, streams: &mut u64) -> Ended {
-        let mut client = ResourceSourceClient::new(self.channel.clone())
-            .max_decoding_message_size(self.options.max_message_bytes);
+        let limit = self.options.max_message_bytes;
+        let mut grpc = Grpc::new(self.channel.clone())
+            .max_decoding_message_size(limit.saturating_mul(HARD_LIMIT_FACTOR));
+        if let Err(error) = grpc.ready().await {
+            return Ended::Broken(Status::unavailable(mesh_runtime::error_chain(&error)));
+        }
         // One request for each collection, then one answer for each response: never more than a few wait.
         let (requests, outbound) = mpsc::unbounded_channel();
         for request in self.state.connect() {
@@ -204,7 +214,14 @@ impl Sink {
         let outbound = futures::stream::unfold(outbound, async |mut outbound| {
             Some((outbound.recv().await?, outbound))
         });
-        let mut responses = match client.establish_resource_stream(outbound).await {
+        let opened = grpc
+            .streaming(
+                Request::new(outbound),
+                PathAndQuery::from_static(METHOD),
+                SinkCodec { limit },
+            )
+            .await;
+        let mut responses = match opened {
             Ok(response) => response.into_inner(),
             Err(status) => return Ended::Broken(status),
         };
@@ -226,7 +243,7 @@ impl Sink {
 
     async fn receive(
         &mut self,
-        responses: &mut Streaming<Resources>,
+        responses: &mut Streaming<Incoming>,
         requests: &mpsc::UnboundedSender<RequestResources>,
         consumer: &mut impl Apply,
     ) -> Ended {
@@ -239,10 +256,15 @@ impl Sink {
                     return Ended::Broken(status);
                 }
             };
-            self.metrics.message_size(response.encoded_len());
-            let (request, sent) = match self.take(response, consumer).await {
-                Ok(answer) => answer,
-                Err(ended) => return ended,
+            let (request, sent) = match response {
+                Incoming::TooLarge(response) => self.refuse_large(&response),
+                Incoming::Response(response) => {
+                    self.metrics.message_size(response.encoded_len());
+                    match self.take(response, consumer).await {
+                        Ok(answer) => answer,
+                        Err(ended) => return ended,
+                    }
+                }
             };
             if !self.send(requests, request, sent) {
                 self.metrics.send_failures.inc();
@@ -283,6 +305,13 @@ impl Sink {
         Ok((ack, Sent::Ack))
     }
 
+    fn refuse_large(&self, response: &TooLarge) -> (RequestResources, Sent) {
+        self.metrics.message_size(response.bytes);
+        let label = label(&response.collection);
+        self.metrics.too_large.with_label_values(&[label]).inc();
+        self.refuse(self.state.too_large(response, self.options.max_message_bytes))
+    }
+
     fn refuse(&self, refusal: Refusal) -> (RequestResources, Sent) {
         let Refusal {
             request,
@@ -295,9 +324,7 @@ impl Sink {
             reason,
             "response refused"
         );
-        // The name may be anything that the source sent: only those that we know become labels.
-        let label = Kind::by_collection(&request.collection).map_or("unknown", Kind::collection);
-        self.metrics.nack(label, code as i32);
+        self.metrics.nack(label(&request.collection), code as i32);
         self.handle.set_refused(&request.collection, &reason);
         (
             request,
@@ -337,7 +364,7 @@ impl Sink {
                 source,
                 error = status.message(),
                 limit = self.options.max_message_bytes,
-                "a response is larger than this sink takes (--mcpMaxMsgSize); the last good configuration stays"
+                "a response is far larger than this sink takes (--mcpMaxMsgSize); the last good configuration stays"
             );
         } else {
             warn!(
@@ -348,6 +375,11 @@ impl Sink {
             );
         }
     }
+}
+
+/// The name of a collection may be anything that the source sent: only those that we know become labels.
+fn label(collection: &str) -> &'static str {
+    Kind::by_collection(collection).map_or("unknown", Kind::collection)
 }
 
 fn now() -> Timestamp {

@@ -14,7 +14,10 @@ fn what_is_missing_is_said_in_one_line() {
             &["server", "--insecure", "--kubeconfig=/no/such/file"][..],
             "kubeconfig /no/such/file: ",
         ),
-        (&["server", "--configPath=/tmp"][..], "--insecure is needed"),
+        (
+            &["server", "--configPath=/tmp", "--sinkAddress=sink:9902"][..],
+            "--sinkAuthMode is missing",
+        ),
         (
             &[
                 "server",

@@ -8,6 +8,7 @@ use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resource, Resources};
 use mesh_config::{Config, ConfigError, ConfigKey, Kind, Timestamp};
 use tonic::Code;
 
+use super::codec::TooLarge;
 use super::{Change, Content};
 use crate::convert::from_resource;
 
@@ -164,6 +165,25 @@ impl SinkState {
             gone,
         };
         Step::Apply(change, pending)
+    }
+
+    /// Refuses a response that is larger than the sink takes.
+    pub(super) fn too_large(&self, response: &TooLarge, limit: usize) -> Refusal {
+        let TooLarge {
+            collection,
+            nonce,
+            bytes,
+        } = response;
+        let reason = format!(
+            "collection {collection:?} has {bytes} bytes, more than the {limit} that this sink takes (--mcpMaxMsgSize)"
+        );
+        refusal(
+            collection,
+            nonce,
+            self.incremental,
+            Code::ResourceExhausted,
+            reason,
+        )
     }
 
     /// How many objects a collection holds.

@@ -16,10 +16,21 @@ use mesh_config::Str;
 use crate::frame::Frame;
 use crate::snapshot::{Collection, Entry, Snapshot};
 
+/// Collections that a stream may ask for although the source does not have them.
+const MAX_UNKNOWN: usize = 64;
+
+/// Longest name of a collection in bytes; ours have fewer than 60.
+const MAX_NAME: usize = 256;
+
+/// What is kept of a reason that a sink gives, in bytes.
+const MAX_REASON: usize = 4096;
+
 /// What one stream has asked for and was sent.
 #[derive(Debug)]
 pub struct SourceState {
     collections: Arc<BTreeSet<Str>>,
+    /// How many of the watches are of collections that the source does not have.
+    unknown: usize,
     incremental: bool,
     snapshot: Option<Arc<Snapshot>>,
     watches: BTreeMap<Str, Watch>,
@@ -38,6 +49,7 @@ pub struct Watch {
     held: Held,
     acks: u64,
     nacks: u64,
+    stale: u64,
     refusal: Option<rpc::Status>,
 }
 
@@ -95,7 +107,8 @@ pub enum Content {
     },
 }
 
-/// A request for a collection that this source does not have. The stream is to be closed with `InvalidArgument`.
+/// A request for what cannot be a collection, or for too many that this source does not have. The stream is to be closed
+/// with `InvalidArgument` (G3.1).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unsupported collection {0:?}")]
 pub struct UnsupportedCollection(pub String);
@@ -108,6 +121,7 @@ impl SourceState {
     pub fn new(collections: Arc<BTreeSet<Str>>, incremental: bool) -> Self {
         Self {
             collections,
+            unknown: 0,
             incremental,
             snapshot: None,
             watches: BTreeMap::new(),
@@ -118,21 +132,45 @@ impl SourceState {
 
     /// Takes a request: a subscription, an ACK or a NACK.
     ///
+    /// A collection that the source does not have is empty: the sink may be newer than the source, and everything else
+    /// that it asks for must not be lost for that (09 pain 18).
+    ///
     /// # Errors
     ///
-    /// When the source does not have the collection.
+    /// When the collection has no name or an endless one, or too many were asked for that do not exist.
     pub fn on_request(&mut self, request: &RequestResources) -> Result<Received, UnsupportedCollection> {
-        let name = self
-            .collections
-            .get(request.collection.as_str())
-            .ok_or_else(|| UnsupportedCollection(request.collection.clone()))?
-            .clone();
+        let known = self.collections.get(request.collection.as_str()).cloned();
+        let is_known = known.is_some();
+        let name = match known {
+            Some(name) => name,
+            None => self.unknown(&request.collection)?,
+        };
         let watch = self.watches.entry(name.clone()).or_default();
         let received = watch.on_request(request, self.incremental);
+        if !is_known {
+            // It is told that there is nothing, whatever it had.
+            watch.held = Held::default();
+        }
         if received != Received::Stale {
             self.mark(&name);
         }
         Ok(received)
+    }
+
+    /// Whether the source has the collection.
+    pub fn has(&self, collection: &str) -> bool {
+        self.collections.contains(collection)
+    }
+
+    fn unknown(&mut self, name: &str) -> Result<Str, UnsupportedCollection> {
+        if let Some((known, _)) = self.watches.get_key_value(name) {
+            return Ok(known.clone());
+        }
+        if name.is_empty() || name.len() > MAX_NAME || self.unknown == MAX_UNKNOWN {
+            return Err(UnsupportedCollection(shortened(name, MAX_NAME).to_owned()));
+        }
+        self.unknown += 1;
+        Ok(name.into())
     }
 
     /// Takes a newer snapshot.
@@ -196,6 +234,11 @@ fn current(snapshot: &Snapshot, name: &Str) -> Arc<Collection> {
         .unwrap_or_else(|| Arc::new(Collection::empty(name.clone())))
 }
 
+/// The beginning of a text that somebody else wrote.
+pub(super) fn shortened(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
+}
+
 // === impl Watch ===
 
 impl Watch {
@@ -227,6 +270,11 @@ impl Watch {
         self.nacks
     }
 
+    /// Number of answers to responses that were no longer pending.
+    pub fn stale(&self) -> u64 {
+        self.stale
+    }
+
     /// Why the last answer was a NACK; `None` after an ACK.
     pub fn refusal(&self) -> Option<&rpc::Status> {
         self.refusal.as_ref()
@@ -244,18 +292,27 @@ impl Watch {
             Some(pending) if nonce.is_empty() || nonce == pending.nonce => Some(pending.collection),
             Some(pending) => {
                 self.pending = Some(pending);
+                self.stale += 1;
                 return Received::Stale;
             }
             None if nonce.is_empty() => None,
-            None => return Received::Stale,
+            None => {
+                self.stale += 1;
+                return Received::Stale;
+            }
         };
         self.incremental = incremental && request.incremental;
 
         if let Some(refusal) = &request.error_detail {
             // `sent` stays: what was refused is not sent again, only something newer.
+            let refusal = rpc::Status {
+                code: refusal.code,
+                message: shortened(&refusal.message, MAX_REASON).to_owned(),
+                details: Vec::new(),
+            };
             self.nacks += 1;
             self.refusal = Some(refusal.clone());
-            return Received::Nack(refusal.clone());
+            return Received::Nack(refusal);
         }
         match answered {
             Some(collection) => {
@@ -337,8 +394,17 @@ impl Default for Held {
 // === impl Response ===
 
 impl Response {
-    pub(crate) fn into_frame(self) -> Frame {
+    /// As it goes over the wire, in one of the two generations of the protocol.
+    pub(crate) fn into_frame(self, legacy: bool) -> Frame {
         let (records, removed, incremental): (Vec<Bytes>, _, _) = match self.content {
+            Content::Full if legacy => {
+                let entries = self.collection.entries().iter();
+                (
+                    entries.map(|entry| entry.record().clone()).collect(),
+                    Vec::new(),
+                    false,
+                )
+            }
             Content::Full => (vec![self.collection.encoded().clone()], Vec::new(), false),
             Content::Changes { upserted, removed } => (
                 upserted.iter().map(|entry| entry.record().clone()).collect(),
@@ -353,6 +419,7 @@ impl Response {
             removed,
             nonce: self.nonce,
             incremental,
+            legacy,
         }
     }
 }

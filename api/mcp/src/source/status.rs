@@ -37,6 +37,8 @@ pub struct WatchStatus {
     pub acks: u64,
     /// Number of NACKs.
     pub nacks: u64,
+    /// Number of answers to responses that were no longer pending; they change nothing.
+    pub stale: u64,
     /// Why the last answer was a NACK.
     pub refusal: Option<String>,
     /// Responses hold changes only.
@@ -153,6 +155,7 @@ impl From<&Watch> for WatchStatus {
             acknowledged: watch.acknowledged().map(str::to_owned),
             acks: watch.acks(),
             nacks: watch.nacks(),
+            stale: watch.stale(),
             refusal: watch.refusal().map(|status| status.message.clone()),
             incremental: watch.incremental(),
         }

@@ -3,28 +3,44 @@
 //! The stream is polled only when the connection can take more bytes. That is the back-pressure: while a sink does
 //! not read, nothing is taken from the state, and what it gets later is the newest.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures::{Stream, StreamExt as _};
 use mesh_api::istio::mcp::v1alpha1::RequestResources;
 use mesh_runtime::Drain;
 use tokio::sync::watch;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::state::{Received, Response, SourceState, UnsupportedCollection};
+use super::limit::RateLimit;
+use super::state::{Received, Response, SourceState, UnsupportedCollection, shortened};
 use super::status::{Connections, Registration};
 use crate::frame::Frame;
 use crate::metrics::McpMetrics;
 use crate::snapshot::Snapshot;
 
-/// The server side of one stream.
-#[derive(Debug)]
+/// What is kept of the name that a sink gives itself, in bytes.
+const MAX_NODE: usize = 256;
+
+/// Lines about requests that a stream may write at once, and the time until it may write one more: who sends nonsense
+/// must not fill the log.
+const LOG_BURST: u32 = 10;
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Requests of any generation.
+pub(super) type Requests = Pin<Box<dyn Stream<Item = Result<RequestResources, Status>> + Send>>;
+
+/// The source's side of one stream.
 pub(super) struct SourceStream {
-    requests: Streaming<RequestResources>,
+    requests: Requests,
+    legacy: bool,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     registration: Registration,
     metrics: McpMetrics,
     drain: Drain,
+    log: RateLimit,
     /// Set once the stream has failed: it ends after the status was sent.
     failed: bool,
 }
@@ -32,9 +48,14 @@ pub(super) struct SourceStream {
 // === impl SourceStream ===
 
 impl SourceStream {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all of them are parts of the source, given by it alone"
+    )]
     pub(super) fn open(
-        requests: Streaming<RequestResources>,
+        requests: Requests,
         peer: &str,
+        legacy: bool,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         mut state: SourceState,
         connections: &Connections,
@@ -49,13 +70,15 @@ impl SourceStream {
         if registration.id > 1 {
             metrics.reconnections.inc();
         }
-        info!(stream = registration.id, peer, "sink connected");
+        info!(stream = registration.id, peer, legacy, "sink connected");
         Self {
             requests,
+            legacy,
             snapshots,
             registration,
             metrics,
             drain,
+            log: RateLimit::new(LOG_BURST, LOG_INTERVAL),
             failed: false,
         }
     }
@@ -75,15 +98,15 @@ impl SourceStream {
                 return Some(Ok(self.frame(response)));
             }
             tokio::select! {
-                request = self.requests.message() => match request {
-                    Ok(Some(request)) => {
+                request = self.requests.next() => match request {
+                    Some(Ok(request)) => {
                         if let Err(unsupported) = self.on_request(&request) {
                             self.failed = true;
                             return Some(Err(Status::invalid_argument(unsupported.to_string())));
                         }
                     }
-                    Ok(None) => return None,
-                    Err(status) => return self.on_broken(status),
+                    None => return None,
+                    Some(Err(status)) => return self.on_broken(status),
                 },
                 changed = self.snapshots.changed() => {
                     // The cache outlives its streams only in tests; without it there is nothing more to send.
@@ -102,7 +125,7 @@ impl SourceStream {
     }
 
     fn frame(&self, response: Response) -> Frame {
-        let frame = response.into_frame();
+        let frame = response.into_frame(self.legacy);
         let bytes = frame.encoded_len();
         self.metrics.message_size(bytes);
         debug!(
@@ -124,34 +147,50 @@ impl SourceStream {
             response_nonce: nonce,
             ..
         } = request;
-        let received = {
+        if is_answer_to_trigger(request) {
+            debug!(stream, "the sink is there");
+            return Ok(());
+        }
+        let (received, known, first) = {
             let mut inner = self.registration.connection.lock();
             if let Some(node) = &request.sink_node
                 && inner.node != node.id
             {
-                inner.node.clone_from(&node.id);
+                shortened(&node.id, MAX_NODE).clone_into(&mut inner.node);
             }
-            inner.state.on_request(request)
+            let first = inner.state.watches().all(|(name, _)| **name != **collection);
+            let received = inner.state.on_request(request);
+            (received, inner.state.has(collection), first)
         };
+        // Peers choose names, and only ours may become labels.
+        let label = if known { collection } else { "unknown" };
+        let loud = || self.log.admit(Instant::now(), Duration::ZERO).is_some();
         match received {
+            Ok(Received::Subscription) if !known && first && loud() => {
+                info!(
+                    stream,
+                    collection, "this source has no such collection, it is served as empty"
+                );
+            }
             Ok(Received::Subscription) => debug!(stream, collection, "subscribed"),
             Ok(Received::Ack) => {
-                self.metrics.ack(collection);
+                self.metrics.ack(label);
                 debug!(stream, collection, nonce, "accepted");
             }
             Ok(Received::Nack(status)) => {
-                self.metrics.nack(collection, status.code);
-                warn!(
-                    stream,
-                    collection,
-                    nonce,
-                    reason = status.message,
-                    "refused by the sink"
-                );
+                self.metrics.nack(label, status.code);
+                if loud() {
+                    let reason = status.message;
+                    warn!(stream, collection, nonce, reason, "refused by the sink");
+                }
             }
-            Ok(Received::Stale) => info!(stream, collection, nonce, "answer to an older response ignored"),
+            Ok(Received::Stale) if loud() => {
+                let nonce = shortened(nonce, MAX_NODE);
+                info!(stream, collection, nonce, "answer to an older response ignored");
+            }
+            Ok(Received::Stale) => {}
             Err(unsupported) => {
-                self.metrics.nack(collection, Code::InvalidArgument as i32);
+                self.metrics.nack(label, Code::InvalidArgument as i32);
                 warn!(stream, error = %unsupported, "stream closed");
                 return Err(unsupported);
             }
@@ -171,6 +210,12 @@ impl SourceStream {
         self.metrics.recv_failures.inc();
         Some(Err(status))
     }
+}
+
+/// Whether a request is the refusal of the response with which a called sink is woken, which names no collection (G3.2).
+fn is_answer_to_trigger(request: &RequestResources) -> bool {
+    let refusal = request.error_detail.as_ref();
+    request.collection.is_empty() && refusal.is_some_and(|status| status.code == Code::Unimplemented as i32)
 }
 
 impl Drop for SourceStream {

@@ -232,13 +232,10 @@ async fn a_refused_state_is_counted_shown_and_not_sent_again() {
 }
 
 #[tokio::test]
-async fn g3_1_an_unsupported_collection_closes_the_stream_as_invalid() {
+async fn g3_1_a_collection_without_name_closes_the_stream_as_invalid() {
     let source = TestSource::start(SourceOptions::default());
     let mut client = ResourceSourceClient::new(source.channel());
-    let request = RequestResources {
-        collection: "no/such/collection".to_owned(),
-        ..RequestResources::default()
-    };
+    let request = RequestResources::default();
     let mut responses = client
         .establish_resource_stream(tokio_stream::iter([request]))
         .await
@@ -246,7 +243,7 @@ async fn g3_1_an_unsupported_collection_closes_the_stream_as_invalid() {
         .into_inner();
     let status = responses.message().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.message(), "unsupported collection \"no/such/collection\"");
+    assert_eq!(status.message(), "unsupported collection \"\"");
     within("end of the stream", async || {
         source.connections().is_empty().then_some(())
     })
@@ -279,7 +276,45 @@ async fn a_request_above_the_limit_closes_its_stream_only() {
 }
 
 #[tokio::test]
-async fn a_response_above_the_limit_of_the_sink_leaves_the_last_state() {
+async fn a_response_above_the_limit_of_the_sink_is_refused_by_name_once_and_the_stream_goes_on() {
+    let mut source = TestSource::start(SourceOptions::default());
+    source.publish(Kind::Gateway, "1", &["a"]);
+    let options = SinkOptions {
+        max_message_bytes: 200,
+        ..SinkOptions::new("sink", [Kind::Gateway, Kind::Sidecar])
+    };
+    let mut sink = TestSink::start(source.port(), options);
+    sink.next().await;
+    sink.next().await;
+    source.publish(Kind::Gateway, "2", &["a", "b", "c", "d", "e", "f"]);
+    let refused = within("refusal", async || {
+        sink.handle.status().collections[GATEWAYS].refused.clone()
+    })
+    .await;
+    assert!(
+        refused.contains(GATEWAYS) && refused.contains("more than the 200 that this sink takes"),
+        "{refused}"
+    );
+    assert_eq!(sink.handle.status().collections[GATEWAYS].version, "1");
+    // Other collections are delivered on the same stream, and what is refused is not sent again.
+    source.publish(Kind::Sidecar, "2", &["s"]);
+    assert_eq!(sink.next().await, ("2".to_owned(), vec!["ns/s".to_owned()]));
+    assert_eq!(sink.handle.status().streams, 1);
+    let name = "messages_too_large_total{collection=\"istio/networking/v1alpha3/gateways\"}";
+    assert_eq!(sink.metric(name), 1.0);
+    let watch = source.connections()[0].watches[GATEWAYS].clone();
+    assert_eq!(
+        (watch.nacks, watch.refusal.as_deref()),
+        (1, Some(refused.as_str()))
+    );
+
+    source.publish(Kind::Gateway, "3", &["a"]);
+    assert_eq!(sink.next().await.0, "3");
+    assert_eq!(sink.handle.status().collections[GATEWAYS].refused, None);
+}
+
+#[tokio::test]
+async fn a_response_far_above_the_limit_of_the_sink_breaks_the_stream_and_leaves_the_last_state() {
     let mut source = TestSource::start(SourceOptions::default());
     source.publish(Kind::Gateway, "1", &["a"]);
     let options = SinkOptions {
@@ -288,9 +323,10 @@ async fn a_response_above_the_limit_of_the_sink_leaves_the_last_state() {
     };
     let mut sink = TestSink::start(source.port(), options);
     sink.next().await;
-    source.publish(Kind::Gateway, "2", &["a", "b", "c", "d", "e", "f"]);
+    let name = "n".repeat(200 * 16);
+    source.publish(Kind::Gateway, "2", &[&name]);
     let error = within("loss", async || sink.handle.status().error).await;
-    assert!(error.contains("limit is: 200 bytes"), "{error}");
+    assert!(error.contains("limit is: 3200 bytes"), "{error}");
     assert_eq!(sink.handle.status().collections[GATEWAYS].version, "1");
     source.publish(Kind::Gateway, "3", &["a"]);
     assert_eq!(sink.next().await.0, "3");

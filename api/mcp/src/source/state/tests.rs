@@ -185,15 +185,61 @@ fn a_refusal_without_nonce_does_not_make_the_source_send_in_a_loop() {
 }
 
 #[test]
-fn g3_1_an_unsupported_collection_is_an_error() {
+fn g3_1_what_cannot_be_a_collection_is_an_error() {
     let mut state = state(false);
-    for name in ["d", ""] {
+    let long = "x".repeat(MAX_NAME + 1);
+    for name in ["", &long] {
         assert_eq!(
             state.on_request(&subscribe(name)),
-            Err(UnsupportedCollection(name.to_owned()))
+            Err(UnsupportedCollection(shortened(name, MAX_NAME).to_owned()))
         );
     }
     assert_eq!(state.watches().count(), 0);
+}
+
+#[test]
+fn pain_18_a_collection_that_the_source_does_not_have_is_empty() {
+    let mut state = state(true);
+    state.on_snapshot(Arc::default());
+    let request = RequestResources {
+        incremental: true,
+        initial_resource_versions: [("ns/a".to_owned(), "1".to_owned())].into(),
+        ..subscribe("d")
+    };
+    assert_eq!(state.on_request(&request), Ok(Received::Subscription));
+    assert!(!state.has("d"));
+    let response = state.next_response().unwrap();
+    assert_eq!(response.collection.version(), "0");
+    assert!(response.collection.entries().is_empty());
+    assert!(matches!(response.content, Content::Full), "what it had is gone");
+
+    // There is an end to it, and what is asked for again is no other collection.
+    for number in 1..MAX_UNKNOWN {
+        state.on_request(&subscribe(&format!("d{number}"))).unwrap();
+    }
+    state.on_request(&subscribe("d1")).unwrap();
+    assert!(state.on_request(&subscribe("one too many")).is_err());
+    state.on_request(&subscribe("a")).unwrap();
+}
+
+#[test]
+fn what_a_sink_says_is_not_kept_at_any_length() {
+    let mut state = state(false);
+    state.on_snapshot(Arc::default());
+    state.on_request(&subscribe("a")).unwrap();
+    let nonce = state.next_response().unwrap().nonce;
+    let refusal = RequestResources {
+        response_nonce: nonce,
+        error_detail: Some(rpc::Status {
+            code: 3,
+            message: "ä".repeat(MAX_REASON),
+            details: Vec::new(),
+        }),
+        ..subscribe("a")
+    };
+    state.on_request(&refusal).unwrap();
+    let (_, watch) = state.watches().next().unwrap();
+    assert_eq!(watch.refusal().unwrap().message.len(), MAX_REASON);
 }
 
 #[test]
