@@ -17,7 +17,10 @@ pub(crate) fn check(known: &Known, config: &Config, spec: &networking::Destinati
     let host = &fact.host;
     let is_known = host.as_str().parse::<IpAddr>().is_ok() || known.services(host).next().is_some();
     if known.knows_services() && !is_known {
-        out.say("host", format!("no Service and no ServiceEntry is called {host}"));
+        out.say(
+            "host",
+            format!("no Service of this cluster and no ServiceEntry is called {host}"),
+        );
     }
     for (other, _) in known.with_host(Kind::DestinationRule, host, key) {
         if other.namespace == key.namespace {

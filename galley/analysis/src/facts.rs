@@ -78,6 +78,8 @@ pub(crate) struct Gateway {
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) port: u32,
+    /// Where it listens, empty for all addresses.
+    pub(crate) bind: Str,
     pub(crate) protocol: Option<Protocol>,
     /// Namespace (`*` for all) and host.
     pub(crate) hosts: Vec<(Str, Host)>,
@@ -206,6 +208,7 @@ impl Gateway {
     pub(crate) fn of(gateway: &networking::Gateway, namespace: &str) -> Self {
         let servers = gateway.servers.iter().map(|server| Server {
             port: server.port.as_ref().map_or(0, |port| port.number),
+            bind: server.bind.as_str().into(),
             protocol: server.port.as_ref().and_then(|port| port.protocol.parse().ok()),
             hosts: server
                 .hosts
@@ -231,6 +234,11 @@ fn server_host(text: &str, namespace: &str) -> (Str, Host) {
 // === impl Server ===
 
 impl Server {
+    /// Whether both listen at the same place, if the same pods have them.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        (self.port, &self.bind) == (other.port, &other.bind)
+    }
+
     /// Whether a VirtualService of a namespace with such a host can be bound to it.
     pub(crate) fn takes(&self, namespace: &str, host: &Host) -> bool {
         self.hosts.iter().any(|(allowed, own)| {

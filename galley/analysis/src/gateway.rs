@@ -18,7 +18,7 @@ pub(crate) fn check(known: &Known, config: &Config, spec: &networking::Gateway, 
     }
     for (index, server) in fact.servers.iter().enumerate() {
         for (before, other) in fact.servers[..index].iter().enumerate() {
-            if server.port != other.port {
+            if !server.is_beside(other) {
                 continue;
             }
             if let Some((_, host)) = server.hosts.iter().find(|host| other.hosts.contains(host)) {
@@ -36,7 +36,7 @@ pub(crate) fn check(known: &Known, config: &Config, spec: &networking::Gateway, 
         }
         for (index, server) in fact.servers.iter().enumerate() {
             let mut rivals = other.servers.iter();
-            let rival = rivals.find(|it| it.port == server.port && differ(it.protocol, server.protocol));
+            let rival = rivals.find(|it| it.is_beside(server) && differ(it.protocol, server.protocol));
             if let Some(rival) = rival {
                 out.say(
                     format!("servers[{index}].port"),

@@ -1,6 +1,7 @@
 //! The index of all that is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_config::{Config, ConfigKey, Host, Kind, Labels, Str};
 use prost::Name;
@@ -20,6 +21,8 @@ pub struct Known {
     facts: BTreeMap<ConfigKey, Fact>,
     by_host: BTreeMap<(Kind, Host), BTreeSet<ConfigKey>>,
     synced: BTreeSet<Kind>,
+    /// The labels of pods, once for all pods that have them.
+    labels: BTreeSet<Arc<Labels>>,
 }
 
 // === impl Known ===
@@ -33,6 +36,7 @@ impl Known {
             facts: BTreeMap::new(),
             by_host: BTreeMap::new(),
             synced: BTreeSet::new(),
+            labels: BTreeSet::new(),
         }
     }
 
@@ -40,9 +44,17 @@ impl Known {
     pub fn apply(&mut self, config: &Config) {
         let key = &config.meta.key;
         self.remove(key);
-        let Some(fact) = Fact::of(config, &self.domain) else {
+        let Some(mut fact) = Fact::of(config, &self.domain) else {
             return;
         };
+        if let Fact::Pod(labels) = &mut fact {
+            match self.labels.get(labels) {
+                Some(shared) => *labels = Arc::clone(shared),
+                None => {
+                    self.labels.insert(Arc::clone(labels));
+                }
+            }
+        }
         for host in fact.hosts() {
             let keys = self.by_host.entry((key.kind, host.clone())).or_default();
             keys.insert(key.clone());
@@ -55,6 +67,12 @@ impl Known {
         let Some(fact) = self.facts.remove(key) else {
             return;
         };
+        // Held by this pod and by the set of all.
+        if let Fact::Pod(labels) = &fact
+            && Arc::strong_count(labels) <= 2
+        {
+            self.labels.remove(labels);
+        }
         for host in fact.hosts() {
             let place = (key.kind, host.clone());
             if let Some(keys) = self.by_host.get_mut(&place) {
@@ -85,7 +103,7 @@ impl Known {
     /// Whether nothing is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        self.facts.is_empty() && self.by_host.is_empty() && self.labels.is_empty()
     }
 
     /// What is surely a mistake in an object that is about to be admitted: short lines, the most telling first, each

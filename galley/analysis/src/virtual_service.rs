@@ -209,7 +209,7 @@ fn check_destination(
     if known.knows_services() && services.is_empty() {
         out.say(
             format!("{field}.host"),
-            format!("no Service and no ServiceEntry is called {host}"),
+            format!("no Service of this cluster and no ServiceEntry is called {host}"),
         );
         // Whatever else it asks of the host is not there either.
         return;

@@ -1,5 +1,6 @@
 //! The real `galley` over its real protocol.
 
+mod advice;
 mod bad_input;
 mod harness;
 mod kube;

@@ -138,7 +138,7 @@ fn pain_11_where_a_route_leads() {
             (
                 &to("host: forcast, subset: v1"),
                 &[&format!(
-                    "{field}.host: no Service and no ServiceEntry is called forcast.weather.svc.cluster.local"
+                    "{field}.host: no Service of this cluster and no ServiceEntry is called forcast.weather.svc.cluster.local"
                 )],
             ),
             (
@@ -162,15 +162,19 @@ fn pain_11_where_a_route_leads() {
             ),
             (
                 "hosts: [a.com], http: [{route: [{destination: {host: forecast}}], mirror: {host: x.org}}]",
-                &["http[0].mirror.host: no Service and no ServiceEntry is called x.org"],
+                &["http[0].mirror.host: no Service of this cluster and no ServiceEntry is called x.org"],
             ),
             (
                 "hosts: [a.com], tcp: [{route: [{destination: {host: x.org}}]}]",
-                &["tcp[0].route[0].destination.host: no Service and no ServiceEntry is called x.org"],
+                &[
+                    "tcp[0].route[0].destination.host: no Service of this cluster and no ServiceEntry is called x.org",
+                ],
             ),
             (
                 "hosts: [a.com], tls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: x.org}}]}]",
-                &["tls[0].route[0].destination.host: no Service and no ServiceEntry is called x.org"],
+                &[
+                    "tls[0].route[0].destination.host: no Service of this cluster and no ServiceEntry is called x.org",
+                ],
             ),
         ],
     );
@@ -280,11 +284,13 @@ fn pain_11_destination_rules() {
             ("host: '*.local'", &[]),
             (
                 "host: '*.nowhere.org'",
-                &["host: no Service and no ServiceEntry is called *.nowhere.org"],
+                &["host: no Service of this cluster and no ServiceEntry is called *.nowhere.org"],
             ),
             (
                 "host: forcast",
-                &["host: no Service and no ServiceEntry is called forcast.weather.svc.cluster.local"],
+                &[
+                    "host: no Service of this cluster and no ServiceEntry is called forcast.weather.svc.cluster.local",
+                ],
             ),
             (
                 "host: forecast, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]",

@@ -50,9 +50,9 @@ fn pain_11_samples_get_the_warnings_that_they_deserve() {
 
 /// What is applied before what it names, and what the samples do to show what it leads to.
 const EXPECTED: &[&str] = &[
-    "weather/destination-rules.yaml: DestinationRule weather/forecast-dr: host: no Service and no ServiceEntry is called \
+    "weather/destination-rules.yaml: DestinationRule weather/forecast-dr: host: no Service of this cluster and no ServiceEntry is called \
      forecast.weather.svc.cluster.local",
-    "weather/destination-rules.yaml: DestinationRule weather/recommendation-dr: host: no Service and no ServiceEntry is \
+    "weather/destination-rules.yaml: DestinationRule weather/recommendation-dr: host: no Service of this cluster and no ServiceEntry is \
      called recommendation.weather.svc.cluster.local",
     "weather-rules/frontend-android.yaml: VirtualService weather/frontend-route: http[0].route[1].destination.subset: no \
      DestinationRule declares v2 of frontend.weather.svc.cluster.local: requests are answered with 503",

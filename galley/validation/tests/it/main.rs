@@ -4,6 +4,7 @@ mod garbage;
 mod mixer;
 mod pilot;
 mod server;
+mod service;
 mod tables;
 mod webhooks;
 
