@@ -5,7 +5,11 @@ use std::time::Duration;
 use mesh_kube::{Client, KubeArgs};
 use mesh_runtime::Runtime;
 use mesh_runtime::args::GoDuration;
-use pilot_registry::kube::{Cluster, ClusterOptions, KubeHandle, REGISTRY};
+use mesh_runtime::metrics::MetricsError;
+use pilot_registry::kube::{
+    Cluster, ClusterOptions, ClusterStatus, KubeHandle, REGISTRY, RemoteMetrics, RemoteStatus, Remotes,
+    RemotesHandle,
+};
 use pilot_registry::{Controller, Platform};
 
 /// Flags of the registry `Kubernetes`.
@@ -27,6 +31,21 @@ pub struct KubernetesArgs {
     /// A connection to the API server that died unnoticed is replaced after so long.
     #[arg(long, default_value = "60s", value_name = "DURATION")]
     pub resync: GoDuration,
+
+    /// Namespace of the Secrets with the kubeconfigs of other clusters; that of Pilot when empty.
+    #[arg(
+        long = "clusterRegistriesNamespace",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub cluster_registries_namespace: String,
+}
+
+/// Shows how it stands with the API servers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ClustersHandle {
+    own: KubeHandle,
+    remotes: RemotesHandle,
 }
 
 // === impl KubernetesArgs ===
@@ -45,24 +64,50 @@ impl KubernetesArgs {
     }
 }
 
-/// Follows the API server of the cluster that Pilot runs in.
+// === impl ClustersHandle ===
+
+impl ClustersHandle {
+    /// How it stands with our own cluster.
+    pub(crate) fn own(&self) -> ClusterStatus {
+        self.own.status()
+    }
+
+    /// How it stands with other clusters.
+    pub(crate) fn remotes(&self) -> Vec<RemoteStatus> {
+        self.remotes.status()
+    }
+}
+
+/// Follows the API server of the cluster that Pilot runs in, and those of the clusters that Secrets there name (P4.3).
+/// `pod_namespace` is that of Pilot.
 pub(crate) fn follow(
     runtime: &Runtime,
     controller: &Controller,
     client: Client,
     args: &KubernetesArgs,
-) -> KubeHandle {
+    pod_namespace: &str,
+) -> Result<ClustersHandle, MetricsError> {
     let options = ClusterOptions {
         cluster: REGISTRY.into(),
         namespace: (!args.app_namespace.is_empty()).then(|| args.app_namespace.clone()),
         resync: resync(args.resync.get()),
     };
     let ready = runtime.readiness().task("objects of the Kubernetes API server");
-    let (cluster, handle) = Cluster::new(client, options, controller.cluster(REGISTRY));
+    let (cluster, own) = Cluster::new(client.clone(), options.clone(), controller.cluster(REGISTRY));
     runtime
         .spawner()
         .spawn_vital("kubernetes", cluster.run(Some(ready)));
-    handle
+    let given = Some(&*args.cluster_registries_namespace).filter(|namespace| !namespace.is_empty());
+    let (clusters, remotes) = Remotes::new(
+        client,
+        given.unwrap_or(pod_namespace),
+        options,
+        controller.clone(),
+        runtime.spawner().clone(),
+        RemoteMetrics::register(runtime.metrics())?,
+    );
+    runtime.spawner().spawn_vital("other clusters", clusters.run());
+    Ok(ClustersHandle { own, remotes })
 }
 
 /// With 1.1 no time meant never. A connection that is dead must be replaced some time.

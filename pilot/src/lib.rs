@@ -4,6 +4,7 @@ pub mod args;
 pub mod consul;
 mod debug;
 pub mod kube;
+mod mesh;
 mod metrics;
 mod networks;
 pub mod request;

@@ -1,12 +1,10 @@
 //! Puts Pilot together: sources → controller → push engine → servers.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Kind, mesh};
+use mesh_config::Kind;
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::sink::{Sink, SinkHandle, SinkOptions};
 use mesh_runtime::Runtime;
@@ -14,7 +12,6 @@ use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::{ClientOptions, GrpcOptions, connect};
 use mesh_runtime::listen::bind_if_enabled;
 use mesh_runtime::log::Scope;
-use mesh_runtime::watch::FileWatch;
 use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::Features;
 use pilot_registry::{CLUSTER_KINDS, Controller, Debounce, KINDS, Publication, Registries, RegistryMetrics};
@@ -25,10 +22,7 @@ use tonic::service::Routes;
 use crate::args::DiscoveryArgs;
 use crate::networks::NetworksFile;
 use crate::state::State;
-use crate::{consul, debug, kube, metrics};
-
-/// How long changes of the mesh configuration file are gathered (P7).
-const MESH_QUIET: Duration = Duration::from_millis(100);
+use crate::{consul, debug, kube, mesh, metrics};
 
 /// Log scopes of Pilot, named as in 1.1.
 pub const SCOPES: &[Scope] = &[
@@ -101,7 +95,8 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     if let Some(address) = secure_grpc_addr.enabled() {
         tracing::warn!(%address, "--secureGrpcAddr: xDS with TLS is not served by this version");
     }
-    let mesh = read_mesh(&mesh_config);
+    let api_server = kubernetes.client(&registries).await?;
+    let (mesh, mesh_source) = mesh::read(&mesh_config, api_server.as_ref()).await?;
     let sources = source_addresses(&mcp_server_addrs, &mesh)?;
     let trust_domain = [trust_domain, mesh.trust_domain.clone(), domain.clone()]
         .into_iter()
@@ -136,7 +131,6 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         // Before the first publication: a proxy must not be sent to addresses that it cannot reach.
         builder.apply(Change::Networks(Box::new(networks.read().await)));
     }
-    let api_server = kubernetes.client(&registries).await?;
     let mut registry_of_all = Registries::of(&registries, domain.as_str(), trust_domain, export_to);
     let mut kinds = KINDS.to_vec();
     if api_server.is_some() {
@@ -151,7 +145,10 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         &kinds,
     );
     let network_controller = controller.clone();
-    let task = task.with_metrics(RegistryMetrics::register(registry)?);
+    let mut task = task.with_metrics(RegistryMetrics::register(registry)?);
+    if api_server.is_some() {
+        task = task.with_remotes();
+    }
     let sinks = follow_sources(
         runtime,
         &controller,
@@ -160,7 +157,9 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         &pod_name,
         mcp_max_msg_size,
     )?;
-    let kube = api_server.map(|client| kube::follow(runtime, &controller, client, &kubernetes));
+    let kube = api_server
+        .map(|client| kube::follow(runtime, &controller, client, &kubernetes, &namespace))
+        .transpose()?;
     let consul = consul::follow(runtime, &controller, &registries, consul)?;
     let version = runtime.build_info().version;
     let (publications, publication) = watch::channel(None);
@@ -176,7 +175,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     metrics::register(registry, version, state.clone())?;
     let synced = runtime.readiness().task("configuration of all sources");
     run_controller(runtime, task, discovery.clone(), publications, synced);
-    watch_mesh(runtime, controller, &mesh_config)?;
+    mesh::follow(runtime, controller, &mesh_config, mesh_source)?;
     if let Some(networks) = networks {
         networks.follow(runtime, network_controller)?;
     }
@@ -263,60 +262,4 @@ fn source_addresses(flags: &[String], mesh: &MeshConfig) -> anyhow::Result<Vec<H
             .with_context(|| format!("{address:?} is not the address of an MCP server"))
     };
     addresses.iter().map(parse).collect()
-}
-
-fn read_mesh(path: &Path) -> MeshConfig {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "no mesh configuration, the defaults apply");
-            return mesh::default_mesh();
-        }
-    };
-    match mesh::parse(&text) {
-        Ok(mesh) => {
-            warn_about(&mesh, path);
-            mesh
-        }
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "mesh configuration is invalid, the defaults apply");
-            mesh::default_mesh()
-        }
-    }
-}
-
-/// Says what of the mesh configuration is not done as it says.
-fn warn_about(mesh: &MeshConfig, path: &Path) {
-    if pilot_networking::replaces_access_log_format(mesh) {
-        tracing::warn!(
-            path = %path.display(), format = mesh.access_log_format,
-            "no Envoy would accept accessLogFormat, the default format applies"
-        );
-    }
-}
-
-/// Follows the file of the mesh configuration. What is unreadable or invalid changes nothing.
-fn watch_mesh(runtime: &Runtime, controller: Controller, path: &Path) -> anyhow::Result<()> {
-    let path = path.to_owned();
-    let mut watch = FileWatch::new([&path], MESH_QUIET)?;
-    runtime.spawner().spawn("mesh configuration", async move {
-        loop {
-            watch.changed().await;
-            let parsed = match tokio::fs::read_to_string(&path).await {
-                Ok(text) => mesh::parse(&text).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match parsed {
-                Ok(mesh) => {
-                    tracing::info!(path = %path.display(), "mesh configuration changed");
-                    warn_about(&mesh, &path);
-                    controller.set_mesh(mesh).await;
-                }
-                Err(error) => {
-                    tracing::error!(path = %path.display(), error, "mesh configuration is invalid, the last one stays");
-                }
-            }
-        }
-    });
-    Ok(())
 }

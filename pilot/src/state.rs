@@ -5,11 +5,11 @@ use std::sync::Arc;
 use mesh_mcp::sink::SinkHandle;
 use pilot_registry::Publication;
 use pilot_registry::consul::ConsulHandle;
-use pilot_registry::kube::KubeHandle;
 use pilot_xds::Discovery;
 use tokio::sync::watch;
 
 use crate::debug::RegistrationMetrics;
+use crate::kube::ClustersHandle;
 
 /// Read access to everything that Pilot knows. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct State {
     pub(crate) publication: watch::Receiver<Option<Publication>>,
     /// The configuration sources.
     pub(crate) sources: Arc<[SinkHandle]>,
-    /// The API server, where one is followed.
-    pub(crate) kube: Option<KubeHandle>,
+    /// The API servers, where one is followed.
+    pub(crate) kube: Option<ClustersHandle>,
     /// The Consul agent, where one is followed.
     pub(crate) consul: Option<ConsulHandle>,
     /// What is counted of `/v1/registration`.

@@ -1,6 +1,6 @@
 //! The Kubernetes API as the services use it.
 //!
-//! [`KubeArgs`] makes a client. [`Watch`] follows the objects of one kind and tells what changed, [`config::watch`] does so
+//! [`KubeArgs`] makes a client, [`foreign_client`] one for a cluster that somebody else describes. [`Watch`] follows the objects of one kind and tells what changed, [`config::watch`] does so
 //! for the kinds of configuration. [`Election`] lets one replica of many do what only one may do. [`patch`] writes.
 //!
 //! kube's own watcher lists, resumes and lists again. What this package adds is what every user of it needs: after a new
@@ -10,6 +10,7 @@
 mod backoff;
 mod client;
 pub mod config;
+mod foreign;
 mod lease;
 pub mod patch;
 mod ready;
@@ -17,6 +18,7 @@ mod served;
 mod watch;
 
 pub use self::client::{ClientError, KubeArgs};
+pub use self::foreign::{ForeignError, foreign_client};
 pub use self::lease::{Election, Leadership, LeaseParams};
 pub use self::ready::until_ready;
 pub use self::served::Served;

@@ -29,7 +29,7 @@ pub struct Workload {
     pub container_ports: BTreeSet<u16>,
     /// The service ports that it serves, also while it is not ready, so that its proxy is configured in time (P4.2).
     pub instances: Vec<ServiceInstance>,
-    /// Other workloads that have the address too, by namespace and name: pods of the host's network.
+    /// Other workloads that have the address too: pods of the host's network, and pods of other clusters.
     pub others: Vec<Arc<Workload>>,
 }
 
@@ -56,18 +56,21 @@ pub struct WorkloadTable {
 
 impl Workload {
     /// The one of the workloads at an address that a proxy stands in front of: that of the proxy's id
-    /// `name.namespace`, else the first.
-    pub fn of_proxy(self: &Arc<Self>, id: &str) -> Arc<Self> {
-        let is_own = |workload: &Self| {
-            id.strip_prefix(&*workload.name)
-                .and_then(|rest| rest.strip_prefix('.'))
-                == Some(&*workload.namespace)
+    /// `name.namespace`, in the cluster that the proxy says, empty when it says none; else the first.
+    pub fn of_proxy(self: &Arc<Self>, id: &str, cluster: &str) -> Arc<Self> {
+        let fits = |workload: &Self| {
+            let rest = id.strip_prefix(&*workload.name);
+            let is_own = rest.and_then(|rest| rest.strip_prefix('.')) == Some(&*workload.namespace);
+            let is_near = !cluster.is_empty() && *workload.cluster == *cluster;
+            (is_own, is_near)
         };
-        let own = self.others.iter().find(|other| is_own(other));
-        match own {
-            Some(own) if !is_own(self) => Arc::clone(own),
-            _ => Arc::clone(self),
+        let mut best = self;
+        for other in &self.others {
+            if fits(other) > fits(best) {
+                best = other;
+            }
         }
+        Arc::clone(best)
     }
 }
 
@@ -121,7 +124,30 @@ mod tests {
             ("10.1.0.1", "exporter"),
             ("", "exporter"),
         ] {
-            assert_eq!(&*first.of_proxy(id).name, expected, "{id}");
+            assert_eq!(&*first.of_proxy(id, "").name, expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn p4_3_of_workloads_with_one_address_and_name_a_proxy_has_the_one_of_its_cluster() {
+        let workload = |cluster: &str, others: Vec<Arc<Workload>>| {
+            Arc::new(Workload {
+                namespace: "ns".into(),
+                name: "db-0".into(),
+                cluster: cluster.into(),
+                others,
+                ..Workload::default()
+            })
+        };
+        let first = workload("Kubernetes", vec![workload("east", Vec::new())]);
+        for (id, cluster, expected) in [
+            ("db-0.ns", "east", "east"),
+            ("db-0.ns", "Kubernetes", "Kubernetes"),
+            ("db-0.ns", "", "Kubernetes"),
+            ("db-0.ns", "west", "Kubernetes"),
+            ("web-0.ns", "east", "east"),
+        ] {
+            assert_eq!(&*first.of_proxy(id, cluster).cluster, expected, "{id} {cluster}");
         }
     }
 }

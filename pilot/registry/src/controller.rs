@@ -52,7 +52,11 @@ enum Input {
     /// Every service of the Consul catalog was received once.
     ConsulSynced,
     /// What the API server of a cluster says.
-    Kube { cluster: Str, event: KubeEvent },
+    Kube {
+        cluster: Str,
+        incarnation: u64,
+        event: KubeEvent,
+    },
 }
 
 /// The way to the controller.
@@ -98,6 +102,8 @@ pub struct ConsulInput {
 pub struct ClusterInput {
     controller: Controller,
     cluster: Str,
+    /// Tells its followers apart, of which the last one counts.
+    incarnation: u64,
 }
 
 /// The controller is gone: nobody is left to be told anything.
@@ -157,6 +163,7 @@ impl Controller {
         ClusterInput {
             controller: self.clone(),
             cluster: cluster.into(),
+            incarnation: 0,
         }
     }
 
@@ -216,10 +223,19 @@ impl ConsulInput {
 // === impl ClusterInput ===
 
 impl ClusterInput {
+    /// The input of a follower of this number.
+    pub(crate) fn incarnation(self, incarnation: u64) -> Self {
+        Self { incarnation, ..self }
+    }
+
     /// Hands over what the API server says.
     pub(crate) async fn send(&self, event: KubeEvent) -> Result<(), ControllerGone> {
         let cluster = self.cluster.clone();
-        let input = Input::Kube { cluster, event };
+        let input = Input::Kube {
+            cluster,
+            incarnation: self.incarnation,
+            event,
+        };
         self.controller
             .inputs
             .send(input)
@@ -238,6 +254,14 @@ impl ControllerTask {
             metrics: Some(metrics),
             ..self
         }
+    }
+
+    /// Publishes nothing before the Secrets that name other clusters were listed, and those clusters or one attempt at
+    /// them.
+    #[must_use]
+    pub fn with_remotes(mut self) -> Self {
+        self.awaited_clusters.insert(kube::SECRETS.into());
+        self
     }
 
     /// Runs until all senders are gone. `publish` is called with each publication, from this task.
@@ -297,7 +321,11 @@ impl ControllerTask {
                 self.awaits_consul = false;
                 !was_complete && self.is_complete()
             }
-            Input::Kube { cluster, event } => self.take_kube(&cluster, event),
+            Input::Kube {
+                cluster,
+                incarnation,
+                event,
+            } => self.take_kube(&cluster, incarnation, event),
             Input::State {
                 source,
                 kind,
@@ -333,13 +361,19 @@ impl ControllerTask {
     }
 
     /// Takes over what an API server says; whether it makes a publication due.
-    fn take_kube(&mut self, cluster: &Str, event: KubeEvent) -> bool {
-        if let KubeEvent::Synced | KubeEvent::ClusterGone = event {
-            let was_complete = self.is_complete();
-            self.awaited_clusters.remove(cluster);
-            if !was_complete && self.is_complete() {
-                self.debounce.on_change(self.started.elapsed());
+    fn take_kube(&mut self, cluster: &Str, incarnation: u64, event: KubeEvent) -> bool {
+        let is_primary = **cluster == *kube::REGISTRY;
+        let was_complete = self.is_complete();
+        match event {
+            // A cluster that joins later holds nobody up.
+            KubeEvent::Began if !was_complete => drop(self.awaited_clusters.insert(cluster.clone())),
+            KubeEvent::Synced | KubeEvent::ClusterGone | KubeEvent::Attempted => {
+                self.awaited_clusters.remove(cluster);
             }
+            _ => {}
+        }
+        if !was_complete && self.is_complete() {
+            self.debounce.on_change(self.started.elapsed());
         }
         if let Some(metrics) = &self.metrics {
             if let Some(happened) = event.happened() {
@@ -350,7 +384,12 @@ impl ControllerTask {
             }
         }
         let is_rejected = matches!(event, KubeEvent::Rejected(..));
-        for change in self.registries.apply_kube(cluster, event) {
+        let changes = if is_primary {
+            self.registries.apply_kube(event)
+        } else {
+            self.registries.apply_remote(cluster, incarnation, event)
+        };
+        for change in changes {
             self.builder.apply(change);
         }
         is_rejected || self.builder.has_changes()

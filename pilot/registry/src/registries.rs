@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::istio::networking::v1alpha3;
 use mesh_config::{Config, ConfigKey, Kind, Meta, Str};
@@ -55,10 +56,20 @@ pub struct Registries {
     /// Whether its objects come from its API server, not from the sources of configuration.
     has_api_server: bool,
     /// Other clusters, by the names of their registries (P4.3).
-    remotes: BTreeMap<Str, KubeRegistry>,
+    remotes: BTreeMap<Str, Remote>,
     consul: Option<ConsulRegistry>,
     service_entries: ServiceEntryRegistry,
     rejected: BTreeMap<ConfigKey, String>,
+}
+
+/// What is known of another cluster.
+#[derive(Debug)]
+struct Remote {
+    /// By which of its followers it is known.
+    incarnation: u64,
+    registry: KubeRegistry,
+    /// What a newer follower has said so far: it counts when it is complete.
+    successor: Option<(u64, KubeRegistry)>,
 }
 
 // === impl Registries ===
@@ -112,7 +123,15 @@ impl Registries {
 
     /// Takes over the mesh-wide default of `exportTo` of services.
     pub fn set_default_export_to(&mut self, default: Visibility) -> Vec<Change> {
-        let clusters = self.kube.iter_mut().chain(self.remotes.values_mut());
+        let remotes = self.remotes.values_mut();
+        let clusters = remotes.flat_map(|remote| {
+            let successor = remote.successor.as_mut();
+            successor
+                .map(|(_, registry)| registry)
+                .into_iter()
+                .chain([&mut remote.registry])
+        });
+        let clusters = self.kube.iter_mut().chain(clusters);
         let mut changes: Vec<Change> = clusters
             .flat_map(|cluster| cluster.set_default_export_to(default))
             .collect();
@@ -138,53 +157,67 @@ impl Registries {
         self.of_all(changes)
     }
 
-    /// Takes over what the API server of a cluster says. A cluster other than [`kube::REGISTRY`] is there from the first
-    /// word of it until [`KubeEvent::ClusterGone`].
-    pub fn apply_kube(&mut self, cluster: &Str, event: KubeEvent) -> Vec<Change> {
-        let Some(primary) = &mut self.kube else {
+    /// Takes over what the API server of our own cluster says.
+    pub fn apply_kube(&mut self, event: KubeEvent) -> Vec<Change> {
+        let Some(kube) = &mut self.kube else {
             return Vec::new();
         };
-        let is_primary = **cluster == *kube::REGISTRY;
-        if is_primary {
-            // What an object is was said by its key; whose it is only the rejected ones need to know.
-            match &event {
-                KubeEvent::Set(config) => drop(self.rejected.remove(&config.meta.key)),
-                KubeEvent::Gone(key) => drop(self.rejected.remove(key)),
-                KubeEvent::Rejected(Some(key), reason) => {
-                    self.rejected.insert(key.clone(), reason.clone());
-                }
-                _ => {}
+        match &event {
+            KubeEvent::Set(config) => drop(self.rejected.remove(&config.meta.key)),
+            KubeEvent::Gone(key) => drop(self.rejected.remove(key)),
+            KubeEvent::Rejected(Some(key), reason) => {
+                self.rejected.insert(key.clone(), reason.clone());
             }
+            _ => {}
         }
-        if let (KubeEvent::ClusterGone, false) = (&event, is_primary) {
-            let changes = self.remotes.remove(cluster).map(KubeRegistry::withdraw);
-            return self.of_all(changes.unwrap_or_default());
-        }
-        let registry = if is_primary {
-            primary
-        } else {
-            let sibling = || primary.sibling(cluster.clone());
-            self.remotes.entry(cluster.clone()).or_insert_with(sibling)
-        };
-        let changes = registry.take(event).unwrap_or_else(|error| {
-            // Nothing that was made from an object of the API server does not decode.
-            tracing::warn!(%cluster, %error, "object is left out");
-            Vec::new()
-        });
+        let changes = taken(kube, event);
         self.of_all(changes)
     }
 
-    /// Whether the object of an event is known in its cluster.
-    pub(crate) fn has(&self, cluster: &Str, event: &KubeEvent) -> bool {
-        let registry = match &**cluster {
+    /// Takes over what the API server of another cluster says to its follower of this number. A cluster is there from
+    /// [`KubeEvent::Began`] until [`KubeEvent::ClusterGone`]; what a follower says that another has taken the place of
+    /// comes too late.
+    pub fn apply_remote(&mut self, cluster: &Str, incarnation: u64, event: KubeEvent) -> Vec<Change> {
+        let changes = match (event, self.remotes.get_mut(cluster)) {
+            (KubeEvent::ClusterGone, _) => {
+                let gone = self.remotes.remove(cluster);
+                gone.map(|remote| remote.registry.withdraw()).unwrap_or_default()
+            }
+            (KubeEvent::Began, remote) => {
+                let Some(primary) = &self.kube else {
+                    return Vec::new();
+                };
+                let registry = primary.sibling(cluster.clone());
+                match remote {
+                    Some(remote) => remote.successor = Some((incarnation, registry)),
+                    None => {
+                        let remote = Remote {
+                            incarnation,
+                            registry,
+                            successor: None,
+                        };
+                        self.remotes.insert(cluster.clone(), remote);
+                    }
+                }
+                Vec::new()
+            }
+            (event, Some(remote)) => remote.take(incarnation, event),
+            (_, None) => Vec::new(),
+        };
+        self.of_all(changes)
+    }
+
+    /// Whether the object of an event is known in a cluster.
+    pub(crate) fn has(&self, cluster: &str, event: &KubeEvent) -> bool {
+        let registry = match cluster {
             kube::REGISTRY => self.kube.as_ref(),
-            cluster => self.remotes.get(cluster),
+            cluster => self.remotes.get(cluster).map(|remote| &remote.registry),
         };
         registry.is_some_and(|registry| match event {
             KubeEvent::Set(config) => registry.has(&config.meta.key),
             KubeEvent::Gone(key) => registry.has(key),
             KubeEvent::Slice(name, _) | KubeEvent::SliceGone(name) => registry.has_slice(name),
-            KubeEvent::Rejected(..) | KubeEvent::Synced | KubeEvent::ClusterGone => false,
+            _ => false,
         })
     }
 
@@ -243,8 +276,12 @@ impl Registries {
     /// What is behind an address. It is what the first registry says that knows it; the ports that it serves are those
     /// of the first that knows any (P4.1). The order is that of the platforms, our own cluster before others, ServiceEntries last.
     fn workload(&self, ip: IpAddr) -> Option<Workload> {
-        let clusters = self.kube.iter().chain(self.remotes.values());
-        let mut known = clusters.filter_map(|cluster| cluster.workload(ip)).chain(
+        let remotes = self.remotes.values().map(|remote| &remote.registry);
+        let clusters = self.kube.iter().chain(remotes);
+        let of_clusters: Vec<Workload> = clusters.filter_map(|cluster| cluster.workload(ip)).collect();
+        // Networks of clusters may have the same addresses.
+        let others: Vec<Arc<Workload>> = of_clusters.iter().skip(1).cloned().map(Arc::new).collect();
+        let mut known = of_clusters.into_iter().chain(
             [
                 self.consul.as_ref().and_then(|consul| consul.workload(ip)),
                 self.service_entries.workload(ip),
@@ -253,6 +290,7 @@ impl Registries {
             .flatten(),
         );
         let mut workload = known.next()?;
+        workload.others.extend(others);
         if workload.instances.is_empty() {
             let instances = known.map(|other| other.instances);
             workload.instances = instances
@@ -319,6 +357,40 @@ impl Registries {
             },
         }
     }
+}
+
+// === impl Remote ===
+
+impl Remote {
+    fn take(&mut self, incarnation: u64, event: KubeEvent) -> Vec<Change> {
+        if incarnation == self.incarnation {
+            return taken(&mut self.registry, event);
+        }
+        match self.successor.take() {
+            Some((successor, registry)) if successor == incarnation => {
+                if let KubeEvent::Synced = event {
+                    let before = std::mem::replace(&mut self.registry, registry);
+                    self.incarnation = incarnation;
+                    let mut changes = before.withdraw();
+                    changes.extend(self.registry.everything());
+                    return changes;
+                }
+                let (_, registry) = self.successor.insert((successor, registry));
+                // Nobody sees it before it is complete.
+                drop(taken(registry, event));
+            }
+            other => self.successor = other,
+        }
+        Vec::new()
+    }
+}
+
+fn taken(registry: &mut KubeRegistry, event: KubeEvent) -> Vec<Change> {
+    registry.take(event).unwrap_or_else(|error| {
+        // Nothing that was made from an object of an API server does not decode.
+        tracing::warn!(%error, "object is left out");
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

@@ -92,7 +92,10 @@ pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
 /// `/debug/sourcez`: the sources of configuration and services, and the last requests sent to them.
 pub(super) async fn sourcez(Extract(state): Extract<State>) -> Json<Value> {
     let sources = state.sources.iter().map(|source| json!(source.status()));
-    let kube = state.kube.iter().map(|kube| json!(kube.status()));
+    let kube = state.kube.iter().flat_map(|kube| {
+        let remotes = kube.remotes().into_iter().map(|status| json!(status));
+        std::iter::once(json!(kube.own())).chain(remotes)
+    });
     let consul = state.consul.iter().map(|consul| json!(consul.status()));
     Json(sources.chain(kube).chain(consul).collect())
 }

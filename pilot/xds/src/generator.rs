@@ -86,11 +86,12 @@ struct Identity<T>(Arc<T>);
 impl ProxyContext {
     /// The context of a proxy at a publication.
     pub fn new(proxy: Arc<Proxy>, published: Published) -> Self {
+        let cluster = proxy.metadata.get("CLUSTER_ID").map_or("", |cluster| cluster);
         let workload = proxy
             .ips
             .iter()
             .find_map(|ip| published.workloads.get(*ip))
-            .map(|workload| workload.of_proxy(&proxy.id));
+            .map(|workload| workload.of_proxy(&proxy.id, cluster));
         // A proxy that no registry knows yet is configured by what it says of itself.
         let workload = workload.unwrap_or_else(|| {
             Arc::new(Workload {

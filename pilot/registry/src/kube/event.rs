@@ -17,6 +17,10 @@ pub enum KubeEvent {
     SliceGone(ObjectName),
     /// An object has changed and cannot be read: what it was before stays. `None` for an EndpointSlice.
     Rejected(Option<ConfigKey>, String),
+    /// A cluster is followed from now on, or followed anew. What was known of it stays until everything was said again.
+    Began,
+    /// Every kind was asked for once, with or without an answer: there is no use in waiting any longer.
+    Attempted,
     /// Everything that there was at first has been said.
     Synced,
     /// The cluster is no longer followed.
@@ -39,7 +43,7 @@ impl KubeEvent {
             Self::Gone(key) => (key.kind.schema().kind, false),
             Self::Slice(..) => (super::SLICES, true),
             Self::SliceGone(_) => (super::SLICES, false),
-            Self::Rejected(..) | Self::Synced | Self::ClusterGone => return None,
+            _ => return None,
         };
         Some(Happened { kind, is_there })
     }

@@ -303,6 +303,21 @@ impl KubeHandle {
         }
     }
 
+    /// Waits until every kind was listed, or asked for in vain.
+    pub(super) fn attempted(&self) -> impl Future<Output = ()> + use<> {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds: Vec<watch::Receiver<Status>> = kinds.values().cloned().collect();
+        async move {
+            for mut kind in kinds {
+                let is_over = |status: &Status| {
+                    status.lists > 0 || !matches!(status.state, State::Starting | State::Following)
+                };
+                // A watch that is gone is not waited for either.
+                let _ = kind.wait_for(is_over).await;
+            }
+        }
+    }
+
     fn show(&self, kind: &'static str, status: watch::Receiver<Status>) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         kinds.insert(kind, status);

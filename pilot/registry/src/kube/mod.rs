@@ -5,7 +5,7 @@
 //! configuration source ─ConfigEvent─────────────────┴> KubeRegistry ─pilot_model::Change─> Builder
 //! ```
 //!
-//! [`Cluster`] follows an API server. All else is pure.
+//! [`Cluster`] follows an API server, [`Remotes`] those of other clusters. All else is pure.
 //!
 //! [`KubeRegistry`] keeps the objects as they are and answers each event with everything that may have become different.
 //! The builder drops what did not, so no event has to know exactly what it changes, and the order of arrival does not
@@ -16,6 +16,7 @@ mod event;
 mod follow;
 mod pods;
 mod probes;
+mod remotes;
 mod services;
 mod slices;
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub(crate) use self::event::Happened;
 pub use self::event::KubeEvent;
 pub use self::follow::{Cluster, ClusterOptions, ClusterStatus, KindStatus, KubeHandle};
 use self::pods::PodObject;
+pub(crate) use self::remotes::SECRETS;
+pub use self::remotes::{RemoteMetrics, RemoteStatus, Remotes, RemotesHandle};
 use self::services::ServiceObject;
 pub use self::slices::Slice;
 
@@ -179,7 +182,7 @@ impl KubeRegistry {
             KubeEvent::Gone(key) => Ok(self.remove(&key)),
             KubeEvent::Slice(name, slice) => Ok(self.apply_slice(&name, *slice)),
             KubeEvent::SliceGone(name) => Ok(self.remove_slice(&name)),
-            KubeEvent::Rejected(..) | KubeEvent::Synced | KubeEvent::ClusterGone => Ok(Vec::new()),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -203,6 +206,18 @@ impl KubeRegistry {
     #[must_use]
     pub fn has_slice(&self, name: &ObjectName) -> bool {
         self.services_of_slices.contains_key(name)
+    }
+
+    /// Says everything again.
+    #[must_use]
+    pub fn everything(&self) -> Vec<Change> {
+        let services = self.services.values().flat_map(ServiceObject::services);
+        let services = services.map(|service| Change::Service(Box::new(service)));
+        let hosts: BTreeSet<&ObjectName> = self.services.keys().chain(self.endpoints.keys()).collect();
+        let endpoints = hosts.into_iter().flat_map(|name| self.endpoint_changes(name));
+        let addresses = self.pods_by_ip.keys().chain(self.endpoints_by_ip.keys());
+        let workloads = self.workload_changes(&addresses.copied().collect());
+        services.chain(endpoints).chain(workloads).collect()
     }
 
     /// Takes back everything that was said.
