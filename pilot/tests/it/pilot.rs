@@ -37,6 +37,11 @@ impl Pilot {
     }
 
     pub(crate) async fn start(galley: &Galley, flags: &[&str]) -> Self {
+        Self::try_start(galley, flags).await.unwrap()
+    }
+
+    /// The same, where it may not start.
+    pub(crate) async fn try_start(galley: &Galley, flags: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mesh = directory.path().join("mesh");
         std::fs::write(&mesh, "rootNamespace: istio-system\n").unwrap();
@@ -64,8 +69,8 @@ impl Pilot {
             panic!("not the discovery command");
         };
         let runtime = Runtime::builder("pilot-discovery").build().unwrap();
-        let addresses = server::start(&runtime, *args).await.unwrap();
-        Self { addresses, directory }
+        let addresses = server::start(&runtime, *args).await?;
+        Ok(Self { addresses, directory })
     }
 
     /// Waits until everything was received and published.

@@ -1,10 +1,14 @@
 //! Pilot reads a real API server. What controllers and the kubelet would write, these tests write.
 
 mod basics;
+mod failures;
+mod mesh;
+mod remotes;
+mod shapes;
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DeleteParams;
 use kube::{Api, Client, Resource};
@@ -41,6 +45,24 @@ impl Cluster {
         Self::of(ApiServer::shared().await.unwrap(), namespace).await
     }
 
+    /// The namespace of the same name of another server.
+    pub(crate) async fn twin(&self, server: &ApiServer) -> Self {
+        Self::named(server, &self.namespace).await
+    }
+
+    /// A namespace of this name.
+    pub(crate) async fn named(server: &ApiServer, name: &str) -> Self {
+        let cluster = Self {
+            client: server.client().await.unwrap(),
+            access: server.admin().clone(),
+            namespace: name.to_owned(),
+        };
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+        patch::apply(&namespaces, "tests", &namespace).await.unwrap();
+        cluster
+    }
+
     pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -50,7 +72,7 @@ impl Cluster {
     }
 
     /// Creates or replaces an object of the namespace.
-    async fn put<K>(&self, name: &str, mut object: Value)
+    pub(crate) async fn put<K>(&self, name: &str, mut object: Value)
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
             + Serialize
@@ -102,6 +124,16 @@ impl Cluster {
         self.put::<EndpointSlice>(name, slice).await;
     }
 
+    pub(crate) async fn endpoints(&self, name: &str, subsets: Value) {
+        self.put::<Endpoints>(name, json!({ "subsets": subsets })).await;
+    }
+
+    /// A service `name` with port `http` 80, of the pods with `app: name`.
+    pub(crate) async fn simple_service(&self, name: &str) {
+        let spec = json!({ "selector": { "app": name }, "ports": [{ "name": "http", "port": 80 }] });
+        self.service(name, spec).await;
+    }
+
     /// A node of the whole cluster, named after the namespace.
     pub(crate) async fn node(&self, region: &str, zone: &str) -> String {
         let name = format!("node-{}", self.namespace);
@@ -138,13 +170,23 @@ impl Cluster {
 
     /// The same with other rights, or by another way.
     pub(crate) async fn pilot_as(&self, access: &Access, galley: &Galley, flags: &[&str]) -> Pilot {
+        self.try_pilot_as(access, galley, flags).await.unwrap()
+    }
+
+    /// The same, where it may not start.
+    pub(crate) async fn try_pilot_as(
+        &self,
+        access: &Access,
+        galley: &Galley,
+        flags: &[&str],
+    ) -> anyhow::Result<Pilot> {
         let kubeconfig = format!("--kubeconfig={}", access.kubeconfig().display());
         let namespace = format!("--appNamespace={}", self.namespace);
         let flags: Vec<&str> = [&*kubeconfig, &*namespace]
             .into_iter()
             .chain(flags.iter().copied())
             .collect();
-        Pilot::start(galley, &flags).await
+        Pilot::try_start(galley, &flags).await
     }
 }
 
@@ -203,4 +245,31 @@ pub(crate) async fn endpoint_at(pilot: &Pilot, host: &str, address: &str) -> Val
     all.find(|endpoint| endpoint["address"] == address)
         .unwrap_or_else(|| panic!("no {address} of {host} in {shards}"))
         .clone()
+}
+
+/// How it stands with the API server of our own cluster, and with those of others.
+pub(crate) async fn clusters(pilot: &Pilot) -> Vec<Value> {
+    let sources = pilot.json("/debug/sourcez").await;
+    sources.as_array().unwrap()[1..].to_vec()
+}
+
+/// Waits until it stands so with a cluster.
+#[track_caller]
+pub(crate) fn until_cluster(
+    pilot: &Pilot,
+    number: usize,
+    wanted: impl Fn(&Value) -> bool,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        eventually(PATIENCE, async || {
+            let clusters = clusters(pilot).await;
+            match clusters.get(number) {
+                Some(cluster) if wanted(cluster) => Ok(()),
+                _ => Err(format!("{clusters:?}, at {caller}")),
+            }
+        })
+        .await
+        .unwrap();
+    }
 }
