@@ -72,8 +72,11 @@ struct Followed {
 /// Shows how it stands with other clusters. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct RemotesHandle {
-    clusters: Arc<Mutex<BTreeMap<Str, (RemoteStatus, Option<KubeHandle>)>>>,
+    clusters: Arc<Mutex<BTreeMap<Str, Shown>>>,
 }
+
+/// What is shown of a cluster: its status without that of its server, and what knows of the server.
+type Shown = (RemoteStatus, Option<KubeHandle>);
 
 /// How it stands with another cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

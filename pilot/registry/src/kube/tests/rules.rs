@@ -57,7 +57,7 @@ fn p4_2_pods_of_the_hosts_network_are_told_apart_by_the_name_that_endpoints_give
     let published = world.published();
     let workload = published.workloads.get([10, 9, 0, 1].into()).expect("known");
     for name in ["forecast-0", "exporter-0"] {
-        assert_eq!(&*workload.of_proxy(&format!("{name}.weather")).name, name);
+        assert_eq!(&*workload.of_proxy(&format!("{name}.weather"), "").name, name);
     }
     world.remove(Kind::Pod, "forecast-0");
     let published = world.published();
