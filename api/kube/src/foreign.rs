@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn kubeconfig(cluster: Value, user: Value) -> String {
+    fn kubeconfig(cluster: &Value, user: &Value) -> String {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "contexts": [
@@ -122,13 +122,13 @@ mod tests {
             (&server, json!({ "client-key": "/etc/hostname" }), "client-key"),
             (&in_file, json!({ "token": "t" }), "certificate-authority"),
         ] {
-            let error = foreign_client(&kubeconfig(cluster.clone(), user)).await.map(drop);
+            let error = foreign_client(&kubeconfig(cluster, &user)).await.map(drop);
             assert!(
                 matches!(error, Err(ForeignError::Refused(refused)) if refused == field),
                 "{error:?}"
             );
         }
-        foreign_client(&kubeconfig(server, json!({ "token": "t" })))
+        foreign_client(&kubeconfig(&server, &json!({ "token": "t" })))
             .await
             .unwrap();
     }
