@@ -31,12 +31,27 @@ pub struct StatusReporter {
     client: Client,
     due: watch::Receiver<DueTable>,
     metrics: ProcessingMetrics,
+    pace: Pace,
+    /// Kinds of which it was told that they must not be written.
+    told: BTreeSet<Kind>,
+}
+
+/// When what may be written.
+#[derive(Debug, Default)]
+struct Pace {
     /// Objects that are not to be written before a time.
     rest: BTreeMap<ConfigKey, Instant>,
     /// Kinds that are not to be written before a time.
     forbidden: BTreeMap<Kind, Instant>,
-    /// Kinds of which it was told that they must not be written.
-    told: BTreeSet<Kind>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// Write the status of an object.
+    Write(ConfigKey, Due),
+    /// Wait for a change, and no longer than until a time.
+    Wait(Option<Instant>),
 }
 
 // === impl StatusReporter ===
@@ -47,8 +62,7 @@ impl StatusReporter {
             client,
             due,
             metrics,
-            rest: BTreeMap::new(),
-            forbidden: BTreeMap::new(),
+            pace: Pace::default(),
             told: BTreeSet::new(),
         }
     }
@@ -67,15 +81,14 @@ impl StatusReporter {
 
     async fn report(&mut self) {
         loop {
-            let now = Instant::now();
-            self.rest.retain(|_, until| *until > now);
-            self.forbidden.retain(|_, until| *until > now);
-            let (next, wake) = self.choose();
-            if let Some((key, due)) = next {
-                self.rest.insert(key.clone(), now + PERIOD);
-                self.write(key, due).await;
-                continue;
-            }
+            let step = self.pace.next(&self.due.borrow_and_update(), Instant::now());
+            let wake = match step {
+                Step::Write(key, due) => {
+                    self.write(key, due).await;
+                    continue;
+                }
+                Step::Wait(wake) => wake,
+            };
             let later = async {
                 match wake {
                     Some(time) => sleep_until(time).await,
@@ -87,20 +100,6 @@ impl StatusReporter {
                 () = later => {}
             }
         }
-    }
-
-    /// An object that may be written now, or when the first one may be.
-    fn choose(&mut self) -> (Option<(ConfigKey, Due)>, Option<Instant>) {
-        let due = self.due.borrow_and_update();
-        let mut wake = None;
-        for (key, due) in &*due {
-            let rest = self.rest.get(key).max(self.forbidden.get(&key.kind)).copied();
-            let Some(until) = rest else {
-                return (Some((key.clone(), due.clone())), None);
-            };
-            wake = Some(wake.map_or(until, |wake: Instant| wake.min(until)));
-        }
-        (None, wake)
     }
 
     async fn write(&mut self, key: ConfigKey, due: Due) {
@@ -116,7 +115,7 @@ impl StatusReporter {
             // The watch tells what it is now.
             Ok(false) => "outdated",
             Err(Error::Api(answer)) if answer.code == 403 => {
-                self.forbidden.insert(key.kind, Instant::now() + FORBIDDEN);
+                self.pace.forbid(key.kind, Instant::now());
                 if self.told.insert(key.kind) {
                     warn!(kind = %key.kind, reason = answer.message, "the status of objects must not be written");
                 }
@@ -134,7 +133,91 @@ impl StatusReporter {
 impl fmt::Debug for StatusReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StatusReporter")
-            .field("rest", &self.rest)
+            .field("pace", &self.pace)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Chooses an object that may be written, and lets it rest from then on.
+    fn next(&mut self, due: &DueTable, now: Instant) -> Step {
+        self.rest.retain(|_, until| *until > now);
+        self.forbidden.retain(|_, until| *until > now);
+        let mut wake: Option<Instant> = None;
+        for (key, due) in due {
+            let until = self.rest.get(key).max(self.forbidden.get(&key.kind));
+            let Some(&until) = until else {
+                self.rest.insert(key.clone(), now + PERIOD);
+                return Step::Write(key.clone(), due.clone());
+            };
+            wake = Some(wake.map_or(until, |wake| wake.min(until)));
+        }
+        Step::Wait(wake)
+    }
+
+    /// Leaves a kind alone for a while.
+    fn forbid(&mut self, kind: Kind, now: Instant) {
+        self.forbidden.insert(kind, now + FORBIDDEN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::status::Seen;
+    use super::*;
+
+    fn due(generation: i64) -> Due {
+        let object = json!({
+            "apiVersion": "networking.istio.io/v1alpha3", "kind": "Gateway", "metadata": { "generation": generation },
+        });
+        let object = serde_json::from_value(object).unwrap();
+        let error = super::super::read::unreadable(&key(Kind::Gateway, "a"), "bad".to_owned());
+        Seen::of(Kind::Gateway, &object).unwrap().due(&[error]).unwrap()
+    }
+
+    fn key(kind: Kind, name: &str) -> ConfigKey {
+        ConfigKey::new(kind, "weather", name)
+    }
+
+    #[test]
+    fn pain_11_an_object_is_written_once_in_ten_seconds_however_often_it_changes() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pace = Pace::default();
+        assert_eq!(pace.next(&DueTable::new(), start), Step::Wait(None));
+        let (a, b) = (key(Kind::Gateway, "a"), key(Kind::Gateway, "b"));
+        let mut table = DueTable::from([(a.clone(), due(1))]);
+        assert_eq!(pace.next(&table, start), Step::Write(a.clone(), due(1)));
+        table.insert(a.clone(), due(2));
+        table.insert(b.clone(), due(1));
+        assert_eq!(
+            pace.next(&table, at(1)),
+            Step::Write(b, due(1)),
+            "another need not wait"
+        );
+        assert_eq!(pace.next(&table, at(9)), Step::Wait(Some(at(10))));
+        assert_eq!(pace.next(&table, at(10)), Step::Write(a, due(2)));
+    }
+
+    #[test]
+    fn pain_11_a_kind_that_must_not_be_written_is_left_alone() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.forbid(Kind::Gateway, start);
+        let table = DueTable::from([
+            (key(Kind::Gateway, "a"), due(1)),
+            (key(Kind::Sidecar, "a"), due(1)),
+        ]);
+        assert_eq!(
+            pace.next(&table, start),
+            Step::Write(key(Kind::Sidecar, "a"), due(1))
+        );
+        let table = DueTable::from([(key(Kind::Gateway, "a"), due(1))]);
+        assert_eq!(pace.next(&table, start), Step::Wait(Some(start + FORBIDDEN)));
+        assert!(matches!(pace.next(&table, start + FORBIDDEN), Step::Write(..)));
     }
 }

@@ -1,10 +1,12 @@
 //! What stands in the status of objects that cannot be served.
 
+use mesh_config::Kind;
 use mesh_testing::kube::ApiServer;
 use serde_json::Value;
 
 use super::objects::broken;
-use super::{PATIENCE, apply, galley, gateway, shared};
+use super::{PATIENCE, apply, galley, gateway, shared, there};
+use crate::harness::TestSink;
 
 /// Waits for the conditions of an object.
 async fn conditions(server: &ApiServer, namespace: &str, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
@@ -17,6 +19,50 @@ async fn conditions(server: &ApiServer, namespace: &str, name: &str, fits: impl 
     })
     .await
     .unwrap()
+}
+
+/// May read what Galley reads and run for its lease, but not write a status.
+fn reader(namespace: &str) -> String {
+    format!(
+        "---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {namespace}}}
+rules:
+- {{apiGroups: [networking.istio.io], resources: ['*'], verbs: [get, list, watch]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {namespace}}}
+subjects: [{{kind: User, name: {namespace}, apiGroup: rbac.authorization.k8s.io}}]
+roleRef: {{kind: ClusterRole, name: {namespace}, apiGroup: rbac.authorization.k8s.io}}
+"
+    )
+}
+
+#[tokio::test]
+async fn pain_11_a_galley_that_must_not_write_a_status_says_so_once_and_serves() {
+    let server = shared().await;
+    let namespace = server.namespace("reader").await.unwrap();
+    let objects = reader(&namespace) + &broken("bad") + &broken("worse") + &gateway("good", 80);
+    apply(server, &namespace, &objects).await;
+    let user = server
+        .admin()
+        .as_user(&namespace, &["system:authenticated"])
+        .unwrap();
+    let galley = galley(&user, &[&format!("--deployment-namespace={namespace}")]);
+    let mut sink = TestSink::start(galley.mcp, &[Kind::Gateway]);
+    let told = |line: &Value| {
+        line["msg"] == "the status of objects must not be written" && line["kind"] == "Gateway"
+    };
+    galley.log_line("the missing role", told).await;
+    sink.expect_where(Kind::Gateway, there(&namespace, &["good"]))
+        .await;
+    apply(server, &namespace, &(broken("more") + &gateway("other", 80))).await;
+    sink.expect_where(Kind::Gateway, there(&namespace, &["good", "other"]))
+        .await;
+    assert_eq!(galley.log_lines(told), 1);
 }
 
 #[tokio::test]
