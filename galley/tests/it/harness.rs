@@ -21,9 +21,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tonic::transport::Channel;
 
 /// Longer than anything here takes, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process, killed when dropped; its log is shown when the test fails.
 pub(crate) struct Galley {
@@ -131,6 +132,9 @@ impl Galley {
         } else {
             &["--livenessProbePath=", "--readinessProbePath="]
         };
+        // Who names certificates wants TLS.
+        let secured = more.iter().any(|flag| flag.starts_with("--tls"));
+        let plain: &[&str] = if secured { &[] } else { &["--insecure"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_galley"))
             .arg("server")
             .arg(source)
@@ -138,9 +142,9 @@ impl Galley {
             .args([
                 "--monitoringAddr=127.0.0.1:0",
                 "--ctrlz_address=",
-                "--insecure",
                 "--log_as_json",
             ])
+            .args(plain)
             .args(["--log_output_level=default:info,mcp:debug"])
             .args(probes)
             .args(more)
@@ -207,6 +211,13 @@ impl Galley {
         );
         // Sinks of this thread must be able to take their leave.
         within("end of the process", async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Resident memory in kB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -299,12 +310,21 @@ impl TestSink {
 
     pub(crate) fn start_with(source: SocketAddr, options: SinkOptions) -> Self {
         let channel = grpc::connect(&source.to_string().parse().unwrap(), &ClientOptions::default()).unwrap();
+        Self::over(channel, options)
+    }
+
+    /// A sink of these kinds over a channel of its own making.
+    pub(crate) fn start_on(channel: Channel, kinds: &[Kind]) -> Self {
+        Self::over(channel, SinkOptions::new("test", kinds.iter().copied()))
+    }
+
+    fn over(channel: Channel, options: SinkOptions) -> Self {
         let metrics = McpMetrics::register(&Metrics::new(), "test").unwrap();
         let options = SinkOptions {
             max_message_bytes: 64 << 20,
             ..options
         };
-        let (sink, handle) = Sink::new(channel, source.to_string(), options, metrics);
+        let (sink, handle) = Sink::new(channel, "galley", options, metrics);
         let (sender, changes) = mpsc::channel(1);
         let task = Spawner::default().spawn("sink", sink.run(sender));
         Self {

@@ -2,8 +2,11 @@
 
 mod advice;
 mod bad_input;
+mod foreign;
 mod harness;
+mod hostile;
 mod kube;
 mod latency;
 mod operation;
+mod secured;
 mod serving;
