@@ -32,14 +32,14 @@ fn answered(webhook: Webhook, request: &Value, more: &dyn Warnings) -> Value {
 #[test]
 fn pain_16_a_service_gets_warnings_and_is_never_refused() {
     let service = object("v1", "Service", json!({"ports": [{"port": 80}]}));
-    let unknown = object("v1", "Service", json!({"nonsense": 1}));
+    let wrong = object("v1", "Service", json!({"ports": 5}));
     let other = object("v1", "ConfigMap", json!({}));
     let warned = json!(["Service weather/forecast: ports[0].name: forecast"]);
     for (operation, object, warnings) in [
         ("CREATE", &service, warned.clone()),
         ("UPDATE", &service, warned),
         ("DELETE", &service, Value::Null),
-        ("CREATE", &unknown, Value::Null),
+        ("CREATE", &wrong, Value::Null),
         ("CREATE", &other, Value::Null),
         ("CREATE", &json!({"spec": 1}), Value::Null),
     ] {
