@@ -8,6 +8,7 @@ use pilot_model::{
 use crate::Platform;
 use crate::config_store::ConfigEvent;
 use crate::consul::Instance;
+use crate::kube::KubeEvent;
 use crate::registries::Registries;
 
 /// Registries and the builder behind them.
@@ -125,6 +126,20 @@ impl World {
     /// The instances of a service of the Consul catalog.
     pub(crate) fn set_consul(&mut self, service: &str, instances: Vec<Instance>) {
         for change in self.registries.apply_consul(service, instances) {
+            self.builder.apply(change);
+        }
+    }
+
+    /// What the API server of our own cluster says.
+    pub(crate) fn take(&mut self, event: KubeEvent) {
+        for change in self.registries.apply_kube(event) {
+            self.builder.apply(change);
+        }
+    }
+
+    /// What the API server of another cluster says to a follower.
+    pub(crate) fn take_remote(&mut self, cluster: &str, incarnation: u64, event: KubeEvent) {
+        for change in self.registries.apply_remote(&cluster.into(), incarnation, event) {
             self.builder.apply(change);
         }
     }

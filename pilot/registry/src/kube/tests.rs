@@ -1,6 +1,7 @@
 //! Behaviour of the Kubernetes registry.
 
 mod rules;
+mod slices;
 
 use mesh_config::Kind;
 use pilot_model::Visibility;
