@@ -69,6 +69,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     (
         "pilot",
         Some(&[
+            "galley-processing",
             "mesh-api",
             "mesh-config",
             "mesh-kube",

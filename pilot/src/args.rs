@@ -10,7 +10,9 @@ use mesh_runtime::log::LogArgs;
 use pilot_registry::Platform;
 
 use crate::consul::ConsulArgs;
+use crate::ingress::IngressArgs;
 use crate::kube::KubernetesArgs;
+use crate::sources::SourceArgs;
 
 /// Istio Pilot: service discovery and configuration for Envoy.
 #[derive(Debug, clap::Parser)]
@@ -69,13 +71,13 @@ pub struct DiscoveryArgs {
     #[arg(long = "networksConfig", default_value = "/etc/istio/config/meshNetworks")]
     pub networks_config: String,
 
-    /// Addresses of MCP servers, `mcp://host:port`. Overrides `configSources` of the mesh configuration.
-    #[arg(long = "mcpServerAddrs", value_delimiter = ',')]
-    pub mcp_server_addrs: Vec<String>,
+    /// Where configuration comes from.
+    #[command(flatten)]
+    pub sources: SourceArgs,
 
-    /// Largest message in bytes that is accepted from an MCP server.
-    #[arg(long = "mcpMaxMsgSize", default_value_t = 4 * 1024 * 1024)]
-    pub mcp_max_msg_size: usize,
+    /// Ingresses.
+    #[command(flatten)]
+    pub ingress: IngressArgs,
 
     /// DNS domain suffix of services.
     #[arg(long, default_value = "cluster.local")]
@@ -194,7 +196,7 @@ mod tests {
         let Command::Discovery(args) = args.command else {
             panic!("not discovery");
         };
-        assert_eq!(args.mcp_server_addrs, ["mcp://127.0.0.1:19901"]);
+        assert_eq!(args.sources.mcp_server_addrs, ["mcp://127.0.0.1:19901"]);
         assert!(args.secure_grpc_addr.enabled().is_none());
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_kube::{Client, KubeArgs};
+use mesh_kube::{Client, KubeArgs, Served, WatchOptions};
 use mesh_runtime::Runtime;
 use mesh_runtime::args::GoDuration;
 use mesh_runtime::metrics::MetricsError;
@@ -51,6 +51,21 @@ pub(crate) struct ClustersHandle {
 // === impl KubernetesArgs ===
 
 impl KubernetesArgs {
+    /// The namespace that is followed; `None` for all.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        (!self.app_namespace.is_empty()).then_some(self.app_namespace.as_str())
+    }
+
+    /// How objects of the API server are watched.
+    pub(crate) fn watch_options(&self, client: Option<&Client>, runtime: &Runtime) -> WatchOptions {
+        let served = client.map(|client| Served::follow(client.clone(), runtime.spawner()));
+        WatchOptions {
+            timeout: resync(self.resync.get()),
+            served: served.unwrap_or_else(Served::unknown),
+            ..WatchOptions::default()
+        }
+    }
+
     /// A client of the API server, where the registry is asked for and there is a server: `--kubeconfig` names one, or
     /// Pilot runs in a cluster. Otherwise what runs in the cluster is what the sources of configuration say.
     pub(crate) async fn client(&self, registries: &[Platform]) -> anyhow::Result<Option<Client>> {
@@ -89,7 +104,7 @@ pub(crate) fn follow(
 ) -> Result<ClustersHandle, MetricsError> {
     let options = ClusterOptions {
         cluster: REGISTRY.into(),
-        namespace: (!args.app_namespace.is_empty()).then(|| args.app_namespace.clone()),
+        namespace: args.namespace().map(str::to_owned),
         resync: resync(args.resync.get()),
     };
     let ready = runtime.readiness().task("objects of the Kubernetes API server");

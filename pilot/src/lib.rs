@@ -3,10 +3,13 @@
 pub mod args;
 pub mod consul;
 mod debug;
+mod files;
+pub mod ingress;
 pub mod kube;
 mod mesh;
 mod metrics;
 mod networks;
 pub mod request;
 pub mod server;
+pub mod sources;
 mod state;

@@ -2,27 +2,24 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context;
-use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::Kind;
-use mesh_mcp::metrics::McpMetrics;
-use mesh_mcp::sink::{Sink, SinkHandle, SinkOptions};
 use mesh_runtime::Runtime;
-use mesh_runtime::args::HostPort;
-use mesh_runtime::grpc::{ClientOptions, GrpcOptions, connect};
+use mesh_runtime::grpc::GrpcOptions;
 use mesh_runtime::listen::bind_if_enabled;
 use mesh_runtime::log::Scope;
 use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::Features;
-use pilot_registry::{CLUSTER_KINDS, Controller, Debounce, KINDS, Publication, Registries, RegistryMetrics};
+use pilot_registry::{
+    CLUSTER_KINDS, Controller, Debounce, Ingresses, KINDS, Publication, Registries, RegistryMetrics,
+};
 use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::args::DiscoveryArgs;
 use crate::networks::NetworksFile;
+use crate::sources::{self, Source, SourceHandle};
 use crate::state::State;
-use crate::{consul, debug, kube, mesh, metrics};
+use crate::{consul, debug, ingress, kube, mesh, metrics};
 
 /// Log scopes of Pilot, named as in 1.1.
 pub const SCOPES: &[Scope] = &[
@@ -71,8 +68,8 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         consul,
         mesh_config,
         networks_config,
-        mcp_server_addrs,
-        mcp_max_msg_size,
+        sources,
+        ingress,
         domain,
         trust_domain,
         http_addr,
@@ -97,7 +94,13 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     }
     let api_server = kubernetes.client(&registries).await?;
     let (mesh, mesh_source) = mesh::read(&mesh_config, api_server.as_ref()).await?;
-    let sources = source_addresses(&mcp_server_addrs, &mesh)?;
+    // Configuration may come from the API server although services do not.
+    let config_server = match &api_server {
+        Some(client) => Some(client.clone()),
+        None => kubernetes.api_server.find().await?,
+    };
+    let max_message_bytes = sources.mcp_max_msg_size;
+    let sources = sources.choose(&mesh, config_server.is_some())?;
     let trust_domain = [trust_domain, mesh.trust_domain.clone(), domain.clone()]
         .into_iter()
         .find(|trust_domain| !trust_domain.is_empty())
@@ -125,6 +128,9 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     );
 
     let export_to = Visibility::from_export_to(&mesh.default_service_export_to, Visibility::Public);
+    let ingress_class = mesh.ingress_class.clone();
+    let ingresses = (api_server.is_some() && ingress::are_followed(&mesh))
+        .then(|| Ingresses::new(ingress.ingress_namespace.as_str(), domain.as_str(), mesh.clone()));
     let mut builder = Builder::new(domain.as_str(), mesh);
     let mut networks = NetworksFile::new(&networks_config);
     if let Some(networks) = &mut networks {
@@ -135,8 +141,11 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     let mut kinds = KINDS.to_vec();
     if api_server.is_some() {
         registry_of_all = registry_of_all.with_api_server();
+    }
+    if api_server.is_some() || sources.contains(&Source::ApiServer) {
         kinds.retain(|kind| !CLUSTER_KINDS.contains(kind));
     }
+    let ingress_source = sources.len();
     let (controller, task) = Controller::new(
         builder,
         registry_of_all,
@@ -149,24 +158,44 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
     if api_server.is_some() {
         task = task.with_remotes();
     }
-    let sinks = follow_sources(
+    let app_namespace = kubernetes.namespace();
+    let watch_options = kubernetes.watch_options(config_server.as_ref(), runtime);
+    let mut sources = sources::Following {
         runtime,
-        &controller,
-        &sources,
-        &kinds,
-        &pod_name,
-        mcp_max_msg_size,
-    )?;
+        controller: &controller,
+        kinds: &kinds,
+        node: &pod_name,
+        max_message_bytes,
+        api_server: config_server
+            .as_ref()
+            .map(|client| (client, app_namespace, &watch_options)),
+    }
+    .follow(sources)?;
+    let (publications, publication) = watch::channel(None);
+    if let (Some(ingresses), Some(client)) = (ingresses, &api_server) {
+        task = task.with_ingresses(ingress_source, ingresses);
+        let following = ingress::Following {
+            runtime,
+            client,
+            app_namespace,
+            watch: &watch_options,
+            args: &ingress,
+            pod: (&pod_name, &namespace),
+            class: &ingress_class,
+            publication: publication.clone(),
+        };
+        let handle = following.follow(controller.source(ingress_source));
+        sources.push(SourceHandle::ApiServer(handle));
+    }
     let kube = api_server
         .map(|client| kube::follow(runtime, &controller, client, &kubernetes, &namespace))
         .transpose()?;
     let consul = consul::follow(runtime, &controller, &registries, consul)?;
     let version = runtime.build_info().version;
-    let (publications, publication) = watch::channel(None);
     let state = State {
         discovery: discovery.clone(),
         publication,
-        sources: sinks.into(),
+        sources: sources.into(),
         kube,
         consul,
         registration: debug::RegistrationMetrics::register(registry, version)?,
@@ -214,52 +243,4 @@ fn run_controller(
         }
     };
     runtime.spawner().spawn_vital("controller", task.run(publish));
-}
-
-/// One sink for each source. A source that is away is asked again for ever; what it said last stays in force.
-fn follow_sources(
-    runtime: &Runtime,
-    controller: &Controller,
-    sources: &[HostPort],
-    kinds: &[Kind],
-    node: &str,
-    max_message_bytes: usize,
-) -> anyhow::Result<Vec<SinkHandle>> {
-    let metrics = McpMetrics::register(runtime.metrics(), "pilot/mcp/sink")?;
-    let mut handles = Vec::with_capacity(sources.len());
-    for (index, address) in sources.iter().enumerate() {
-        let options = SinkOptions {
-            max_message_bytes,
-            // The cost of a change follows the change.
-            incremental: true,
-            ..SinkOptions::new(node, kinds.iter().copied())
-        };
-        let channel = connect(address, &ClientOptions::default())?;
-        let (sink, handle) = Sink::new(channel, address.to_string(), options, metrics.clone());
-        handles.push(handle);
-        runtime
-            .spawner()
-            .spawn_vital("mcp sink", sink.run(controller.source(index)));
-    }
-    Ok(handles)
-}
-
-/// The addresses of the MCP servers: flags before mesh configuration (P5.1).
-fn source_addresses(flags: &[String], mesh: &MeshConfig) -> anyhow::Result<Vec<HostPort>> {
-    let configured = mesh.config_sources.iter().map(|source| source.address.clone());
-    let addresses: Vec<String> = if flags.is_empty() {
-        configured.collect()
-    } else {
-        flags.to_vec()
-    };
-    anyhow::ensure!(
-        !addresses.is_empty(),
-        "no source of configuration: give --mcpServerAddrs or configSources in the mesh configuration"
-    );
-    let parse = |address: &String| {
-        let bare = address.strip_prefix("mcp://").unwrap_or(address);
-        bare.parse()
-            .with_context(|| format!("{address:?} is not the address of an MCP server"))
-    };
-    addresses.iter().map(parse).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mesh_mcp::sink::SinkHandle;
 use pilot_registry::Publication;
 use pilot_registry::consul::ConsulHandle;
 use pilot_xds::Discovery;
@@ -10,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::debug::RegistrationMetrics;
 use crate::kube::ClustersHandle;
+use crate::sources::SourceHandle;
 
 /// Read access to everything that Pilot knows. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct State {
     /// The last publication; `None` before the first.
     pub(crate) publication: watch::Receiver<Option<Publication>>,
     /// The configuration sources.
-    pub(crate) sources: Arc<[SinkHandle]>,
+    pub(crate) sources: Arc<[SourceHandle]>,
     /// The API servers, where one is followed.
     pub(crate) kube: Option<ClustersHandle>,
     /// The Consul agent, where one is followed.

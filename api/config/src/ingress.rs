@@ -9,14 +9,12 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fmt::Write as _;
 
 use mesh_api::Any;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::k8s::io::api::core::v1::ServiceSpec;
 use mesh_api::k8s::io::api::networking::v1::IngressSpec;
 use prost::Name;
-use sha2::{Digest as _, Sha256};
 
 use crate::validation::Problem;
 use crate::{Config, ConfigKey, Kind, Meta, Str, Timestamp, mesh};
@@ -75,14 +73,16 @@ struct Ingress<'a> {
     spec: IngressSpec,
 }
 
-/// Whether an Ingress is ours, by its class (P5.5).
+/// Whether an Ingress is ours, by its class: the annotation or `spec.ingressClassName` (P5.5).
 ///
 /// The annotation counts before the field: who has both wrote the annotation for the controllers of old.
-pub fn is_served(mesh: &MeshConfig, ingress: &Config) -> bool {
-    match ingress.decode::<IngressSpec>() {
-        Ok(spec) => mesh::serves_ingress(mesh, class(&ingress.meta, &spec)),
-        Err(_) => false,
-    }
+pub fn is_of_class(
+    mesh: &MeshConfig,
+    annotations: &BTreeMap<String, String>,
+    class_name: Option<&str>,
+) -> bool {
+    let annotation = annotations.get(CLASS_ANNOTATION).map(String::as_str);
+    mesh::serves_ingress(mesh, annotation.or(class_name))
 }
 
 /// The Gateways and VirtualServices that the Ingresses among `ingresses` mean which are ours.
@@ -97,9 +97,12 @@ pub fn convert<'a>(
 ) -> Converted {
     let mut converted = Converted::default();
     let mut ours = Vec::new();
+    let is_ours = |spec: &IngressSpec, config: &Config| {
+        is_of_class(mesh, &config.meta.annotations, spec.ingress_class_name.as_deref())
+    };
     for config in ingresses {
         match config.decode::<IngressSpec>() {
-            Ok(spec) if mesh::serves_ingress(mesh, class(&config.meta, &spec)) => ours.push(Ingress {
+            Ok(spec) if is_ours(&spec, config) => ours.push(Ingress {
                 meta: &config.meta,
                 spec,
             }),
@@ -127,11 +130,6 @@ pub fn port_number(service: &Config, port: &str) -> Option<u32> {
     let spec = service.decode::<ServiceSpec>().ok()?;
     let named = spec.ports.iter().find(|candidate| candidate.name() == port)?;
     u32::try_from(named.port()).ok()
-}
-
-fn class<'a>(meta: &'a Meta, spec: &'a IngressSpec) -> Option<&'a str> {
-    let annotation = meta.annotations.get(CLASS_ANNOTATION).map(String::as_str);
-    annotation.or(spec.ingress_class_name.as_deref())
 }
 
 // === impl Flavour ===
@@ -196,20 +194,17 @@ impl Converted {
 
     /// Takes an object that is complete. Its version is that of its content.
     fn insert<M: Name>(&mut self, key: ConfigKey, created: Timestamp, content: &M) {
-        let body = Any::pack(content);
-        let mut version = String::with_capacity(16);
-        for byte in Sha256::digest(&body.value).iter().take(8) {
-            // Writing to a string cannot fail.
-            let _ = write!(version, "{byte:02x}");
-        }
         let meta = Meta {
             key: key.clone(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             created,
-            version,
+            version: String::new(),
         };
-        self.objects.insert(key, Config { meta, body });
+        let body = Any::pack(content);
+        let mut config = Config { meta, body };
+        config.meta.version = config.content_version();
+        self.objects.insert(key, config);
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use mesh_api::Any;
 use prost::Name;
+use sha2::{Digest as _, Sha256};
 
 use crate::{Kind, Scope, Str};
 
@@ -134,6 +135,30 @@ impl Config {
     /// When the content is another message or does not decode.
     pub fn decode<M: Name + Default>(&self) -> Result<M, prost::DecodeError> {
         self.body.unpack()
+    }
+
+    /// A version that is the same as long as the object says the same, whoever reads it from wherever.
+    pub fn content_version(&self) -> String {
+        let Self { meta, body } = self;
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // The length keeps neighbours apart.
+            hash.update(bytes.len().to_le_bytes());
+            hash.update(bytes);
+        };
+        part(body.type_url.as_bytes());
+        part(&body.value);
+        for map in [&meta.labels, &meta.annotations] {
+            part(&map.len().to_le_bytes());
+            for (name, value) in map {
+                part(name.as_bytes());
+                part(value.as_bytes());
+            }
+        }
+        part(&meta.created.seconds.to_le_bytes());
+        part(&meta.created.nanos.to_le_bytes());
+        let digest = hash.finalize();
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

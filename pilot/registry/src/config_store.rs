@@ -25,6 +25,18 @@ pub enum ConfigEvent {
     Gone(Meta),
 }
 
+// === impl ConfigEvent ===
+
+impl ConfigEvent {
+    /// The object.
+    pub fn key(&self) -> &ConfigKey {
+        match self {
+            Self::Added(config) | Self::Set(config) => &config.meta.key,
+            Self::Gone(meta) => &meta.key,
+        }
+    }
+}
+
 // === impl ConfigStore ===
 
 impl ConfigStore {

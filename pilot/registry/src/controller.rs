@@ -10,15 +10,19 @@ use pilot_model::{Builder, Change, Networks, Published, Visibility};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::config_store::ConfigStore;
+use crate::config_store::{ConfigEvent, ConfigStore};
 use crate::consul;
 use crate::debounce::Debounce;
+use crate::ingress::{self, Ingresses};
 use crate::kube::{self, KubeEvent};
 use crate::metrics::RegistryMetrics;
 use crate::registries::Registries;
 
 /// How many states of collections wait at most: each source has one under way.
 const QUEUE: usize = 64;
+
+/// The source of what is made of other objects. What anybody says himself counts before it.
+const MADE: usize = usize::MAX;
 
 /// What the controller hands out when it publishes.
 #[derive(Clone, Debug)]
@@ -27,7 +31,7 @@ pub struct Publication {
     pub published: Published,
     /// The objects in force, as the sources have them.
     pub objects: Arc<BTreeMap<ConfigKey, Arc<Config>>>,
-    /// Objects that could not be read, and why.
+    /// Objects that could not be read, or not be followed in a part, and why.
     pub rejected: Arc<BTreeMap<ConfigKey, String>>,
 }
 
@@ -40,6 +44,8 @@ enum Input {
         kind: Kind,
         content: Content,
     },
+    /// An object that its source leaves out, and why. What it said before stays.
+    Refused { key: ConfigKey, reason: String },
     /// New mesh-wide configuration.
     Mesh(Box<MeshConfig>),
     /// New networks.
@@ -78,6 +84,9 @@ pub struct ControllerTask {
     missing: BTreeSet<(usize, Kind)>,
     /// Whether the services of a Consul catalog are still to come.
     awaits_consul: bool,
+    /// Objects that their sources leave out, and why.
+    refused: BTreeMap<ConfigKey, String>,
+    ingresses: Option<Ingresses>,
     /// Clusters whose objects are still to come.
     awaited_clusters: BTreeSet<Str>,
     last: Option<Published>,
@@ -107,8 +116,9 @@ pub struct ClusterInput {
 }
 
 /// The controller is gone: nobody is left to be told anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ControllerGone;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the controller is gone")]
+pub struct ControllerGone;
 
 // === impl Controller ===
 
@@ -136,6 +146,8 @@ impl Controller {
             started: Instant::now(),
             missing,
             awaits_consul,
+            refused: BTreeMap::new(),
+            ingresses: None,
             awaited_clusters: awaited_clusters.into_iter().collect(),
             last: None,
             metrics: None,
@@ -179,18 +191,65 @@ impl Controller {
     }
 }
 
-impl Apply for SourceInput {
-    async fn apply(&mut self, change: McpChange) -> Result<(), ApplyError> {
-        let input = Input::State {
-            source: self.source,
-            kind: change.kind,
-            content: change.content,
-        };
+// === impl SourceInput ===
+
+impl SourceInput {
+    /// Takes over everything that the source says of a kind.
+    ///
+    /// # Errors
+    ///
+    /// When nobody is left to be told anything.
+    pub async fn replace(&self, kind: Kind, objects: Vec<Config>) -> Result<(), ControllerGone> {
+        self.state(kind, Content::Full(objects)).await
+    }
+
+    /// Takes over what is different in what the source says of a kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::replace`].
+    pub async fn change(
+        &self,
+        kind: Kind,
+        changed: Vec<Config>,
+        gone: Vec<ConfigKey>,
+    ) -> Result<(), ControllerGone> {
+        self.state(kind, Content::Changes { changed, gone }).await
+    }
+
+    /// Notes that the source leaves an object out. What it said before stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::replace`].
+    pub async fn refuse(&self, key: ConfigKey, reason: String) -> Result<(), ControllerGone> {
+        self.send(Input::Refused { key, reason }).await
+    }
+
+    async fn state(&self, kind: Kind, content: Content) -> Result<(), ControllerGone> {
+        let source = self.source;
+        self.send(Input::State {
+            source,
+            kind,
+            content,
+        })
+        .await
+    }
+
+    async fn send(&self, input: Input) -> Result<(), ControllerGone> {
         self.controller
             .inputs
             .send(input)
             .await
-            .map_err(|_| ApplyError::Closed)
+            .map_err(|_| ControllerGone)
+    }
+}
+
+impl Apply for SourceInput {
+    async fn apply(&mut self, change: McpChange) -> Result<(), ApplyError> {
+        self.state(change.kind, change.content)
+            .await
+            .map_err(|ControllerGone| ApplyError::Closed)
     }
 }
 
@@ -256,6 +315,14 @@ impl ControllerTask {
         }
     }
 
+    /// Follows the Ingresses too, which a source of their own delivers.
+    #[must_use]
+    pub fn with_ingresses(mut self, source: usize, ingresses: Ingresses) -> Self {
+        self.missing.insert((source, Kind::Ingress));
+        self.ingresses = Some(ingresses);
+        self
+    }
+
     /// Publishes nothing before the Secrets that name other clusters were listed, and those clusters or one attempt at
     /// them.
     #[must_use]
@@ -303,8 +370,10 @@ impl ControllerTask {
                 for change in self.registries.set_default_export_to(default) {
                     self.builder.apply(change);
                 }
+                let ingresses = self.ingresses.as_mut();
+                let others = ingresses.is_some_and(|ingresses| ingresses.set_mesh(&mesh));
                 self.builder.apply(Change::Mesh(mesh));
-                self.builder.has_changes()
+                others || self.builder.has_changes()
             }
             Input::Networks(networks) => {
                 self.builder.apply(Change::Networks(networks));
@@ -335,29 +404,91 @@ impl ControllerTask {
                 if was_last {
                     tracing::info!("every collection was received");
                 }
+                let accepted = self.accept(kind, &content);
                 let events = match content {
                     Content::Full(objects) => self.store.replace(source, kind, objects),
                     Content::Changes { changed, gone } => self.store.change(source, kind, changed, &gone),
                 };
-                for event in &events {
-                    if let Some(metrics) = &self.metrics {
-                        metrics.count(event);
-                    }
-                    for change in self.registries.apply(event) {
-                        self.builder.apply(change);
-                    }
-                    if let Some(metrics) = &self.metrics
-                        && self.registries.has_rejected(event)
-                    {
-                        metrics.count_error();
-                    }
+                self.apply(&events);
+                was_last || accepted || !events.is_empty()
+            }
+            Input::Refused { key, reason } => {
+                if let Some(metrics) = &self.metrics {
+                    metrics.count_error();
                 }
-                was_last || !events.is_empty()
+                self.refused.insert(key, reason);
+                true
             }
         };
         if changed {
             self.debounce.on_change(self.started.elapsed());
         }
+    }
+
+    /// Takes over what is different in the store.
+    fn apply(&mut self, events: &[ConfigEvent]) {
+        for event in events {
+            if let Some(metrics) = &self.metrics {
+                metrics.count(event);
+            }
+            for change in self.registries.apply(event) {
+                self.builder.apply(change);
+            }
+            if let Some(metrics) = &self.metrics
+                && self.registries.has_rejected(event)
+            {
+                metrics.count_error();
+            }
+            if let Some(ingresses) = &mut self.ingresses {
+                ingresses.note(event.key());
+            }
+        }
+    }
+
+    /// Forgets that objects were left out which their source delivers now, or which are gone; whether there were any.
+    fn accept(&mut self, kind: Kind, content: &Content) -> bool {
+        let before = self.refused.len();
+        if before > 0 {
+            match content {
+                Content::Full(_) => self.refused.retain(|key, _| key.kind != kind),
+                Content::Changes { changed, gone } => {
+                    for key in changed.iter().map(|config| &config.meta.key).chain(gone) {
+                        self.refused.remove(key);
+                    }
+                }
+            }
+        }
+        self.refused.len() != before
+    }
+
+    /// Makes of the Ingresses what they mean.
+    fn convert_ingresses(&mut self) {
+        let Some(ingresses) = &mut self.ingresses else {
+            return;
+        };
+        let first = ConfigKey::new(Kind::Ingress, "", "");
+        let objects = self.store.objects().range(first..);
+        let objects = objects
+            .map(|(_, config)| &**config)
+            .take_while(|config| config.meta.key.kind == Kind::Ingress);
+        let Some(mut made) = ingresses.convert(objects, |port| self.registries.port_number(port)) else {
+            return;
+        };
+        for kind in ingress::MADE {
+            let objects = made.remove(&kind).unwrap_or_default();
+            let events = self.store.replace(MADE, kind, objects);
+            self.apply(&events);
+        }
+    }
+
+    /// The objects that are left out, wholly or in a part, and why.
+    fn rejected(&self) -> BTreeMap<ConfigKey, String> {
+        let mut rejected = self.registries.rejected().clone();
+        let warnings = self.ingresses.iter().flat_map(Ingresses::warnings);
+        for (key, reason) in warnings.chain(&self.refused) {
+            rejected.insert(key.clone(), reason.clone());
+        }
+        rejected
     }
 
     /// Takes over what an API server says; whether it makes a publication due.
@@ -383,6 +514,13 @@ impl ControllerTask {
                 metrics.count_error();
             }
         }
+        if let Some(ingresses) = &mut self.ingresses {
+            match &event {
+                KubeEvent::Set(config) => ingresses.note(&config.meta.key),
+                KubeEvent::Gone(key) => ingresses.note(key),
+                _ => {}
+            }
+        }
         let is_rejected = matches!(event, KubeEvent::Rejected(..));
         let changes = if is_primary {
             self.registries.apply_kube(event)
@@ -396,6 +534,7 @@ impl ControllerTask {
     }
 
     fn publication(&mut self) -> Publication {
+        self.convert_ingresses();
         let published = match &self.last {
             // Objects changed that proxies are not configured by, or that could not be read.
             Some(last) if !self.builder.has_changes() => last.clone(),
@@ -404,7 +543,7 @@ impl ControllerTask {
         Publication {
             published,
             objects: Arc::clone(self.store.objects()),
-            rejected: Arc::new(self.registries.rejected().clone()),
+            rejected: Arc::new(self.rejected()),
         }
     }
 

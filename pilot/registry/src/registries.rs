@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::istio::networking::v1alpha3;
+use mesh_config::ingress::PortName;
 use mesh_config::{Config, ConfigKey, Kind, Meta, Str};
 use pilot_model::{Change, ConfigSpec, Visibility, Workload};
 
@@ -219,6 +220,11 @@ impl Registries {
             KubeEvent::Slice(name, _) | KubeEvent::SliceGone(name) => registry.has_slice(name),
             _ => false,
         })
+    }
+
+    /// The number of a port of a service of our cluster by its name.
+    pub(crate) fn port_number(&self, port: PortName<'_>) -> Option<u32> {
+        self.kube.as_ref()?.port_number(port)
     }
 
     /// Whether services come from a Consul catalog too.

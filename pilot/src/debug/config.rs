@@ -8,6 +8,7 @@ use mesh_config::decode;
 use pilot_registry::consul::{ConsulHandle, REGISTRY as CONSUL};
 use serde_json::{Value, json};
 
+use crate::sources::SourceHandle;
 use crate::state::State;
 
 /// `/debug/configz`: all objects in force.
@@ -91,7 +92,7 @@ pub(super) async fn push_status(Extract(state): Extract<State>) -> Json<Value> {
 
 /// `/debug/sourcez`: the sources of configuration and services, and the last requests sent to them.
 pub(super) async fn sourcez(Extract(state): Extract<State>) -> Json<Value> {
-    let sources = state.sources.iter().map(|source| json!(source.status()));
+    let sources = state.sources.iter().map(SourceHandle::status);
     let kube = state.kube.iter().flat_map(|kube| {
         let remotes = kube.remotes().into_iter().map(|status| json!(status));
         std::iter::once(json!(kube.own())).chain(remotes)

@@ -24,6 +24,7 @@ mod rejection;
 mod relay;
 mod server;
 mod sources;
+mod stores;
 mod upstream;
 mod warnings;
 

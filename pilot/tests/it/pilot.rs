@@ -42,10 +42,23 @@ impl Pilot {
 
     /// The same, where it may not start.
     pub(crate) async fn try_start(galley: &Galley, flags: &[&str]) -> anyhow::Result<Self> {
+        let source = format!("--mcpServerAddrs=mcp://{}", galley.address());
+        let flags: Vec<&str> = [source.as_str()]
+            .into_iter()
+            .chain(flags.iter().copied())
+            .collect();
+        Self::try_alone("rootNamespace: istio-system\n", &flags).await
+    }
+
+    /// A Pilot with a mesh configuration, and without sources that flags and configuration do not name.
+    pub(crate) async fn alone(mesh_config: &str, flags: &[&str]) -> Self {
+        Self::try_alone(mesh_config, flags).await.unwrap()
+    }
+
+    async fn try_alone(mesh_config: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mesh = directory.path().join("mesh");
-        std::fs::write(&mesh, "rootNamespace: istio-system\n").unwrap();
-        let source = format!("--mcpServerAddrs=mcp://{}", galley.address());
+        std::fs::write(&mesh, mesh_config).unwrap();
         let mesh = format!("--meshConfig={}", mesh.display());
         let fixed = [
             "pilot-discovery",
@@ -56,7 +69,6 @@ impl Pilot {
             "--ctrlz_address=",
             "--networksConfig=",
             "--debounceAfter=10ms",
-            &source,
             &mesh,
         ];
         // What a test says itself is not said twice.

@@ -13,10 +13,7 @@ use tokio::net::TcpStream;
 use crate::PATIENCE;
 use crate::pilot::Pilot;
 
-/// The node id of the proxies.
-const ID: &str = "router~10.1.0.5~edge-0.weather~weather.svc.cluster.local";
-
-/// A gateway `app: edge` of namespace `weather`, which several can be of on one machine.
+/// A gateway `app: edge` of namespace `weather` or another one, which several can be of on one machine.
 pub(crate) struct Proxy {
     process: Process,
     http: u16,
@@ -29,6 +26,8 @@ pub(crate) struct Proxy {
 pub(crate) struct Node<'a> {
     /// `region/zone/subzone`.
     pub(crate) locality: &'a str,
+    /// Its namespace, `weather` when empty.
+    pub(crate) namespace: &'a str,
     pub(crate) metadata: Vec<(&'a str, String)>,
 }
 
@@ -133,13 +132,17 @@ fn bootstrap_of(pilot: &Pilot, node: &Node<'_>) -> Value {
     for (name, value) in &node.metadata {
         metadata.insert((*name).to_owned(), json!(value));
     }
+    let namespace = match node.namespace {
+        "" => "weather",
+        namespace => namespace,
+    };
     let mut place = node.locality.splitn(3, '/');
     let mut next = || place.next().unwrap_or_default();
     let xds = pilot.addresses.xds.unwrap();
     let ads = json!({ "resourceApiVersion": "V3", "ads": {} });
     json!({
         "node": {
-            "id": ID,
+            "id": format!("router~10.1.0.5~edge-0.{namespace}~{namespace}.svc.cluster.local"),
             "cluster": "edge",
             "metadata": metadata,
             "locality": { "region": next(), "zone": next(), "subZone": next() },

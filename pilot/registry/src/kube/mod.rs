@@ -27,6 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::k8s::io::api::core::v1;
+use mesh_config::ingress::PortName;
 use mesh_config::{Config, ConfigKey, Host, Kind, Str};
 use pilot_model::{Change, Locality, Visibility};
 
@@ -184,6 +185,15 @@ impl KubeRegistry {
             KubeEvent::SliceGone(name) => Ok(self.remove_slice(&name)),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// The number of a service's port by its name.
+    #[must_use]
+    pub fn port_number(&self, port: PortName<'_>) -> Option<u32> {
+        let name = (Str::from(port.namespace), Str::from(port.service));
+        let ports = &self.services.get(&name)?.service.ports;
+        let named = ports.iter().find(|candidate| *candidate.name == *port.port)?;
+        Some(named.number.into())
     }
 
     /// Whether an object is known.
