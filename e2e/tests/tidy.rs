@@ -27,11 +27,16 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ("galley-analysis", Some(&["mesh-api", "mesh-config"])),
     ("galley-validation", Some(&["mesh-config"])),
     (
+        "galley-webhook",
+        Some(&["galley-validation", "mesh-config", "mesh-kube", "mesh-runtime"]),
+    ),
+    (
         "galley",
         Some(&[
             "galley-analysis",
             "galley-processing",
             "galley-validation",
+            "galley-webhook",
             "mesh-api",
             "mesh-config",
             "mesh-identity",

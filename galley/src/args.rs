@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use galley_processing::kube::EXCLUDED_BY_DEFAULT;
+use galley_webhook::{RemoveArgs, ValidationArgs};
 use mesh_kube::KubeArgs;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, ListenAddr};
@@ -27,6 +28,10 @@ pub struct Args {
 pub enum Command {
     /// Serve configuration; also when no command is given.
     Server(Box<ServerArgs>),
+    /// Serve the validation webhook only, whatever the flags say about the MCP server.
+    Validator(Box<ServerArgs>),
+    /// Remove the configuration of the validation webhook, where nobody answers it any more.
+    RemoveWebhook(RemoveArgs),
     /// Tell by the exit code whether a probe file is fresh.
     Probe(ProbeCheckArgs),
     /// Print the version.
@@ -42,6 +47,8 @@ pub struct ServerArgs {
     pub(crate) mcp: McpArgs,
     #[command(flatten)]
     pub(crate) certificates: CertificateArgs,
+    #[command(flatten)]
+    pub(crate) validation: ValidationArgs,
     #[command(flatten)]
     pub(crate) probes: ProbeArgs,
     #[command(flatten)]
@@ -110,10 +117,10 @@ pub(crate) struct SourceArgs {
     #[arg(long = "maxWaitDuration", value_name = "DURATION", default_value = "1s")]
     pub(crate) max_wait_duration: GoDuration,
 
-    /// The validation webhook is not part of this version: `true` is accepted and a warning says so.
-    #[arg(long = "enable-validation", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          default_value = "false", action = ArgAction::Set)]
-    pub(crate) enable_validation: bool,
+    /// Serve the validation webhook. By default it is served where the API server is the source of configuration.
+    #[arg(long = "enable-validation", value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_validation: Option<bool>,
 }
 
 /// How configuration is served.
@@ -340,7 +347,24 @@ impl CertificateArgs {
 impl Args {
     /// What to do: to serve, unless something else is named.
     pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Server(self.server))
+        match self.command.unwrap_or(Command::Server(self.server)) {
+            Command::Validator(mut args) => {
+                args.mcp.enable_server = false;
+                args.source.enable_validation = Some(true);
+                Command::Server(args)
+            }
+            other => other,
+        }
+    }
+}
+
+// === impl SourceArgs ===
+
+impl SourceArgs {
+    /// Whether the webhook is served.
+    pub(crate) fn validates(&self) -> bool {
+        self.enable_validation
+            .unwrap_or(self.config_path.as_os_str().is_empty())
     }
 }
 
@@ -407,6 +431,19 @@ mod tests {
         assert_eq!(args.probes.liveness_path, PathBuf::from("/healthLiveness"));
         assert!(!args.profiling.enable_profiling && args.profiling.pprof_port == 9094);
         assert_eq!(args.probes.readiness_interval.to_string(), "2s");
+        assert!(args.source.validates());
+        let validation = &args.validation;
+        assert_eq!(validation.port, 443);
+        assert!(validation.config_file.as_os_str().is_empty() && !validation.delete_on_shutdown);
+        assert_eq!(
+            [
+                &validation.deployment,
+                &validation.service,
+                &validation.names.webhook_name
+            ],
+            ["istio-galley"; 3]
+        );
+        assert_eq!(args.certificates.key, PathBuf::from("/etc/certs/key.pem"));
         assert_eq!(
             (
                 args.admin.ctrlz_port,
@@ -431,6 +468,18 @@ mod tests {
     }
 
     #[test]
+    fn g8_a_validator_serves_nothing_else() {
+        let args = server(&["validator", "--enable-validation=false"]);
+        assert!(args.source.validates() && !args.mcp.enable_server);
+        assert!(!server(&["--configPath=/etc/config"]).source.validates());
+        assert!(
+            server(&["--configPath=/etc/config", "--enable-validation"])
+                .source
+                .validates()
+        );
+    }
+
+    #[test]
     fn serving_is_what_happens_without_a_command() {
         let flags = [
             "--configPath=/etc/config",
@@ -442,7 +491,7 @@ mod tests {
         ];
         for args in [server(&flags), server(&[&["server"][..], &flags].concat())] {
             assert_eq!(args.source.config_path, PathBuf::from("/etc/config"));
-            assert!(args.mcp.insecure && !args.source.enable_validation);
+            assert!(args.mcp.insecure && !args.source.validates());
             assert_eq!(args.source.excluded_resource_kinds, ["Pod", "Ingress"]);
             assert_eq!(args.probes.liveness_path, PathBuf::new());
         }

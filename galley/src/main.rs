@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use galley::args::{Args, Command};
 use galley::{probe, server};
+use galley_webhook::RemoveArgs;
 use mesh_runtime::Runtime;
 use mesh_runtime::version::BuildInfo;
 
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
                 server::start(&runtime, *args).await.map(drop)
             })
         }
+        // The command line makes a server of it.
+        Command::Validator(_) => ExitCode::FAILURE,
+        Command::RemoveWebhook(args) => finish(remove(&args)),
         Command::Probe(args) => finish(probe::check(&args).map(|()| "OK".to_owned())),
         Command::Version => {
             let BuildInfo {
@@ -29,6 +33,14 @@ fn main() -> ExitCode {
             finish(Ok(format!("{component} {version} ({revision})")))
         }
     }
+}
+
+/// Takes the webhook configuration away.
+fn remove(args: &RemoveArgs) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(galley_webhook::remove(args))?)
 }
 
 /// Prints what a short command has to say.

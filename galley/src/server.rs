@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use galley_processing::{
     DebounceOptions, FileSource, KubeSource, MeshSource, ProcessingMetrics, Processor, ProcessorHandle,
     StatusReporter, mesh,
 };
+use galley_webhook::ValidationArgs;
 use mesh_config::Kind;
 use mesh_config::mesh::default_galley_mesh;
 use mesh_kube::{Client, Election, LeaseParams};
@@ -15,9 +17,11 @@ use mesh_mcp::SnapshotCache;
 use mesh_runtime::Runtime;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::log::Scope;
+use mesh_runtime::tls::CertificateFiles;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::advice::Advice;
 use crate::args::{ServerArgs, SourceArgs};
 use crate::debug::Origin;
 use crate::{debug, mcp, probe};
@@ -46,6 +50,11 @@ pub const SCOPES: &[Scope] = &[
         targets: &["galley"],
     },
     Scope {
+        name: "validation",
+        description: "The validation webhook and its registration",
+        targets: &["galley_webhook"],
+    },
+    Scope {
         name: "source",
         description: "Sources of configuration",
         targets: &["galley_processing::file", "galley_processing::kube", "mesh_kube"],
@@ -57,6 +66,8 @@ pub const SCOPES: &[Scope] = &[
 pub struct Addresses {
     /// The MCP server, unless it is switched off.
     pub mcp: Option<SocketAddr>,
+    /// The validation webhook, unless it is switched off.
+    pub validation: Option<SocketAddr>,
     /// The monitoring server, unless it is switched off.
     pub monitoring: Option<SocketAddr>,
 }
@@ -73,6 +84,7 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
         source,
         mcp,
         certificates,
+        validation,
         probes,
         profiling,
         keepalive,
@@ -95,14 +107,17 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
                 drop(guard);
             });
     }
-    if source.enable_validation {
-        warn!("--enable-validation: the validation webhook is not part of this version and is not served");
-    }
+    let validation = if source.validates() {
+        Some(start_validation(runtime, &source, validation, certificates.files()).await?)
+    } else {
+        None
+    };
     if !mcp.enable_server {
         info!("--enable-server=false: no configuration is served");
         let monitoring = spawn_admin(runtime, &admin, runtime.admin_router()).await?;
         return Ok(Addresses {
             mcp: None,
+            validation,
             monitoring,
         });
     }
@@ -117,6 +132,7 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
     let monitoring = spawn_admin(runtime, &admin, router).await?;
     Ok(Addresses {
         mcp: address,
+        validation,
         monitoring,
     })
 }
@@ -124,9 +140,26 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
 /// What can be told before anything is started.
 fn check(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.mcp.enable_server {
+        if !args.source.validates() {
+            bail!("--enable-server=false and --enable-validation=false: there is nothing to do");
+        }
         return Ok(());
     }
     mcp::check(&args.mcp)
+}
+
+/// The webhook, which learns from the API server what there is to say about an object because of others.
+async fn start_validation(
+    runtime: &Runtime,
+    source: &SourceArgs,
+    args: ValidationArgs,
+    certificates: CertificateFiles,
+) -> anyhow::Result<SocketAddr> {
+    let client = source.kube.client().await.context("validation webhook")?;
+    let advice = Advice::start(&client, &source.domain, runtime.spawner());
+    let namespace = &source.deployment_namespace;
+    let start = galley_webhook::start(runtime, args, certificates, client, namespace, Arc::new(advice));
+    Ok(start.await?)
 }
 
 /// From the source to snapshots.

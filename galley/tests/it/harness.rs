@@ -142,6 +142,7 @@ impl Galley {
             .args([
                 "--monitoringAddr=127.0.0.1:0",
                 "--ctrlz_address=",
+                "--enable-validation=false",
                 "--log_as_json",
             ])
             .args(plain)

@@ -10,3 +10,4 @@ mod latency;
 mod operation;
 mod secured;
 mod serving;
+mod validation;

@@ -7,8 +7,16 @@ use mesh_config::Kind;
 fn what_is_missing_is_said_in_one_line() {
     for (args, expected) in [
         (
-            &["server", "--insecure"][..],
+            &["server", "--insecure", "--enable-validation=false"][..],
             "no source of configuration: neither files (--configPath) nor an API server",
+        ),
+        (
+            &["server", "--enable-server=false", "--enable-validation=false"][..],
+            "there is nothing to do",
+        ),
+        (
+            &["remove-webhook", "--kubeconfig=/no/such/file"][..],
+            "kubeconfig /no/such/file: ",
         ),
         (
             &["server", "--insecure", "--kubeconfig=/no/such/file"][..],
@@ -85,19 +93,6 @@ async fn sigterm_ends_the_process_although_sinks_are_connected() {
         "no stream holds it up: {:?}",
         start.elapsed()
     );
-}
-
-#[tokio::test]
-async fn validation_that_is_asked_for_and_not_served_is_admitted_once() {
-    let config = ConfigDir::new();
-    let galley = Galley::start_with(config.path(), "127.0.0.1:0", &["--enable-validation"]);
-    let admits = |line: &serde_json::Value| {
-        line["msg"]
-            .as_str()
-            .is_some_and(|message| message.starts_with("--enable-validation: "))
-    };
-    galley.log_line("validation", admits).await;
-    assert_eq!(galley.log_lines(admits), 1);
 }
 
 #[tokio::test]
