@@ -243,7 +243,8 @@ impl ApiServer {
         let admin = self.admin();
         admin.run(&format!("apply -f {}", files.display()), "").await?;
         let wait = "wait --for=condition=Established crd --all --timeout=120s";
-        admin.run(wait, "").await?;
+        // kubectl gives up on a definition that has no conditions yet.
+        eventually(PATIENCE, async || admin.run(wait, "").await).await?;
         Ok(())
     }
 
