@@ -3,6 +3,7 @@
 //! Figures depend on the machine and on what else it does, so they never decide success. What must work decides:
 //! a client that is never served makes a bench fail.
 
+pub mod galley;
 pub mod pilot;
 mod process;
 mod release;
@@ -11,6 +12,8 @@ mod stats;
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Args {
+    /// Galley between its files and many sinks.
+    Galley(galley::Args),
     /// Pilot under the load of many proxies, with a synthetic mesh.
     Pilot(pilot::Args),
 }
@@ -22,6 +25,7 @@ pub enum Args {
 /// When something could not be built or started, or did not do its work.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match args {
+        Args::Galley(args) => galley::run(args),
         Args::Pilot(args) => pilot::run(args),
     }
 }
