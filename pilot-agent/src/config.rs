@@ -157,6 +157,18 @@ pub enum Tracer {
     Datadog(HostPort),
 }
 
+impl Tracer {
+    /// As in the values of the charts, and in `TRACER` of the node's metadata, from which Pilot knows that the bootstrap
+    /// has a cluster for it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Zipkin(_) => "zipkin",
+            Self::LightStep { .. } => "lightstep",
+            Self::Datadog(_) => "datadog",
+        }
+    }
+}
+
 /// The status server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -209,7 +221,7 @@ impl Config {
     /// # Errors
     /// The first flag or variable that cannot be used.
     pub fn resolve(args: ProxyArgs, env: &Environment, interfaces: &[IpAddr]) -> Result<Config, ConfigError> {
-        let node = Node::resolve(&args, env, interfaces)?;
+        let mut node = Node::resolve(&args, env, interfaces)?;
         // Destructured completely, so that a forgotten flag is an unused variable.
         let ProxyArgs {
             role: _,
@@ -278,6 +290,9 @@ impl Config {
             lightstep_access_token,
             lightstep_secure.then(|| PathBuf::from(lightstep_cacert_path)),
         );
+        if let Some(tracer) = &tracer {
+            node.metadata.insert("TRACER".to_owned(), tracer.name().into());
+        }
         let (drain_seconds, parent_shutdown_seconds) =
             restart_times(drain_duration, parent_shutdown_duration)?;
         Ok(Config {

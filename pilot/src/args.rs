@@ -153,6 +153,15 @@ pub struct DiscoveryArgs {
     )]
     pub http_10: bool,
 
+    /// Share of the requests that are traced where nobody before has decided, in percent from 0 to 100.
+    #[arg(
+        long = "traceSampling",
+        env = "PILOT_TRACE_SAMPLING",
+        value_name = "PERCENT",
+        default_value = "100"
+    )]
+    pub trace_sampling: String,
+
     /// Name of this pod.
     #[arg(long = "podName", env = "POD_NAME", default_value = "pilot")]
     pub pod_name: String,

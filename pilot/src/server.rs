@@ -7,7 +7,7 @@ use mesh_runtime::grpc::GrpcOptions;
 use mesh_runtime::listen::bind_if_enabled;
 use mesh_runtime::log::Scope;
 use pilot_model::{Builder, Change, Visibility};
-use pilot_networking::Features;
+use pilot_networking::{Features, TraceSampling};
 use pilot_registry::{
     CLUSTER_KINDS, Controller, Debounce, Ingresses, KINDS, Publication, Registries, RegistryMetrics,
 };
@@ -83,6 +83,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         enable_fallthrough_route,
         enable_locality_load_balancing,
         http_10,
+        trace_sampling,
         pod_name,
         namespace,
         admin,
@@ -112,6 +113,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
             fallthrough_route: enable_fallthrough_route,
             locality_load_balancing: enable_locality_load_balancing,
             http_10,
+            trace_sampling: sampling(&trace_sampling),
         },
         push_limit: push_throttle.map(|per_second| PushLimit {
             per_second,
@@ -243,4 +245,16 @@ fn run_controller(
         }
     };
     runtime.spawner().spawn_vital("controller", task.run(publish));
+}
+
+/// As in 1.1, what is no share is all (`TEL-12`).
+fn sampling(percent: &str) -> TraceSampling {
+    let sampling = percent.trim().parse().ok();
+    sampling.and_then(TraceSampling::from_percent).unwrap_or_else(|| {
+        tracing::warn!(
+            percent,
+            "--traceSampling is not between 0 and 100: all requests are traced"
+        );
+        TraceSampling::ALL
+    })
 }

@@ -35,7 +35,7 @@ mod tests;
 mod tls;
 mod vantage;
 
-pub use features::Features;
+pub use features::{Features, TraceSampling};
 pub use filter::replaces_access_log_format;
 pub use generate::{Built, Generate, Plan, XdsType};
 pub use origin::Origin;

@@ -25,6 +25,7 @@ mod relay;
 mod server;
 mod sources;
 mod stores;
+mod tracing;
 mod upstream;
 mod warnings;
 

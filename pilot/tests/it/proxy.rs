@@ -1,5 +1,6 @@
 //! A real Envoy that Pilot configures.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -29,6 +30,8 @@ pub(crate) struct Node<'a> {
     /// Its namespace, `weather` when empty.
     pub(crate) namespace: &'a str,
     pub(crate) metadata: Vec<(&'a str, String)>,
+    /// The port of a Zipkin collector, of which the agent makes a cluster.
+    pub(crate) collector: Option<u16>,
 }
 
 /// What came back.
@@ -140,6 +143,23 @@ fn bootstrap_of(pilot: &Pilot, node: &Node<'_>) -> Value {
     let mut next = || place.next().unwrap_or_default();
     let xds = pilot.addresses.xds.unwrap();
     let ads = json!({ "resourceApiVersion": "V3", "ads": {} });
+    let mut clusters = vec![json!({
+        "name": "xds-grpc",
+        "type": "STATIC",
+        "connectTimeout": "5s",
+        "typedExtensionProtocolOptions": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicitHttpConfig": { "http2ProtocolOptions": {} },
+        } },
+        "loadAssignment": assignment("xds-grpc", xds),
+    })];
+    clusters.extend(node.collector.map(|port| {
+        json!({
+            "name": "zipkin",
+            "type": "STATIC",
+            "loadAssignment": assignment("zipkin", SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        })
+    }));
     json!({
         "node": {
             "id": format!("router~10.1.0.5~edge-0.{namespace}~{namespace}.svc.cluster.local"),
@@ -157,19 +177,15 @@ fn bootstrap_of(pilot: &Pilot, node: &Node<'_>) -> Value {
                 "grpcServices": [{ "envoyGrpc": { "clusterName": "xds-grpc" } }],
             },
         },
-        "staticResources": { "clusters": [{
-            "name": "xds-grpc",
-            "type": "STATIC",
-            "connectTimeout": "5s",
-            "typedExtensionProtocolOptions": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicitHttpConfig": { "http2ProtocolOptions": {} },
-            } },
-            "loadAssignment": { "clusterName": "xds-grpc", "endpoints": [{ "lbEndpoints": [{ "endpoint": {
-                "address": { "socketAddress": { "address": xds.ip().to_string(), "portValue": xds.port() } },
-            } }] }] },
-        }] },
+        "staticResources": { "clusters": clusters },
     })
+}
+
+/// One address as the only endpoint of a cluster.
+fn assignment(cluster: &str, address: SocketAddr) -> Value {
+    json!({ "clusterName": cluster, "endpoints": [{ "lbEndpoints": [{ "endpoint": {
+        "address": { "socketAddress": { "address": address.ip().to_string(), "portValue": address.port() } },
+    } }] }] })
 }
 
 async fn http_get(address: &str, authority: &str, path: &str) -> Result<Answer, String> {

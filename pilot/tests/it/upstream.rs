@@ -48,7 +48,7 @@ impl Files {
 }
 
 /// A ServiceEntry with an HTTP port 80 and endpoints on loopback, to which the gateway leads.
-fn entry(host: &str, extra: &str, endpoints: &[(u16, &str)]) -> String {
+pub(crate) fn entry(host: &str, extra: &str, endpoints: &[(u16, &str)]) -> String {
     let endpoints: Vec<String> = endpoints
         .iter()
         .map(|(port, more)| format!("{{address: 127.0.0.1, ports: {{http: {port}}}{more}}}"))

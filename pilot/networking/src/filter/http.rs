@@ -19,8 +19,8 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 
-use super::HttpSettings;
 use super::access_log::access_log;
+use super::{HttpSettings, tracing};
 use crate::envoy;
 
 /// The body of the answer to requests that no route takes.
@@ -100,6 +100,7 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
                 ..Http1ProtocolOptions::default()
             }
         }),
+        tracing: (http.settings.zipkin.filter(|_| mesh.enable_tracing)).map(tracing::to_zipkin),
         local_reply_config: (role == Role::Outbound).then(local_replies),
         ..HttpConnectionManager::default()
     };

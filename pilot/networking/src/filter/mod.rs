@@ -6,6 +6,7 @@ mod log_format;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use std::net::IpAddr;
 

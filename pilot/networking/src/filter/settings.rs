@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_config::decode;
 use pilot_model::Proxy;
 
-use crate::Features;
+use crate::{Features, TraceSampling};
 
 /// How a proxy treats HTTP connections, whatever they carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,6 +14,9 @@ pub(crate) struct HttpSettings {
     pub(crate) accepts_http_10: bool,
     /// How long a stream may be silent, `IDLE_TIMEOUT` of the proxy; zero is for ever.
     pub(crate) idle_timeout: Duration,
+    /// Whether the bootstrap has a Zipkin collector, `TRACER` of the proxy: Envoy refuses a listener that names a cluster it does
+    /// not have. How many requests are reported to it then.
+    pub(crate) zipkin: Option<TraceSampling>,
 }
 
 // === impl HttpSettings ===
@@ -27,6 +30,7 @@ impl HttpSettings {
             idle_timeout: says("IDLE_TIMEOUT")
                 .and_then(decode::duration)
                 .unwrap_or_default(),
+            zipkin: (says("TRACER") == Some("zipkin")).then_some(features.trace_sampling),
         }
     }
 }
@@ -57,6 +61,16 @@ mod tests {
         assert!(!settings(&[("HTTP10", "0")], false).accepts_http_10);
         assert!(settings(&[("HTTP10", "1")], false).accepts_http_10);
         assert!(settings(&[], true).accepts_http_10);
+    }
+
+    #[test]
+    fn p12_5_only_proxies_with_a_collector_report_to_one() {
+        assert_eq!(settings(&[], false).zipkin, None);
+        assert_eq!(settings(&[("TRACER", "lightstep")], false).zipkin, None);
+        assert_eq!(
+            settings(&[("TRACER", "zipkin")], false).zipkin,
+            Some(TraceSampling::ALL)
+        );
     }
 
     #[test]

@@ -26,10 +26,10 @@ const PROXIES: [&[&str]; 3] = [
     &[
         "{name: web-0, namespace: weather, ip: 10.1.0.7}",
         "{name: six-0, namespace: weather, ip: 'fd00::7', labels: {app: web, version: v1}, locality: r1/z1/s1}",
-        "{name: tproxy-0, namespace: weather, ip: 10.1.0.7, metadata: {INTERCEPTION_MODE: TPROXY, NETWORK: n1}}",
+        "{name: tproxy-0, namespace: weather, ip: 10.1.0.7, metadata: {INTERCEPTION_MODE: TPROXY, NETWORK: n1, TRACER: zipkin}}",
     ],
     &[
-        "{name: gateway-0, type: router, namespace: istio-system, ip: 10.1.0.9, metadata: {USER_SDS: 'true'}}",
+        "{name: gateway-0, type: router, namespace: istio-system, ip: 10.1.0.9, metadata: {USER_SDS: 'true', TRACER: zipkin}}",
         "{name: gateway-1, type: router, namespace: istio-system, ip: 10.1.0.10, labels: {istio: ingressgateway},
           metadata: {ROUTER_MODE: sni-dnat, NETWORK: n2}, locality: r1/z2/s1}",
     ],

@@ -11,7 +11,7 @@ use mesh_api::envoy::config::core::v3::{Locality, Node};
 use mesh_config::{Config, ConfigKey, Kind, Meta, Timestamp, decode, mesh, yaml};
 use mesh_testing::golden::Case;
 use pilot_model::{Builder, Change, Networks, Proxy, Published, Visibility, Workload};
-use pilot_networking::Features;
+use pilot_networking::{Features, TraceSampling};
 use pilot_registry::{ConfigEvent, Registries};
 use serde::Deserialize;
 
@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     /// [`Features::locality_load_balancing`].
     #[serde(default)]
     locality_load_balancing: bool,
+    /// [`Features::trace_sampling`] in percent.
+    trace_sampling: Option<f64>,
     proxies: Vec<ProxySetup>,
 }
 
@@ -160,6 +162,10 @@ impl World {
             fallthrough_route: setup.fallthrough_route,
             locality_load_balancing: setup.locality_load_balancing,
             http_10: false,
+            trace_sampling: setup
+                .trace_sampling
+                .and_then(TraceSampling::from_percent)
+                .unwrap_or_default(),
         };
         let proxies = setup.proxies.iter().map(|setup| {
             let proxy = setup.proxy()?;
