@@ -193,11 +193,7 @@ async fn start_processing(
     let handle = processor.handle();
 
     let (events, receiver) = mpsc::channel(EVENT_BATCHES);
-    let drain = runtime.drain().clone();
     let mesh_source = MeshSource::new(mesh_config_file).run(events.clone());
-    runtime.spawner().spawn_vital("mesh configuration", async move {
-        drain.cancel(mesh_source).await.unwrap_or(Ok(()))
-    });
     let drain = runtime.drain().clone();
     let origin = if config_path.as_os_str().is_empty() {
         let client = kube
@@ -224,6 +220,11 @@ async fn start_processing(
         });
         Origin::Files(config_path)
     };
+    // Only now: a start that fails says why, and nothing else.
+    let drain = runtime.drain().clone();
+    runtime.spawner().spawn_vital("mesh configuration", async move {
+        drain.cancel(mesh_source).await.unwrap_or(Ok(()))
+    });
     runtime
         .spawner()
         .spawn_vital("processor", processor.run(receiver));
