@@ -8,3 +8,4 @@ mod failure;
 mod garbage;
 mod registration;
 mod site;
+mod warnings;
