@@ -169,6 +169,7 @@ fn p12_5_streams_are_silent_for_as_long_as_the_proxy_says() {
     let settings = HttpSettings {
         accepts_http_10: true,
         idle_timeout: std::time::Duration::from_millis(1500),
+        ..HttpSettings::default()
     };
     let manager = manager_with(Role::Inbound, Protocol::Http, settings);
     let timeout = prost_types::Duration {
