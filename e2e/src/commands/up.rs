@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// Leave a component out: galley or pilot.
     #[arg(long, value_name = "COMPONENT")]
     without: Vec<Component>,
+    /// Keep the objects in a Kubernetes API server of the mesh's own, where kubectl changes them.
+    #[arg(long)]
+    kubernetes: bool,
     /// Version of Envoy, or path of one.
     #[arg(long, value_name = "VERSION")]
     envoy: Option<String>,
@@ -90,6 +93,9 @@ fn builder(args: &Args, name: Option<&str>) -> Result<MeshBuilder> {
             })?
         }
     };
+    if args.kubernetes {
+        builder = builder.kubernetes();
+    }
     for component in &args.without {
         builder = builder.without(*component);
     }
@@ -258,6 +264,9 @@ fn announce(state: &State, took: Duration) {
     ));
     for problem in &state.problems {
         say(&format!("  problem: {problem}"));
+    }
+    if let Some(kubeconfig) = &state.kubeconfig {
+        say(&format!("  kubectl --kubeconfig {}", kubeconfig.display()));
     }
     say("try:");
     let own = |namespace: &str| namespace == "istio-system";

@@ -21,6 +21,7 @@ use super::engine::{Engine, Outputs, Request, Settings};
 use super::folder;
 use super::helper::protocol::NodeSpec;
 use super::ipam;
+use super::kubernetes::{self, Kubernetes};
 use super::layout::Layout;
 use super::pods::PodContext;
 use super::process::Helper;
@@ -47,6 +48,7 @@ pub struct MeshBuilder {
     no_build: bool,
     only_files: bool,
     ingress_ports: BTreeMap<i32, u16>,
+    kubernetes: bool,
 }
 
 // === impl MeshBuilder ===
@@ -133,6 +135,14 @@ impl MeshBuilder {
         self
     }
 
+    /// Keeps the objects in a Kubernetes API server of the mesh's own, where `kubectl` changes them, instead of in
+    /// files. Those that are given are applied once.
+    #[must_use]
+    pub fn kubernetes(mut self) -> Self {
+        self.kubernetes = true;
+        self
+    }
+
     /// Where the mesh will keep its files.
     ///
     /// # Errors
@@ -158,7 +168,7 @@ impl MeshBuilder {
             // The reason for the failure matters more than that of a file that stays.
             let _ = layout.remove();
         }
-        let (engine, requests, state, context, node, tasks) = started?;
+        let (engine, requests, state, context, node, tasks, kubernetes) = started?;
         Ok(Mesh {
             layout,
             requests,
@@ -167,6 +177,7 @@ impl MeshBuilder {
             engine: Some(engine),
             node: Some(node),
             tasks,
+            kubernetes,
             _lock: lock,
         })
     }
@@ -186,6 +197,11 @@ impl MeshBuilder {
         let programs = Programs::locate(programs)?;
 
         let spawner = Spawner::new(Shutdown::default());
+        let kubernetes = if self.kubernetes {
+            Some(Arc::new(Box::pin(Kubernetes::start(layout)).await?))
+        } else {
+            None
+        };
         let helper = Helper::new(programs.helper());
         let node = helper
             .node(&NodeSpec {
@@ -204,6 +220,7 @@ impl MeshBuilder {
         let (zone, zones) = watch::channel(Arc::new(Zone::default()));
         let (rules, rule_changes) = watch::channel(Vec::new());
         let (state_sender, state) = watch::channel(Arc::new(State::default()));
+        let (written, writes) = watch::channel(Arc::default());
         let (gate, gate_signal) = watch::channel(false);
         let (requests, request_inbox) = mpsc::channel(64);
         let context = Arc::new(PodContext {
@@ -220,10 +237,11 @@ impl MeshBuilder {
             state_sender,
             gate,
             layout.clone(),
-            sockets,
+            sockets.clone(),
             node.pid(),
             spawner.clone(),
             self.ingress_ports.clone(),
+            kubernetes.is_some().then_some(written),
         );
         let (files, defaults) = self.all_files();
         let settings = Settings {
@@ -232,6 +250,7 @@ impl MeshBuilder {
             without: self.without,
             env: self.env,
             base: std::env::current_dir().unwrap_or_default(),
+            kubernetes: kubernetes.as_ref().map(|server| server.kubeconfig().to_owned()),
         };
         let engine = Engine::new(
             settings,
@@ -242,17 +261,32 @@ impl MeshBuilder {
             outputs,
         );
 
-        let watch = FileWatch::new(files.iter().chain(&defaults), QUIET)?;
-        let tasks = vec![
+        let mut tasks = vec![
             spawner.spawn("dns", dns::serve(dns, zones)),
             spawner.spawn("service rules", apply_rules(helper, node.pid(), rule_changes)),
             spawner.spawn("state file", write_state(layout.state(), state.clone())),
-            spawner.spawn("file watch", watch_files(watch, requests.clone())),
             spawner.spawn("control", control::serve(layout, requests.clone())?),
         ];
-        let tasks = tasks.into_iter().map(TaskHandle::abort_on_drop).collect();
+        let mut inward = None;
+        if let Some(kubernetes) = &kubernetes {
+            Box::pin(kubernetes.fill(&files, &defaults)).await?;
+            inward = Some(kubernetes.let_in(&sockets, node.pid(), &spawner).await?);
+            let client = kubernetes.client().await?;
+            tasks.extend([
+                spawner.spawn(
+                    "objects of the API server",
+                    kubernetes::follow(client.clone(), requests.clone()),
+                ),
+                spawner.spawn("writes to the API server", kubernetes::write(client, writes)),
+            ]);
+        } else {
+            let watch = FileWatch::new(files.iter().chain(&defaults), QUIET)?;
+            tasks.push(spawner.spawn("file watch", watch_files(watch, requests.clone())));
+        }
+        let mut tasks: Vec<AbortOnDrop> = tasks.into_iter().map(TaskHandle::abort_on_drop).collect();
+        tasks.extend(inward);
         let engine = spawner.spawn("engine", engine.run());
-        Ok((engine, requests, state, context, node, tasks))
+        Ok((engine, requests, state, context, node, tasks, kubernetes))
     }
 
     /// The user's files, and the manifests of this workspace for what they leave out.
@@ -269,6 +303,7 @@ type Started = (
     Arc<PodContext>,
     super::process::Holder,
     Vec<AbortOnDrop>,
+    Option<Arc<Kubernetes>>,
 );
 
 /// Builds the programs, once in the life of this process.

@@ -176,7 +176,8 @@ fn yaml(object: &impl Serialize) -> Option<String> {
     serde_saphyr::to_string(&serde_json::to_value(object).ok()?).ok()
 }
 
-fn node() -> Node {
+/// The one node.
+pub(crate) fn node() -> Node {
     Node {
         metadata: ObjectMeta {
             name: Some(NODE_NAME.to_owned()),
@@ -198,7 +199,7 @@ fn node() -> Node {
 }
 
 /// The pod as the API server would show it.
-fn with_status(running: &RunningPod<'_>) -> Pod {
+pub(crate) fn with_status(running: &RunningPod<'_>) -> Pod {
     let RunningPod {
         pod, address, status, ..
     } = running;

@@ -4,12 +4,13 @@
 //! them finds them as it would in a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use serde_json::{Value, json};
 
+use super::kubernetes::KUBECONFIG;
 use super::objects::{Key, Objects};
 
 /// The namespace of the control plane.
@@ -17,6 +18,9 @@ pub(crate) const NAMESPACE: &str = "istio-system";
 
 /// Where Galley finds its configuration.
 const GALLEY_CONFIG: &str = "/etc/istio/config";
+
+/// Where components find the file that leads to the API server.
+const KUBERNETES: &str = "/etc/istio/kubernetes";
 
 /// The images of Istio itself; applications' images are in `e2e/images.yaml`.
 pub(crate) const IMAGES: &str = "\
@@ -29,6 +33,15 @@ pub(crate) const IMAGES: &str = "\
 - image: \"*/istio/proxy_init\"
   entrypoint: [istio-iptables]
 ";
+
+/// Where the objects of the mesh are, and with them what Galley reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Home {
+    /// In files below this folder.
+    Folder(PathBuf),
+    /// In an API server. This folder holds the file that leads to it.
+    Kubernetes(PathBuf),
+}
 
 /// A part of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,21 +92,30 @@ impl Component {
         }
     }
 
-    fn args(self) -> Vec<&'static str> {
+    fn args(self, home: &Home) -> Vec<String> {
+        let kubeconfig = format!("--kubeconfig={KUBERNETES}/{KUBECONFIG}");
+        let mut args: Vec<String> = self.common_args().iter().map(ToString::to_string).collect();
+        args.extend(match (self, home) {
+            (Self::Galley, Home::Folder(_)) => vec![format!("--configPath={GALLEY_CONFIG}")],
+            (Self::Pilot, Home::Folder(_)) => vec!["--registries=MCP".to_owned()],
+            (Self::Galley, Home::Kubernetes(_)) => vec![kubeconfig],
+            (Self::Pilot, Home::Kubernetes(_)) => vec!["--registries=Kubernetes".to_owned(), kubeconfig],
+        });
+        args
+    }
+
+    fn common_args(self) -> &'static [&'static str] {
         match self {
-            Self::Galley => vec![
+            Self::Galley => &[
                 "server",
-                "--configPath",
-                GALLEY_CONFIG,
                 "--insecure=true",
                 "--server-address=tcp://0.0.0.0:9901",
                 "--enable-validation=false",
                 "--monitoringPort=15014",
                 "--log_output_level=default:info",
             ],
-            Self::Pilot => vec![
+            Self::Pilot => &[
                 "discovery",
-                "--registries=MCP",
                 "--meshConfig=/etc/istio/config/mesh",
                 "--networksConfig=",
                 "--httpAddr=:8080",
@@ -105,11 +127,18 @@ impl Component {
         }
     }
 
-    /// The volume at `/etc/istio/config`.
-    fn config_volume(self, galley_config: &Path) -> Value {
-        match self {
-            Self::Galley => json!({"name": "config", "hostPath": {"path": galley_config}}),
-            Self::Pilot => json!({"name": "config", "configMap": {"name": "istio"}}),
+    /// The volumes, by the folders where they are seen.
+    fn volumes(self, home: &Home) -> BTreeMap<&'static str, Value> {
+        let config_map = json!({"configMap": {"name": "istio"}});
+        match (self, home) {
+            (Self::Galley, Home::Folder(path)) => {
+                BTreeMap::from([(GALLEY_CONFIG, json!({"hostPath": {"path": path}}))])
+            }
+            (Self::Pilot, Home::Folder(_)) => BTreeMap::from([(GALLEY_CONFIG, config_map)]),
+            (_, Home::Kubernetes(path)) => BTreeMap::from([
+                (GALLEY_CONFIG, config_map),
+                (KUBERNETES, json!({"hostPath": {"path": path}})),
+            ]),
         }
     }
 
@@ -118,8 +147,16 @@ impl Component {
     }
 
     /// The pod, with more variables in its environment.
-    pub(crate) fn pod(self, galley_config: &Path, env: &BTreeMap<String, String>) -> Pod {
+    pub(crate) fn pod(self, home: &Home, env: &BTreeMap<String, String>) -> Pod {
         let (namespace, name) = self.key();
+        let mut volumes = Vec::new();
+        let mut mounts = Vec::new();
+        for (number, (path, mut volume)) in self.volumes(home).into_iter().enumerate() {
+            let name = format!("volume-{number}");
+            mounts.push(json!({"name": name, "mountPath": path}));
+            volume["name"] = name.into();
+            volumes.push(volume);
+        }
         let mut variables = vec![
             json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
             json!({"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}),
@@ -143,13 +180,13 @@ impl Component {
                 "containers": [{
                     "name": self.container(),
                     "image": format!("docker.io/istio/{}:1.1.17", self.name()),
-                    "args": self.args(),
+                    "args": self.args(home),
                     "env": variables,
                     "ports": self.ports().iter().map(|(_, port)| json!({"containerPort": port})).collect::<Vec<_>>(),
                     "readinessProbe": {"httpGet": {"path": "/ready", "port": ready}, "periodSeconds": 1},
-                    "volumeMounts": [{"name": "config", "mountPath": "/etc/istio/config"}]
+                    "volumeMounts": mounts
                 }],
-                "volumes": [self.config_volume(galley_config)]
+                "volumes": volumes
             }
         }))
     }
@@ -191,16 +228,24 @@ pub(crate) fn complete(objects: &mut Objects) {
     objects
         .config_maps
         .entry((NAMESPACE.to_owned(), "istio".to_owned()))
-        .or_insert_with(|| {
-            let mesh = serde_saphyr::to_string(&mesh_config()).unwrap_or_default();
-            build(json!({"metadata": {"name": "istio", "namespace": NAMESPACE}, "data": {"mesh": mesh}}))
-        });
+        .or_insert_with(config_map);
+}
+
+fn config_map() -> ConfigMap {
+    let mesh = serde_saphyr::to_string(&mesh_config()).unwrap_or_default();
+    build(json!({"metadata": {"name": "istio", "namespace": NAMESPACE}, "data": {"mesh": mesh}}))
+}
+
+/// What [`complete`] adds, as it is applied to an API server.
+pub(crate) fn manifests() -> Vec<Value> {
+    let services = ALL.iter().map(|component| json!(component.service()));
+    services.chain([json!(config_map())]).collect()
 }
 
 /// The pods of all components but `without`.
 pub(crate) fn pods(
     without: &BTreeSet<Component>,
-    galley_config: &Path,
+    home: &Home,
     env: &BTreeMap<Component, BTreeMap<String, String>>,
 ) -> BTreeMap<Key, Pod> {
     let none = BTreeMap::new();
@@ -209,7 +254,7 @@ pub(crate) fn pods(
         .map(|component| {
             (
                 component.key(),
-                component.pod(galley_config, env.get(&component).unwrap_or(&none)),
+                component.pod(home, env.get(&component).unwrap_or(&none)),
             )
         })
         .collect()
@@ -254,7 +299,7 @@ mod tests {
     fn every_component_has_a_pod_that_its_service_selects() {
         for component in ALL {
             let pod = component.pod(
-                Path::new("/x"),
+                &Home::Folder("/x".into()),
                 &BTreeMap::from([("A".to_owned(), "b".to_owned())]),
             );
             let service = component.service();

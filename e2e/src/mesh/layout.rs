@@ -68,6 +68,11 @@ impl Layout {
         self.root.join("config")
     }
 
+    /// How programs in pods find the API server.
+    pub(crate) fn kubernetes(&self) -> PathBuf {
+        self.root.join("kubernetes")
+    }
+
     /// Output of the mesh itself, when it runs detached.
     #[must_use]
     pub fn own_log(&self) -> PathBuf {

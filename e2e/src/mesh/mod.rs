@@ -23,6 +23,7 @@
 //! | `dns`, `proxy_rules` | how services are found and reached |
 //! | `sockets`, `relay` | ways from the machine into the mesh |
 //! | `components` | the control plane |
+//! | `kubernetes` | a mesh whose objects live in an API server |
 //!
 //! The mesh leaves nothing in the machine's own network: no interface, no address, no rule.
 
@@ -36,6 +37,7 @@ mod engine;
 mod folder;
 pub mod helper;
 mod ipam;
+mod kubernetes;
 pub mod layout;
 mod objects;
 mod pods;
@@ -67,6 +69,7 @@ use tokio::time::timeout;
 pub use self::builder::MeshBuilder;
 pub use self::components::Component;
 use self::engine::Request;
+pub use self::kubernetes::Kubernetes;
 use self::layout::{Layout, Lock};
 use self::pods::PodContext;
 use self::process::Holder;
@@ -82,6 +85,7 @@ pub struct Mesh {
     engine: Option<TaskHandle>,
     node: Option<Holder>,
     tasks: Vec<AbortOnDrop>,
+    kubernetes: Option<Arc<Kubernetes>>,
     _lock: Lock,
 }
 
@@ -104,6 +108,12 @@ impl Mesh {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The API server that holds the objects of the mesh, where it was asked for one.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<&Kubernetes> {
+        self.kubernetes.as_deref()
     }
 
     /// URL of the ingress gateway's port 80.
@@ -209,6 +219,9 @@ impl Mesh {
     /// When the text is no YAML or an object has no name. What is wrong inside of an object is Galley's to say.
     pub async fn apply(&self, yaml: impl Into<String>) -> Result<String> {
         let yaml = yaml.into();
+        if let Some(kubernetes) = &self.kubernetes {
+            return kubernetes.apply(&yaml).await;
+        }
         self.ask(|reply| Request::Apply { yaml, reply }).await
     }
 

@@ -1,4 +1,4 @@
-//! TCP relays from the machine into the mesh: its ingress and the administration ports of its Envoys.
+//! TCP relays between the machine and the mesh: its ingress, the administration ports of its Envoys, its API server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mesh_runtime::Spawner;
 use mesh_runtime::task::AbortOnDrop;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
 use super::sockets::{Sockets, loopback};
@@ -57,6 +57,28 @@ impl Relay {
     pub(crate) fn address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
     }
+}
+
+/// Carries connections from inside the mesh to a port of the machine's loopback address.
+pub(crate) fn inward(listener: TcpListener, port: u16, spawner: &Spawner) -> AbortOnDrop {
+    let connections = spawner.clone();
+    let accepting = spawner.spawn(format!("way out to {port}"), async move {
+        loop {
+            let Ok((mut inbound, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            connections.spawn("connection out", async move {
+                // Closed where nobody listens, as it would be there.
+                if let Ok(mut outbound) = TcpStream::connect(loopback(port)).await {
+                    let _ = outbound.set_nodelay(true);
+                    let _ = inbound.set_nodelay(true);
+                    let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
+                }
+            });
+        }
+    });
+    accepting.abort_on_drop()
 }
 
 async fn accept(listener: TcpListener, sockets: Sockets, target: Target, spawner: Spawner) {

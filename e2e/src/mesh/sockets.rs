@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
 /// Creates sockets in the network namespaces of other processes. Cheap to clone.
@@ -64,6 +64,18 @@ impl Sockets {
             })
             .await?;
         UdpSocket::from_std(socket)
+    }
+
+    /// Accepts connections in the network of process `pid`.
+    pub(crate) async fn listen(&self, pid: i32, address: SocketAddrV4) -> io::Result<TcpListener> {
+        let listener = self
+            .make(pid, move || {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            })
+            .await?;
+        TcpListener::from_std(listener)
     }
 
     async fn make<T: Send + 'static>(

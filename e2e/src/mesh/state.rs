@@ -16,6 +16,9 @@ pub struct State {
     pub ingress: Ingress,
     /// What Galley reads. Generated: edit your own files.
     pub config_dir: PathBuf,
+    /// For `kubectl --kubeconfig`, where the objects are in an API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
     /// The control plane.
     pub components: Vec<ComponentState>,
     /// All pods, those of the control plane included.

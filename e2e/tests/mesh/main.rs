@@ -6,6 +6,7 @@
 mod balance;
 mod canary;
 mod canary_tcp;
+mod cluster;
 mod envoy_filter;
 mod failures;
 mod faults;

@@ -96,7 +96,10 @@ impl Access {
     /// When the file cannot be written.
     pub fn at(&self, url: &str) -> Result<Self> {
         let mut kubeconfig = self.kubeconfig.clone();
-        kubeconfig["clusters"][0]["cluster"]["server"] = json!(url);
+        let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+        cluster["server"] = json!(url);
+        // By whatever address it is called, its certificate says this.
+        cluster["tls-server-name"] = json!("localhost");
         let name = url.rsplit(':').next().unwrap_or_default();
         self.sibling(&format!("at-{name}"), kubeconfig)
     }

@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) env: BTreeMap<Component, BTreeMap<String, String>>,
     /// Folder from which paths are shown.
     pub(crate) base: PathBuf,
+    /// Objects come from the API server that this file leads to, rather than from files.
+    pub(crate) kubernetes: Option<PathBuf>,
 }
 
 /// See the module's documentation.
@@ -138,10 +140,19 @@ impl Engine {
 
     /// Reads all files again.
     fn reload(&mut self) {
+        if self.settings.kubernetes.is_some() {
+            // Told by `Request::Objects`.
+            return;
+        }
         let mut files = source::read_files(&self.settings.files, false);
         files.extend(source::read_files(&self.settings.defaults, true));
         self.reading = source::read(&files, &self.overrides, &self.settings.base);
         components::complete(&mut self.reading.objects);
+        self.follow_reading();
+    }
+
+    /// Acts on objects that may have changed.
+    fn follow_reading(&mut self) {
         self.redesire();
         for (key, record) in &mut self.records {
             // Mounted ConfigMaps and Secrets follow their objects.
@@ -159,10 +170,14 @@ impl Engine {
 
     fn redesire(&mut self) {
         self.desired = desired(&self.reading.objects, &self.injection);
-        let config = self.context.layout.config();
+        let layout = &self.context.layout;
+        let home = match self.settings.kubernetes {
+            Some(_) => components::Home::Kubernetes(layout.kubernetes()),
+            None => components::Home::Folder(layout.config()),
+        };
         self.desired.pods.extend(components::pods(
             &self.settings.without,
-            &config,
+            &home,
             &self.settings.env,
         ));
         self.unplanned.clear();

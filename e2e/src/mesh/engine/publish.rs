@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Engine, Gate};
-use crate::mesh::cluster::{Cluster, RunningPod, address, core_files};
+use crate::mesh::cluster::{Cluster, RunningPod, address, core_files, node, with_status};
 use crate::mesh::components::{self, Component};
 use crate::mesh::dns::{DOMAIN, Zone};
 use crate::mesh::folder::Folder;
+use crate::mesh::kubernetes::Written;
 use crate::mesh::layout::Layout;
 use crate::mesh::objects::Key;
 use crate::mesh::pods::Phase;
@@ -52,6 +53,8 @@ pub(crate) struct Outputs {
     pub(crate) gate: Gate,
     /// What Galley reads.
     pub(crate) folder: Folder,
+    /// What an API server is to have, where there is one. Galley then reads nothing else.
+    pub(crate) written: Option<watch::Sender<Arc<Written>>>,
     pub(crate) layout: Layout,
     pub(crate) sockets: Sockets,
     /// Process of the node.
@@ -77,6 +80,7 @@ impl Outputs {
         node: i32,
         spawner: Spawner,
         ingress_ports: BTreeMap<i32, u16>,
+        written: Option<watch::Sender<Arc<Written>>>,
     ) -> Self {
         Self {
             zone,
@@ -84,6 +88,7 @@ impl Outputs {
             state,
             gate,
             folder: Folder::new(layout.config()),
+            written,
             layout,
             sockets,
             node,
@@ -151,11 +156,16 @@ impl Engine {
         let zone = Arc::new(cluster.zone());
         send(&self.outputs.zone, zone);
         send(&self.outputs.rules, cluster.rules());
-        let mut files = self.reading.for_galley.clone();
-        files.extend(core_files(&self.reading.objects.namespaces, &cluster, &running));
-        drop(running);
-        if let Err(error) = self.outputs.folder.sync(files) {
-            warn!(%error, "cannot write what Galley reads");
+        if let Some(written) = &self.outputs.written {
+            send(written, Arc::new(self.written(&cluster, &running)));
+            drop(running);
+        } else {
+            let mut files = self.reading.for_galley.clone();
+            files.extend(core_files(&self.reading.objects.namespaces, &cluster, &running));
+            drop(running);
+            if let Err(error) = self.outputs.folder.sync(files) {
+                warn!(%error, "cannot write what Galley reads");
+            }
         }
         self.outputs.sync_relays(self.relay_targets(&cluster)).await;
 
@@ -166,6 +176,17 @@ impl Engine {
         }
         self.report_problems(&state.problems);
         send(&self.outputs.state, Arc::new(state));
+    }
+
+    fn written(&self, cluster: &Cluster, running: &[RunningPod<'_>]) -> Written {
+        let pods = running.iter().map(|pod| {
+            let metadata = &pod.pod.metadata;
+            let part = |text: &Option<String>| text.clone().unwrap_or_default();
+            let key = (part(&metadata.namespace), part(&metadata.name));
+            (key, with_status(pod))
+        });
+        let users = &self.reading.objects;
+        Written::new(pods, users, &cluster.services, &cluster.endpoints, node())
     }
 
     fn relay_targets(&self, cluster: &Cluster) -> BTreeMap<RelayKey, Vec<(i32, SocketAddrV4)>> {
@@ -230,7 +251,10 @@ impl Engine {
             record.is_some_and(|r| !r.stopping() && (r.status.ready || r.status.phase == Phase::Succeeded))
         });
         State {
-            ready: complete && self.records.len() == self.desired.pods.len(),
+            // Before the first reading there are not even namespaces.
+            ready: complete
+                && self.records.len() == self.desired.pods.len()
+                && !self.reading.objects.namespaces.is_empty(),
             ingress: Ingress {
                 http: url("http", 80),
                 https: url("https", 443),
@@ -240,6 +264,7 @@ impl Engine {
                     .map(|address| address.to_string()),
             },
             config_dir: self.outputs.layout.config(),
+            kubeconfig: self.settings.kubernetes.clone(),
             components,
             pods,
             services: services(cluster),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::mesh::components::Component;
-use crate::mesh::objects::ObjectKey;
+use crate::mesh::objects::{ObjectKey, Objects};
 use crate::mesh::pods::Stop;
 
 /// Whether it was done, or why not.
@@ -41,6 +41,10 @@ pub(crate) enum Request {
         on: bool,
         reply: Reply,
     },
+    /// These are the objects of the API server.
+    Objects(Box<Objects>),
+    /// End the pod of this uid; one that should be is started anew.
+    Evict(String),
     /// End everything.
     Leave,
 }
@@ -52,6 +56,28 @@ impl Engine {
         let (reply, result) = match request {
             Request::Reload => return self.reload(),
             Request::Leave => return self.leave(),
+            Request::Objects(objects) => {
+                self.reading.objects = *objects;
+                return self.follow_reading();
+            }
+            Request::Evict(uid) => {
+                let record = self.records.values_mut().find(|record| record.uid == uid);
+                if let Some(record) = record.filter(|record| !record.stopping()) {
+                    record.stop(Stop::Gracefully);
+                }
+                return;
+            }
+            Request::Apply { reply, .. }
+            | Request::Delete { reply, .. }
+            | Request::ForgetApplied { reply }
+                if let Some(path) = &self.settings.kubernetes =>
+            {
+                let text = format!(
+                    "the objects are in an API server: kubectl --kubeconfig {}",
+                    path.display()
+                );
+                (reply, Err(text))
+            }
             Request::Apply { yaml, reply } => (reply, self.apply(&yaml)),
             Request::Delete {
                 kind,

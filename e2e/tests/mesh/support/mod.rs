@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::load::{Answer, HttpClient, Load};
 use e2e::mesh::state::PodState;
-use e2e::mesh::{Component, Mesh};
+use e2e::mesh::{Component, Mesh, MeshBuilder};
 use hyper::Method;
 use mesh_testing::eventually;
 use nix::sys::signal::{Signal, kill};
@@ -156,7 +156,21 @@ impl TestMesh {
 
     /// Starts a mesh and waits until it is ready.
     async fn boot(envoy: &Path, names: &[&str]) -> Self {
-        let mut builder = Mesh::builder().unique_name().no_build().envoy(envoy);
+        Self::boot_as(Mesh::builder().envoy(envoy), names).await
+    }
+
+    /// A mesh whose objects are in an API server, once everything in it is ready.
+    pub(crate) async fn on_kubernetes(samples: &[&str]) -> Self {
+        let in_use = InUse::begin();
+        let mesh = Self::boot_as(Mesh::builder().kubernetes(), samples).await;
+        Self {
+            _in_use: Some(in_use),
+            ..mesh
+        }
+    }
+
+    async fn boot_as(builder: MeshBuilder, names: &[&str]) -> Self {
+        let mut builder = builder.unique_name().no_build();
         for name in names {
             builder = builder.file(samples().join(name));
         }
