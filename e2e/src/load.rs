@@ -200,9 +200,13 @@ impl Report {
             }
             Ok(answer) => {
                 self.answered += 1;
-                let flags = answer.header("x-envoy-overloaded");
+                let Answer {
+                    status,
+                    headers,
+                    body,
+                } = answer;
                 self.failures
-                    .push(format!("{} {} {flags}", answer.status, answer.body.trim()));
+                    .push(format!("{status} {:?} {headers:?}", body.trim()));
             }
             Err(error) => self.failures.push(format!("{error:#}")),
         }

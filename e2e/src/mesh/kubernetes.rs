@@ -28,7 +28,6 @@ use tokio::sync::Mutex;
 pub(crate) use self::follow::follow;
 pub(crate) use self::write::{Written, write};
 use super::layout::Layout;
-use super::programs::workspace;
 use super::sockets::Sockets;
 use super::{components, ipam, relay, source};
 
@@ -52,27 +51,14 @@ impl Kubernetes {
     /// Starts the server, defines Istio's kinds, and writes the file by which pods find the server.
     pub(crate) async fn start(layout: &Layout) -> Result<Self> {
         let server = ApiServer::start().await?;
+        server.define_kinds().await?;
         let admin = server.admin().clone();
         let kubernetes = Self {
             port: server.port(),
             server: Mutex::new(server),
             admin,
         };
-        let definitions = workspace().join("charts/istio-init/files");
-        let definitions = definitions.display().to_string();
-        let admin = &kubernetes.admin;
-        admin
-            .kubectl(&["apply", "--server-side", "-f", &definitions], "")
-            .await?;
-        let established = [
-            "wait",
-            "--for=condition=established",
-            "crd",
-            "--all",
-            "--timeout=60s",
-        ];
-        admin.kubectl(&established, "").await?;
-        let inside = admin.at(&format!("https://{}:{PORT}", ipam::NODE))?;
+        let inside = kubernetes.admin.at(&format!("https://{}:{PORT}", ipam::NODE))?;
         fs::create_dir_all(layout.kubernetes())?;
         fs::copy(inside.kubeconfig(), layout.kubernetes().join(KUBECONFIG))?;
         Ok(kubernetes)

@@ -15,11 +15,11 @@ use mesh_config::mesh::{default_galley_mesh, parse_over};
 use mesh_config::{ConfigError, Location};
 use mesh_mcp::Entry;
 use mesh_runtime::watch::{FileWatch, WatchError};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::event::{Event, Problem};
-use crate::object::digest_of;
 
 /// The collection.
 pub const COLLECTION: &str = "istio/mesh/v1alpha1/MeshConfig";
@@ -79,13 +79,19 @@ pub(crate) fn entry(mesh: &MeshConfig) -> Arc<Entry> {
     let body = Any::pack(mesh);
     let metadata = Metadata {
         name: RESOURCE.to_owned(),
-        version: digest_of(&body.value),
+        version: version_of(&body.value),
         ..Metadata::default()
     };
     Arc::new(Entry::of_resource(&Resource {
         metadata: Some(metadata),
         body: Some(body),
     }))
+}
+
+/// The same for the same content.
+fn version_of(content: &[u8]) -> String {
+    let digest = Sha256::digest(content);
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 // === impl MeshSource ===

@@ -142,6 +142,7 @@ impl Galley {
             .args([
                 "--monitoringAddr=127.0.0.1:0",
                 "--ctrlz_address=",
+                // Its registration would be that of all Galleys of the server.
                 "--enable-validation=false",
                 "--log_as_json",
             ])

@@ -68,9 +68,7 @@ fn galley(access: &Access, more: &[&str]) -> Galley {
 
 fn galley_at(access: &Access, address: &str, more: &[&str]) -> Galley {
     let kubeconfig = format!("--kubeconfig={}", access.kubeconfig().display());
-    // Its registration would be that of all Galleys of the server.
-    let more = [&["--enable-validation=false"], more].concat();
-    Galley::start_from(&kubeconfig, address, &more)
+    Galley::start_from(&kubeconfig, address, more)
 }
 
 fn gateway(name: &str, port: u16) -> String {
