@@ -172,7 +172,10 @@ fn number(variable: &str) -> Option<u64> {
 async fn complaints(pilot: &Pilot) -> String {
     let mut all = Vec::new();
     for (name, _, _) in PROXIES {
-        all.push(pilot.sync_status(name).await["errors"].to_string());
+        all.push(match pilot.find_sync_status(name).await {
+            Some(status) => status["errors"].to_string(),
+            None => format!("{name} is not connected"),
+        });
     }
     all.push(pilot.json("/debug/push_status").await["isolated"].to_string());
     all.join(" ")

@@ -161,7 +161,7 @@ impl Pilot {
     /// Waits until a proxy has accepted everything; its entry in `/debug/syncz`.
     pub(crate) async fn synced(&self, proxy: &str) -> Value {
         eventually(PATIENCE, async || {
-            let status = self.sync_status(proxy).await;
+            let status = self.find_sync_status(proxy).await.ok_or(Value::Null)?;
             let mut types = ["cluster", "endpoint", "listener", "route"].iter();
             let is_synced = types.all(|name| {
                 let nonce = |what| &status[format!("{name}_{what}")];
@@ -173,12 +173,17 @@ impl Pilot {
         .unwrap()
     }
 
-    /// The entry of a proxy in `/debug/syncz`.
+    /// The entry of a proxy in `/debug/syncz`, which is connected.
     pub(crate) async fn sync_status(&self, proxy: &str) -> Value {
+        let status = self.find_sync_status(proxy).await;
+        status.unwrap_or_else(|| panic!("{proxy} is not connected"))
+    }
+
+    /// The entry of a proxy in `/debug/syncz`, if it is connected.
+    pub(crate) async fn find_sync_status(&self, proxy: &str) -> Option<Value> {
         let all = self.json("/debug/syncz").await;
         let mut entries = all.as_array().unwrap().iter();
-        let entry = entries.find(|entry| entry["proxy"] == proxy);
-        entry.unwrap_or_else(|| panic!("no {proxy} in {all}")).clone()
+        entries.find(|entry| entry["proxy"] == proxy).cloned()
     }
 }
 
