@@ -243,5 +243,13 @@ async fn p5_2_a_virtual_service_of_900_kb_and_5000_objects_at_once_all_arrive() 
         .await;
     let errors = pilot.metric("pilot_k8s_object_errors").await;
     assert_eq!(errors, 0.0);
-    assert_eq!(in_force(&pilot, "VirtualService").await.len(), COUNT + 1);
+    // What was counted is in force with the next publication.
+    eventually(PATIENCE, async || {
+        match in_force(&pilot, "VirtualService").await.len() {
+            count if count == COUNT + 1 => Ok(()),
+            count => Err(format!("{count} are in force")),
+        }
+    })
+    .await
+    .unwrap();
 }
