@@ -92,7 +92,8 @@ async fn p4_3_clusters_come_change_and_go_with_their_secrets() {
         ],
     )
     .await;
-    until_cluster(&pilot, 1, |status| status["refused"].is_string()).await;
+    // One after the other is looked at: the last of the four is that with `exec`.
+    until_cluster(&pilot, 3, |status| status["refused"].is_string()).await;
     let all = clusters(&pilot).await;
     assert_eq!(all.len(), 4, "{all:?}");
     assert_eq!(all[1]["refused"], "it cannot be read as a kubeconfig");
