@@ -9,7 +9,7 @@ use mesh_runtime::log::Scope;
 use pilot_model::{Builder, Change, Visibility};
 use pilot_networking::{Features, TraceSampling};
 use pilot_registry::{
-    CLUSTER_KINDS, Controller, Debounce, Ingresses, KINDS, Publication, Registries, RegistryMetrics,
+    CLUSTER_KINDS, Controller, Debounce, Ingresses, Publication, Registries, RegistryMetrics,
 };
 use pilot_xds::{Discovery, DiscoveryOptions, PushLimit, XdsMetrics};
 use tokio::sync::watch;
@@ -140,7 +140,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         builder.apply(Change::Networks(Box::new(networks.read().await)));
     }
     let mut registry_of_all = Registries::of(&registries, domain.as_str(), trust_domain, export_to);
-    let mut kinds = KINDS.to_vec();
+    let mut kinds = pilot_registry::kinds().collect::<Vec<_>>();
     if api_server.is_some() {
         registry_of_all = registry_of_all.with_api_server();
     }

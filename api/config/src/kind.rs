@@ -189,6 +189,26 @@ kinds! {
 }
 
 impl Kind {
+    /// The configuration that Pilot acts on (P5.1), as opposed to what runs in a cluster and to what Mixer reads.
+    pub const PILOT: [Self; 16] = [
+        Self::VirtualService,
+        Self::Gateway,
+        Self::ServiceEntry,
+        Self::DestinationRule,
+        Self::EnvoyFilter,
+        Self::Sidecar,
+        Self::HttpApiSpec,
+        Self::HttpApiSpecBinding,
+        Self::QuotaSpec,
+        Self::QuotaSpecBinding,
+        Self::Policy,
+        Self::MeshPolicy,
+        Self::ServiceRole,
+        Self::ServiceRoleBinding,
+        Self::RbacConfig,
+        Self::ClusterRbacConfig,
+    ];
+
     /// The kind that users write as `kind` in a version of `group`.
     pub fn by_name(group: &str, kind: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|candidate| {

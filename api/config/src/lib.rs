@@ -5,6 +5,7 @@
 
 pub mod decode;
 mod error;
+mod gateway;
 mod host;
 pub mod ingress;
 mod kind;
@@ -17,6 +18,7 @@ pub mod validation;
 pub mod yaml;
 
 pub use error::{ConfigError, Location};
+pub use gateway::{MESH_GATEWAY, resolve_gateway};
 pub use host::{Host, most_specific_first};
 pub use kind::{Body, Kind, Schema, Scope};
 pub use labels::Labels;

@@ -94,6 +94,18 @@ impl ApiServer {
         SHARED.get_or_try_init(Self::start).await
     }
 
+    /// The same, with the kinds of the mesh ([`Self::define_kinds`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`] and [`Self::define_kinds`].
+    pub async fn shared_with_kinds() -> Result<&'static Self> {
+        static DEFINED: OnceCell<()> = OnceCell::const_new();
+        let server = Self::shared().await?;
+        DEFINED.get_or_try_init(|| server.define_kinds()).await?;
+        Ok(server)
+    }
+
     async fn attempt() -> Result<Self> {
         let folder = Folder::new()?;
         let port = ports::unused()?;
@@ -241,8 +253,10 @@ impl ApiServer {
     pub async fn define_kinds(&self) -> Result<()> {
         let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/istio-init/files");
         let admin = self.admin();
-        admin.run(&format!("apply -f {}", files.display()), "").await?;
-        let wait = "wait --for=condition=Established crd --all --timeout=120s";
+        admin
+            .run(&format!("apply --server-side -f {}", files.display()), "")
+            .await?;
+        let wait = "wait --for=condition=Established --timeout=120s crd -l release=istio";
         // kubectl gives up on a definition that has no conditions yet.
         eventually(PATIENCE, async || admin.run(wait, "").await).await?;
         Ok(())

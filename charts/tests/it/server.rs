@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use charts::crd::{File, definitions};
 use mesh_testing::kube::ApiServer;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,19 +37,9 @@ async fn read(server: &ApiServer, args: &str) -> Value {
 
 /// A server that has the definitions.
 async fn server() -> &'static ApiServer {
-    static READY: OnceCell<&ApiServer> = OnceCell::const_new();
-    READY
-        .get_or_init(|| async {
-            let server = ApiServer::shared()
-                .await
-                .unwrap_or_else(|error| panic!("{error:?}"));
-            server
-                .define_kinds()
-                .await
-                .unwrap_or_else(|error| panic!("{error:?}"));
-            server
-        })
+    ApiServer::shared_with_kinds()
         .await
+        .unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 #[tokio::test]

@@ -273,7 +273,7 @@ fn announce(state: &State, took: Duration) {
     let service = state
         .services
         .iter()
-        .find(|service| !own(namespace_of(&service.host)));
+        .find(|service| !own(namespace_of(&service.host)) && !is_api_server(&service.host));
     // A pod from which the way to the service leads through the mesh.
     let app = state
         .pods
@@ -300,6 +300,11 @@ fn announce(state: &State, took: Duration) {
 /// The namespace in a service's full name.
 fn namespace_of(host: &str) -> &str {
     host.split('.').nth(1).unwrap_or_default()
+}
+
+/// Whether this is the service by which pods reach the API server.
+fn is_api_server(host: &str) -> bool {
+    host.starts_with("kubernetes.default.")
 }
 
 /// A path as short as can be.

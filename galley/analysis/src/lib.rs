@@ -44,6 +44,3 @@ pub const KINDS: &[Kind] = &[
     Kind::Namespace,
     Kind::Pod,
 ];
-
-/// The name under which a VirtualService applies to sidecars.
-const MESH: &str = "mesh";

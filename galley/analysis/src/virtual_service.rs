@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use mesh_api::istio::networking::v1alpha3 as networking;
 use mesh_api::istio::networking::v1alpha3::port_selector;
-use mesh_config::{Config, ConfigKey, Host, Kind};
+use mesh_config::{Config, ConfigKey, Host, Kind, MESH_GATEWAY, resolve_gateway};
 
+use crate::Known;
 use crate::facts::{Fact, VirtualService};
 use crate::superset::{Condition, Place, shadowed};
 use crate::warnings::Warnings;
-use crate::{Known, MESH, references};
 
 pub(crate) fn check(known: &Known, config: &Config, spec: &networking::VirtualService, out: &mut Warnings) {
     let fact = VirtualService::of(config, spec, &known.domain);
@@ -42,7 +42,7 @@ fn check_gateways(
     }
     let namespace = &*config.meta.key.namespace;
     for (index, name) in spec.gateways.iter().enumerate() {
-        let full = references::gateway(name, namespace);
+        let full = resolve_gateway(name, namespace);
         let Some((of, own)) = full.split_once('/') else {
             continue;
         };
@@ -70,7 +70,7 @@ fn check_hosts(
     fact: &VirtualService,
     out: &mut Warnings,
 ) {
-    if fact.gateways.contains(MESH) {
+    if fact.gateways.contains(MESH_GATEWAY) {
         return;
     }
     for (index, host) in fact.hosts.iter().enumerate() {
@@ -106,7 +106,7 @@ fn check_others(known: &Known, config: &Config, fact: &VirtualService, out: &mut
             let is_later = is_new || (other.created, other_key) < (config.meta.created, key);
             for gateway in shared {
                 let same_layer = fact.http && other.http || fact.l4 && other.l4;
-                if &**gateway == MESH && same_layer {
+                if &**gateway == MESH_GATEWAY && same_layer {
                     let followed = if is_later { "that one is" } else { "this one is" };
                     out.say(
                         &field,
@@ -152,10 +152,7 @@ fn check_conditions(spec: &networking::VirtualService, place: &Place<'_>, out: &
     });
     for (field, gateways) in http.chain(tls).chain(tcp) {
         for (index, name) in gateways.iter().enumerate() {
-            if !place
-                .gateways
-                .contains(&references::gateway(name, place.namespace))
-            {
+            if !place.gateways.contains(&resolve_gateway(name, place.namespace)) {
                 out.say(
                     format!("{field}.gateways[{index}]"),
                     format!("never holds: {name} is not among the gateways of this object"),

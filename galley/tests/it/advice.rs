@@ -33,8 +33,7 @@ fn lost() -> Config {
 /// A kind that Galley may not read is one of which nothing is said to be missing, and the others are not held up.
 #[tokio::test]
 async fn pain_11_without_the_right_to_read_gateways_none_is_missing() {
-    let server = ApiServer::shared().await.unwrap();
-    server.define_kinds().await.unwrap();
+    let server = ApiServer::shared_with_kinds().await.unwrap();
     let admin = server.admin();
     let allow = async |name: &str, resources: &str| {
         let role = format!("create clusterrole {name} --verb=list,watch --resource={resources}");

@@ -9,13 +9,11 @@ mod many;
 mod objects;
 mod status;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_config::Config;
 use mesh_testing::eventually;
 use mesh_testing::kube::{Access, ApiServer};
-use tokio::sync::OnceCell;
 
 use crate::harness::Galley;
 
@@ -24,27 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The shared server, with the definitions of all kinds.
 async fn shared() -> &'static ApiServer {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let server = ApiServer::shared().await.unwrap();
-    INSTALLED
-        .get_or_init(async || install(server.admin()).await)
-        .await;
-    server
-}
-
-/// Installs the definitions, and waits until they are served.
-async fn install(admin: &Access) {
-    let files = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/istio-init/files");
-    let files = files.display().to_string();
-    admin
-        .kubectl(&["apply", "--server-side", "-f", &files], "")
-        .await
-        .unwrap();
-    let wait = "wait --for=condition=Established --timeout=120s crd -l release=istio";
-    admin
-        .kubectl(&wait.split(' ').collect::<Vec<_>>(), "")
-        .await
-        .unwrap();
+    ApiServer::shared_with_kinds().await.unwrap()
 }
 
 /// Applies objects in a namespace. What was defined a moment ago may not be served yet.

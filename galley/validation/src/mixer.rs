@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::object;
 use crate::outcome::Reason;
-use crate::pilot;
 use crate::review::Request;
 use crate::verdict::Verdict;
 use crate::warnings::Warnings;
@@ -48,7 +47,7 @@ pub(crate) fn admit(request: &mut Request, more: &dyn Warnings) -> Verdict {
 }
 
 fn is_mixers(kind: Kind) -> bool {
-    kind.schema().group == GROUP && !pilot::KINDS.contains(&kind)
+    kind.schema().group == GROUP && !Kind::PILOT.contains(&kind)
 }
 
 /// The former name of a rule's `match`.

@@ -8,26 +8,6 @@ use crate::review::Request;
 use crate::verdict::Verdict;
 use crate::warnings::Warnings;
 
-/// The kinds of this webhook (P5.1).
-pub(crate) const KINDS: &[Kind] = &[
-    Kind::VirtualService,
-    Kind::Gateway,
-    Kind::ServiceEntry,
-    Kind::DestinationRule,
-    Kind::EnvoyFilter,
-    Kind::Sidecar,
-    Kind::HttpApiSpec,
-    Kind::HttpApiSpecBinding,
-    Kind::QuotaSpec,
-    Kind::QuotaSpecBinding,
-    Kind::Policy,
-    Kind::MeshPolicy,
-    Kind::ServiceRole,
-    Kind::ServiceRoleBinding,
-    Kind::RbacConfig,
-    Kind::ClusterRbacConfig,
-];
-
 /// Judges what is created or changed; everything else is allowed.
 pub(crate) fn admit(request: &Request, more: &dyn Warnings) -> Verdict {
     if !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
@@ -35,7 +15,7 @@ pub(crate) fn admit(request: &Request, more: &dyn Warnings) -> Verdict {
     }
     match object::kind(request) {
         Err(verdict) => verdict,
-        Ok(Some(kind)) if KINDS.contains(&kind) => object::check(request, more),
+        Ok(Some(kind)) if Kind::PILOT.contains(&kind) => object::check(request, more),
         Ok(_) => Verdict::refused(
             Reason::UnknownType,
             format!("unrecognized type {}", request.object["kind"]),

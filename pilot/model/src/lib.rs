@@ -24,6 +24,7 @@ pub use change::{Change, ChangeSet, ConfigSpec};
 pub use derived::Derived;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointIndex, HostEndpoints, Locality};
 pub use identity::IdentityTable;
+pub use mesh_config::MESH_GATEWAY;
 pub use network::{NetworkTable, Networks};
 pub use proxy::{InterceptionMode, Proxy, ProxyError, ProxyType, ProxyVersion};
 pub use scope::{Egress, ScopedView, ServicelessHosts, ViewRevs, Viewer};
@@ -36,6 +37,3 @@ pub use snapshot::{
 pub use versioned::{Rev, Versioned};
 pub use warning::{Warning, WarningKind};
 pub use workload::{ServiceInstance, Workload, WorkloadTable};
-
-/// The name under which a VirtualService applies to sidecars.
-pub const MESH_GATEWAY: &str = "mesh";

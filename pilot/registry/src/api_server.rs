@@ -8,32 +8,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll};
 use mesh_config::{Config, ConfigKey, Kind, Scope, validation};
-use mesh_kube::{Client, Event, State, Status, Watch, WatchOptions, until_ready};
+use mesh_kube::{Client, Event, Status, Watch, WatchOptions, until_ready};
 use mesh_runtime::ReadyGuard;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::controller::{ControllerGone, SourceInput};
-
-/// The kinds of configuration that Pilot follows itself where nobody delivers them (P5.1).
-pub const CONFIG_KINDS: [Kind; 16] = [
-    Kind::VirtualService,
-    Kind::Gateway,
-    Kind::ServiceEntry,
-    Kind::DestinationRule,
-    Kind::EnvoyFilter,
-    Kind::Sidecar,
-    Kind::HttpApiSpec,
-    Kind::HttpApiSpecBinding,
-    Kind::QuotaSpec,
-    Kind::QuotaSpecBinding,
-    Kind::Policy,
-    Kind::MeshPolicy,
-    Kind::ServiceRole,
-    Kind::ServiceRoleBinding,
-    Kind::RbacConfig,
-    Kind::ClusterRbacConfig,
-];
+use crate::kind_status::{self, KindStatus};
 
 /// Events that are handed over at once, where so many are there.
 const BATCH: usize = 256;
@@ -69,22 +50,7 @@ pub struct ApiServerStatus {
     /// The first reason why a kind is not followed.
     pub error: Option<String>,
     /// By kind.
-    pub kinds: BTreeMap<&'static str, FollowedKind>,
-}
-
-/// How one kind is followed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FollowedKind {
-    /// `starting`, `following`, `not served`, or why not.
-    pub state: String,
-    /// Objects that there are, valid or not.
-    pub objects: usize,
-    /// Objects that cannot be read.
-    pub rejected: usize,
-    /// Lists that were read: one, and one for every time that changes were missed.
-    pub lists: u64,
-    /// Requests that failed.
-    pub failures: u64,
+    pub kinds: BTreeMap<&'static str, KindStatus>,
 }
 
 /// What happened to the objects of one kind, gathered.
@@ -248,41 +214,16 @@ impl ApiServerHandle {
     /// How it stands now.
     #[must_use]
     pub fn status(&self) -> ApiServerStatus {
-        let kinds: BTreeMap<&'static str, FollowedKind> = self
+        let kinds: BTreeMap<&'static str, KindStatus> = self
             .kinds
             .iter()
-            .map(|(kind, status)| (*kind, FollowedKind::of(&status.borrow())))
+            .map(|(kind, status)| (*kind, KindStatus::of(&status.borrow())))
             .collect();
-        let is_fine = |status: &FollowedKind| matches!(&*status.state, "following" | "not served");
-        let error = kinds
-            .iter()
-            .find(|(_, status)| !is_fine(status) && status.state != "starting")
-            .map(|(kind, status)| format!("{kind}: {}", status.state));
         ApiServerStatus {
             source: self.source.to_string(),
-            connected: kinds.values().all(is_fine),
-            error,
+            connected: kinds.values().all(KindStatus::is_answered),
+            error: kind_status::first_error(&kinds),
             kinds,
-        }
-    }
-}
-
-// === impl FollowedKind ===
-
-impl FollowedKind {
-    fn of(status: &Status) -> Self {
-        Self {
-            state: match &status.state {
-                State::Starting => "starting".to_owned(),
-                State::Following => "following".to_owned(),
-                State::NotServed => "not served".to_owned(),
-                State::Forbidden(reason) => format!("forbidden: {reason}"),
-                State::Failing(reason) => reason.clone(),
-            },
-            objects: status.objects,
-            rejected: status.rejected,
-            lists: status.lists,
-            failures: status.failures,
         }
     }
 }

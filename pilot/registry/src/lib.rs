@@ -18,19 +18,21 @@ mod debounce;
 mod fixture;
 mod ingress;
 pub mod ingress_status;
+mod kind_status;
 pub mod kube;
 mod metrics;
 mod platform;
 mod registries;
 pub mod service_entry;
 
-pub use api_server::{ApiServerHandle, ApiServerSource, ApiServerStatus, CONFIG_KINDS, FollowedKind};
+pub use api_server::{ApiServerHandle, ApiServerSource, ApiServerStatus};
 pub use config_store::{ConfigEvent, ConfigStore};
 pub use controller::{
     ClusterInput, ConsulInput, Controller, ControllerGone, ControllerTask, Publication, SourceInput,
 };
 pub use debounce::Debounce;
 pub use ingress::Ingresses;
+pub use kind_status::KindStatus;
 pub use metrics::RegistryMetrics;
 pub use platform::{Platform, PlatformError};
-pub use registries::{CLUSTER_KINDS, KINDS, Registries};
+pub use registries::{CLUSTER_KINDS, Registries, kinds};

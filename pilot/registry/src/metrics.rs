@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use crate::config_store::ConfigEvent;
 use crate::kube::Happened;
-use crate::{CLUSTER_KINDS, KINDS};
+use crate::{CLUSTER_KINDS, kinds};
 
 /// What can happen to an object.
 const EVENTS: [&str; 3] = ["add", "update", "delete"];
@@ -46,9 +46,9 @@ impl RegistryMetrics {
             errors: metrics.counter("pilot_k8s_object_errors", "Errors converting k8s CRDs")?,
         };
         // What did not happen yet reads 0, and is not missing.
-        for kind in KINDS {
+        for kind in kinds() {
             for event in EVENTS {
-                registered.event(*kind, event);
+                registered.event(kind, event);
             }
         }
         Ok(registered)

@@ -15,32 +15,7 @@ use crate::kube::{self, KubeEvent, KubeRegistry};
 use crate::platform::Platform;
 use crate::service_entry::ServiceEntryRegistry;
 
-/// The kinds that Pilot follows.
-pub const KINDS: &[Kind] = &[
-    Kind::VirtualService,
-    Kind::DestinationRule,
-    Kind::Gateway,
-    Kind::ServiceEntry,
-    Kind::Sidecar,
-    Kind::EnvoyFilter,
-    Kind::Policy,
-    Kind::MeshPolicy,
-    Kind::ServiceRole,
-    Kind::ServiceRoleBinding,
-    Kind::RbacConfig,
-    Kind::ClusterRbacConfig,
-    Kind::HttpApiSpec,
-    Kind::HttpApiSpecBinding,
-    Kind::QuotaSpec,
-    Kind::QuotaSpecBinding,
-    Kind::Service,
-    Kind::Endpoints,
-    Kind::Pod,
-    Kind::Node,
-    Kind::Namespace,
-];
-
-/// The kinds of [`KINDS`] that say what runs in a cluster. Where an API server is followed, nobody else is asked for them.
+/// The kinds that say what runs in a cluster. Where an API server is followed, nobody else is asked for them.
 pub const CLUSTER_KINDS: &[Kind] = &[
     Kind::Service,
     Kind::Endpoints,
@@ -48,6 +23,11 @@ pub const CLUSTER_KINDS: &[Kind] = &[
     Kind::Node,
     Kind::Namespace,
 ];
+
+/// The kinds that Pilot follows: its configuration, and what runs in a cluster.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::PILOT.iter().chain(CLUSTER_KINDS).copied()
+}
 
 /// Turns events into changes. An object that cannot be read is left out and remembered; its neighbours are not touched.
 #[derive(Debug)]

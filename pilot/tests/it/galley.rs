@@ -9,7 +9,6 @@ use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::{Entry, Snapshot, SnapshotCache, Source, SourceOptions};
 use mesh_runtime::grpc::{self, GrpcMetrics, GrpcOptions};
 use mesh_runtime::{Drain, Metrics, Spawner};
-use pilot_registry::KINDS;
 use tonic::service::Routes;
 
 use crate::PATIENCE;
@@ -238,7 +237,7 @@ impl Galley {
     pub(crate) fn publish(&mut self) {
         self.publications += 1;
         let mut builder = self.snapshot.builder();
-        for &kind in KINDS {
+        for kind in pilot_registry::kinds() {
             let objects = self
                 .objects
                 .values()

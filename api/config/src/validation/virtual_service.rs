@@ -11,10 +11,7 @@ use mesh_api::istio::networking::v1alpha3::{
 
 use super::primitive::{self, Checked};
 use super::problems::Problems;
-use crate::Host;
-
-/// The word that stands for all sidecars in a list of gateways.
-const MESH: &str = "mesh";
+use crate::{Host, MESH_GATEWAY};
 
 pub(super) fn check(service: &VirtualService, problems: &mut Problems) {
     check_gateways(&service.gateways, problems);
@@ -57,7 +54,8 @@ fn check_gateways(gateways: &[String], problems: &mut Problems) {
 }
 
 fn check_hosts(service: &VirtualService, problems: &mut Problems) {
-    let in_sidecars = service.gateways.is_empty() || service.gateways.iter().any(|gateway| gateway == MESH);
+    let in_sidecars =
+        service.gateways.is_empty() || service.gateways.iter().any(|gateway| gateway == MESH_GATEWAY);
     if service.hosts.is_empty() {
         problems.report_field("hosts", "a virtual service needs at least one host");
     }

@@ -4,7 +4,7 @@ use mesh_config::Kind;
 use mesh_testing::kube::ApiServer;
 use serde_json::Value;
 
-use super::{apply, delete, galley, gateway, install, there};
+use super::{apply, delete, galley, gateway, there};
 use crate::harness::{TestSink, within};
 
 /// A definition as those of 1.1 were: everything may be stored.
@@ -77,7 +77,7 @@ async fn pain_18_definitions_may_be_missing_and_come_and_go() {
     .await;
 
     // All of them at once.
-    install(server.admin()).await;
+    server.define_kinds().await.unwrap();
     apply(&server, "default", &gateway("b", 80)).await;
     sink.expect_where(Kind::Gateway, there("default", &["b"])).await;
 }

@@ -6,7 +6,7 @@ use mesh_config::Kind;
 use mesh_testing::kube::ApiServer;
 use serde_json::Value;
 
-use super::{apply, delete, galley, gateway, install, shared, there};
+use super::{apply, delete, galley, gateway, shared, there};
 use crate::harness::{Galley, TestSink, within};
 
 fn signal(galley: &Galley, signal: &str) {
@@ -19,7 +19,7 @@ fn signal(galley: &Galley, signal: &str) {
 #[tokio::test]
 async fn g6_2_the_api_server_is_down_at_the_start_then_in_the_middle_and_forgets() {
     let mut server = ApiServer::start().await.unwrap();
-    install(server.admin()).await;
+    server.define_kinds().await.unwrap();
     let yaml = gateway("a", 80) + &gateway("b", 80);
     apply(&server, "default", &yaml).await;
 

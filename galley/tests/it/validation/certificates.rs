@@ -14,6 +14,19 @@ async fn shown(site: &Site, authority: &str) -> Vec<u8> {
     session.peer_certificates().unwrap()[0].to_vec()
 }
 
+/// Waits until new connections are shown another certificate.
+async fn another_is_shown(site: &Site, before: &[u8]) {
+    eventually(PATIENCE, async || {
+        if shown(site, site.authority.certificate()).await == before {
+            Err("as before")
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn g8_2_a_new_certificate_is_taken_while_kubectl_goes_on() {
     let site = Site::new(shared().await).await;
@@ -33,15 +46,7 @@ async fn g8_2_a_new_certificate_is_taken_while_kubectl_goes_on() {
         for _ in 0..4 {
             let before = shown(&site, authority).await;
             site.write_pair(&site.issue());
-            eventually(PATIENCE, async || {
-                if shown(&site, authority).await == before {
-                    Err("as before")
-                } else {
-                    Ok(())
-                }
-            })
-            .await
-            .unwrap();
+            another_is_shown(&site, &before).await;
         }
         done.store(true, Ordering::Relaxed);
     };
@@ -83,15 +88,7 @@ async fn g8_2_a_broken_certificate_leaves_the_former_in_use() {
         site.write_pair(&first);
     }
     site.write_pair(&site.issue());
-    eventually(PATIENCE, async || {
-        if shown(&site, authority).await == before {
-            Err("as before")
-        } else {
-            Ok(())
-        }
-    })
-    .await
-    .unwrap();
+    another_is_shown(&site, &before).await;
     site.refused_eventually().await;
 }
 

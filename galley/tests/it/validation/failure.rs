@@ -4,12 +4,12 @@ use mesh_testing::eventually;
 use mesh_testing::kube::ApiServer;
 use serde_json::Value;
 
-use super::site::{PATIENCE, Site, install};
+use super::site::{PATIENCE, Site};
 
 #[tokio::test]
 async fn g8_6_a_restart_of_the_api_server_is_survived() {
     let mut server = ApiServer::start().await.unwrap();
-    install(server.admin()).await;
+    server.define_kinds().await.unwrap();
     let site = Site::new(&server).await;
     let galley = site.serving().await;
     server.stop();

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -42,27 +41,7 @@ pub(super) struct Galley {
 
 /// The shared server, with the definitions of all kinds.
 pub(super) async fn shared() -> &'static ApiServer {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let server = ApiServer::shared().await.unwrap();
-    INSTALLED
-        .get_or_init(async || install(server.admin()).await)
-        .await;
-    server
-}
-
-/// Installs the definitions, and waits until they are served.
-pub(super) async fn install(admin: &Access) {
-    let files = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/istio-init/files");
-    let files = files.display().to_string();
-    admin
-        .kubectl(&["apply", "--server-side", "-f", &files], "")
-        .await
-        .unwrap();
-    let wait = "wait --for=condition=Established --timeout=120s crd --all";
-    admin
-        .kubectl(&wait.split(' ').collect::<Vec<_>>(), "")
-        .await
-        .unwrap();
+    ApiServer::shared_with_kinds().await.unwrap()
 }
 
 /// A VirtualService that is as it should be.

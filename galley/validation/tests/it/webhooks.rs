@@ -181,11 +181,7 @@ pub(crate) async fn registered() -> &'static ApiServer {
 }
 
 async fn register() -> &'static ApiServer {
-    let server = ApiServer::shared()
-        .await
-        .unwrap_or_else(|error| panic!("{error:?}"));
-    server
-        .define_kinds()
+    let server = ApiServer::shared_with_kinds()
         .await
         .unwrap_or_else(|error| panic!("{error:?}"));
     let unchecked = virtual_service("unchecked", &json!({"hosts": [], "http": [{"tiemout": "1s"}]}));

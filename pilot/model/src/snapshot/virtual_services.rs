@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::istio::networking::v1alpha3;
-use mesh_config::{ConfigKey, Host, Labels, Meta, Str, Timestamp};
+use mesh_config::{ConfigKey, Host, Labels, Meta, Str, Timestamp, resolve_gateway};
 
 use crate::{MESH_GATEWAY, Rev, Versioned, Visibility};
 
@@ -103,24 +103,6 @@ impl VirtualService {
     /// Whether proxies of `namespace` may see it.
     pub fn is_visible_in(&self, namespace: &str) -> bool {
         self.export_to == Visibility::Public || &*self.key.namespace == namespace
-    }
-}
-
-/// `name`, `./name`, `namespace/name` and the older `name.namespace.svc…` all become `namespace/name` (`R-VS-2`).
-fn resolve_gateway(name: &str, namespace: &str) -> Str {
-    if name == MESH_GATEWAY {
-        return MESH_GATEWAY.into();
-    }
-    match name.split_once('/') {
-        Some((".", name)) => format!("{namespace}/{name}").into(),
-        Some(_) => name.into(),
-        None => {
-            let mut parts = name.splitn(3, '.');
-            match (parts.next(), parts.next()) {
-                (Some(name), Some(other)) => format!("{other}/{name}").into(),
-                _ => format!("{namespace}/{name}").into(),
-            }
-        }
     }
 }
 

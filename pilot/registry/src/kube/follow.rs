@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::{KubeEvent, ObjectName, SLICES, Slice};
 use crate::controller::{ClusterInput, ControllerGone};
+use crate::kind_status::{self, KindStatus};
 
 /// The kinds that are followed in any case, beside EndpointSlices.
 const KINDS: [Kind; 3] = [Kind::Service, Kind::Pod, Kind::Node];
@@ -78,21 +79,6 @@ pub struct ClusterStatus {
     pub error: Option<String>,
     /// By kind.
     pub kinds: BTreeMap<&'static str, KindStatus>,
-}
-
-/// How it stands with the objects of a kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KindStatus {
-    /// `following`, or why not.
-    pub state: String,
-    /// Objects that are known.
-    pub objects: usize,
-    /// Objects that cannot be read.
-    pub rejected: usize,
-    /// Lists that were read.
-    pub lists: u64,
-    /// Requests that failed.
-    pub failures: u64,
 }
 
 // === impl Cluster ===
@@ -285,20 +271,14 @@ impl KubeHandle {
             .iter()
             .map(|(kind, status)| (*kind, KindStatus::of(&status.borrow())))
             .collect();
-        let error = kinds
-            .iter()
-            .find(|(_, status)| !matches!(&*status.state, "starting" | "following" | "not served"))
-            .map(|(kind, status)| format!("{kind}: {}", status.state));
         ClusterStatus {
             cluster: self.cluster.to_string(),
             source: self.source.to_string(),
-            connected: kinds
-                .values()
-                .all(|status| matches!(&*status.state, "following" | "not served")),
+            connected: kinds.values().all(KindStatus::is_answered),
             synced: kinds
                 .values()
                 .all(|status| status.lists > 0 || status.state == "not served"),
-            error,
+            error: kind_status::first_error(&kinds),
             kinds,
         }
     }
@@ -326,25 +306,5 @@ impl KubeHandle {
     fn hide(&self, kind: &str) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         kinds.remove(kind);
-    }
-}
-
-// === impl KindStatus ===
-
-impl KindStatus {
-    fn of(status: &Status) -> Self {
-        Self {
-            state: match &status.state {
-                State::Starting => "starting".to_owned(),
-                State::Following => "following".to_owned(),
-                State::NotServed => "not served".to_owned(),
-                State::Forbidden(reason) => format!("forbidden: {reason}"),
-                State::Failing(reason) => reason.clone(),
-            },
-            objects: status.objects,
-            rejected: status.rejected,
-            lists: status.lists,
-            failures: status.failures,
-        }
     }
 }

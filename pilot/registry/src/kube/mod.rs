@@ -34,7 +34,7 @@ use pilot_model::{Change, Locality, Visibility};
 use self::endpoints::{EndpointsObject, Subset};
 pub(crate) use self::event::Happened;
 pub use self::event::KubeEvent;
-pub use self::follow::{Cluster, ClusterOptions, ClusterStatus, KindStatus, KubeHandle};
+pub use self::follow::{Cluster, ClusterOptions, ClusterStatus, KubeHandle};
 use self::pods::PodObject;
 pub(crate) use self::remotes::SECRETS;
 pub use self::remotes::{RemoteMetrics, RemoteStatus, Remotes, RemotesHandle};

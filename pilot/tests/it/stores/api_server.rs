@@ -117,7 +117,7 @@ async fn p5_2_objects_of_all_16_kinds_come_change_and_go() {
     assert!(envoy.route("80").contains("/first"));
 
     store.apply(&(OTHERS.to_owned() + &gateway("one", 80))).await;
-    for kind in pilot_registry::CONFIG_KINDS {
+    for kind in Kind::PILOT {
         let name = match kind {
             Kind::ServiceEntry | Kind::VirtualService => "api",
             Kind::Policy | Kind::MeshPolicy | Kind::RbacConfig | Kind::ClusterRbacConfig => "default",
@@ -135,12 +135,12 @@ async fn p5_2_objects_of_all_16_kinds_come_change_and_go() {
     store
         .kubectl("patch virtualservice api --subresource=status --type=merge -p {\"status\":{\"seen\":true}}")
         .await;
-    for kind in pilot_registry::CONFIG_KINDS {
+    for kind in Kind::PILOT {
         let schema = kind.schema();
         let resource = format!("delete --all {}.{}", schema.plural, schema.group);
         store.kubectl(&resource).await;
     }
-    for kind in pilot_registry::CONFIG_KINDS {
+    for kind in Kind::PILOT {
         until_in_force(&pilot, kind.schema().kind, &[]).await;
     }
     assert_eq!(pilot.metric(updates).await, 1.0);

@@ -8,19 +8,13 @@ mod several;
 use mesh_testing::eventually;
 use mesh_testing::kube::{Access, ApiServer};
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::PATIENCE;
 use crate::pilot::Pilot;
 
 /// The shared server, with the definitions of all kinds.
 async fn shared() -> &'static ApiServer {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let server = ApiServer::shared().await.unwrap();
-    INSTALLED
-        .get_or_init(async || server.define_kinds().await.unwrap())
-        .await;
-    server
+    ApiServer::shared_with_kinds().await.unwrap()
 }
 
 /// A namespace of a server, and a Pilot that has nothing but what is in it.
