@@ -45,6 +45,22 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mesh-runtime",
         ]),
     ),
+    ("mixer-attribute", Some(&["mesh-api"])),
+    ("mixer-template", Some(&["mixer-attribute"])),
+    (
+        "mixer-adapter",
+        Some(&[
+            "mesh-api",
+            "mesh-config",
+            "mesh-runtime",
+            "mixer-attribute",
+            "mixer-template",
+        ]),
+    ),
+    (
+        "mixer-adapters",
+        Some(&["mesh-api", "mixer-adapter", "mixer-template"]),
+    ),
     ("pilot-model", Some(&["mesh-api", "mesh-config"])),
     (
         "pilot-networking",

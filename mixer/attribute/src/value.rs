@@ -1,0 +1,148 @@
+//! Types and values of attributes (`spec 02` §3.2).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use mesh_api::istio::policy::v1beta1::ValueType as Wire;
+use prost_types::{Duration, Timestamp};
+
+use crate::text::{StringMap, Text};
+
+/// The type that a manifest gives an attribute, and that an expression has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValueType {
+    /// Text.
+    String,
+    /// A whole number of 64 bits.
+    Int64,
+    /// A number of 64 bits.
+    Double,
+    /// True or false.
+    Bool,
+    /// A point in time.
+    Timestamp,
+    /// An address, IPv4 or IPv6.
+    IpAddress,
+    /// Text that is an address of e-mail.
+    EmailAddress,
+    /// Text that is a URI.
+    Uri,
+    /// Text that is a name of DNS.
+    DnsName,
+    /// A span of time.
+    Duration,
+    /// Text by text.
+    StringMap,
+}
+
+/// A value. [`ValueType::EmailAddress`], [`ValueType::Uri`] and [`ValueType::DnsName`] are strings, too.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Text of whatever kind.
+    String(Text<'a>),
+    /// A whole number.
+    Int64(i64),
+    /// A number.
+    Double(f64),
+    /// True or false.
+    Bool(bool),
+    /// A point in time.
+    Timestamp(Timestamp),
+    /// A span of time.
+    Duration(Duration),
+    /// An address.
+    IpAddress(IpAddr),
+    /// Text by text.
+    StringMap(StringMap<'a>),
+}
+
+// === impl ValueType ===
+
+impl ValueType {
+    /// What `value` of the enumeration in manifests stands for; `None` for the unspecified type and for numbers that
+    /// it does not have.
+    #[must_use]
+    pub fn from_wire(value: i32) -> Option<Self> {
+        Some(match Wire::try_from(value).ok()? {
+            Wire::Unspecified => return None,
+            Wire::String => Self::String,
+            Wire::Int64 => Self::Int64,
+            Wire::Double => Self::Double,
+            Wire::Bool => Self::Bool,
+            Wire::Timestamp => Self::Timestamp,
+            Wire::IpAddress => Self::IpAddress,
+            Wire::EmailAddress => Self::EmailAddress,
+            Wire::Uri => Self::Uri,
+            Wire::DnsName => Self::DnsName,
+            Wire::Duration => Self::Duration,
+            Wire::StringMap => Self::StringMap,
+        })
+    }
+
+    /// Its value in the enumeration of manifests.
+    #[must_use]
+    pub fn to_wire(self) -> Wire {
+        match self {
+            Self::String => Wire::String,
+            Self::Int64 => Wire::Int64,
+            Self::Double => Wire::Double,
+            Self::Bool => Wire::Bool,
+            Self::Timestamp => Wire::Timestamp,
+            Self::IpAddress => Wire::IpAddress,
+            Self::EmailAddress => Wire::EmailAddress,
+            Self::Uri => Wire::Uri,
+            Self::DnsName => Wire::DnsName,
+            Self::Duration => Wire::Duration,
+            Self::StringMap => Wire::StringMap,
+        }
+    }
+
+    /// Whether a value is of this type.
+    #[must_use]
+    pub fn holds(self, value: &Value<'_>) -> bool {
+        match value {
+            Value::String(_) => matches!(
+                self,
+                Self::String | Self::EmailAddress | Self::Uri | Self::DnsName
+            ),
+            Value::Int64(_) => self == Self::Int64,
+            Value::Double(_) => self == Self::Double,
+            Value::Bool(_) => self == Self::Bool,
+            Value::Timestamp(_) => self == Self::Timestamp,
+            Value::Duration(_) => self == Self::Duration,
+            Value::IpAddress(_) => self == Self::IpAddress,
+            Value::StringMap(_) => self == Self::StringMap,
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_wire().as_str_name())
+    }
+}
+
+// === impl Value ===
+
+impl Value<'_> {
+    /// The same value without the loan.
+    #[must_use]
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::String(text) => Value::String(text.into_owned()),
+            Self::Int64(value) => Value::Int64(value),
+            Self::Double(value) => Value::Double(value),
+            Self::Bool(value) => Value::Bool(value),
+            Self::Timestamp(value) => Value::Timestamp(value),
+            Self::Duration(value) => Value::Duration(value),
+            Self::IpAddress(value) => Value::IpAddress(value),
+            Self::StringMap(map) => Value::StringMap(map.into_owned()),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::String(text.into())
+    }
+}
