@@ -8,6 +8,7 @@ mod adapter;
 mod env;
 mod handler;
 mod params;
+pub mod text;
 
 pub use adapter::{Adapter, BuildError, ConfigError, ConfigErrors, Configured, Inferred, Info, SomeAdapter};
 pub use env::{Env, Workers};
