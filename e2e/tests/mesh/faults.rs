@@ -8,6 +8,9 @@ use crate::support::fixture::{DOUBLES, WEATHER};
 use crate::support::rule::virtual_service;
 use crate::support::{rules, version};
 
+/// More than any answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 const FRONTEND: &str = "frontend-v1-0";
 const FORECAST: &str = "http://forecast:3002/";
 const V2: [&str; 2] = ["forecast-v2-0", "forecast-v2-1"];
@@ -70,8 +73,8 @@ fn ex_31_a_delay_for_one_version_of_the_caller() {
             began.elapsed()
         };
         let (v1, v2) = tokio::join!(time(FRONTEND), time("frontend-v2-0"));
-        assert!(v1 < Duration::from_secs(2), "{v1:?}");
-        assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&v2), "{v2:?}");
+        assert!(v1 < v2, "{v1:?}, {v2:?}");
+        assert!((Duration::from_secs(4)..PATIENCE).contains(&v2), "{v2:?}");
     });
 }
 
@@ -107,17 +110,17 @@ fn ex_1109_1110_1111_an_injected_delay_of_three_seconds() {
             began.elapsed()
         };
         let before = time().await;
-        assert!(before < Duration::from_secs(2), "{before:?}");
         mesh.enforce(&rules("weather-rules/advertisement-delay.yaml"))
             .await;
         let delayed = time().await;
         assert!(
-            (Duration::from_millis(2900)..Duration::from_secs(6)).contains(&delayed),
+            (Duration::from_millis(2900)..PATIENCE).contains(&delayed),
             "{delayed:?}"
         );
+        assert!(before < delayed, "{before:?}, {delayed:?}");
         mesh.withdraw("VirtualService", "weather", "advertisement-route")
             .await;
-        assert!(time().await < Duration::from_secs(2));
+        assert!(time().await < delayed);
     });
 }
 

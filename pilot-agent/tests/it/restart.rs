@@ -1,6 +1,6 @@
 //! Crashes, and restarts for new certificates.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,14 +20,14 @@ fn epoch(pod: &Pod) -> Option<u64> {
 }
 
 #[test]
-fn a_killed_envoy_serves_again_within_two_seconds() {
+fn a_killed_envoy_serves_again() {
     let pod = Pod::new();
     let agent = start_serving(&pod, "", &[]);
     let envoy = agent.envoy();
     let shared_memory = agent.shared_memory();
     let start = Instant::now();
     kill_9(envoy);
-    agent.eventually("serving again", Duration::from_secs(2), || {
+    agent.eventually("serving again", LONG, || {
         get(&pod, 80, "/direct").filter(|answer| answer.status == 200)
     });
     println!("serving again after {:?}", start.elapsed());
@@ -46,9 +46,7 @@ fn a_killed_agent_takes_its_envoy_with_it() {
     assert!(alive(envoy));
     agent.signal(Signal::SIGKILL);
     agent.ended(LONG);
-    eventually("the end of envoy", Duration::from_secs(2), || {
-        (!alive(envoy)).then_some(())
-    });
+    eventually("the end of envoy", LONG, || (!alive(envoy)).then_some(()));
 }
 
 #[test]
