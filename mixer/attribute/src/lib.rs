@@ -1,16 +1,23 @@
 //! Attributes of requests: their types and values, the vocabulary of a configuration, and the bag that holds the
-//! attributes of one request.
+//! attributes of one request; and how they travel: the dictionary, and requests read from their bytes.
 //!
 //! Nothing here waits, reads a clock or knows a transport, so that the server and the proxy can share it.
 
 mod bag;
+mod decode;
+pub mod dictionary;
+mod request;
 mod text;
 mod track;
 mod value;
 mod vocabulary;
+mod wire;
 
 pub use bag::Bag;
+pub use decode::{DecodeError, Decoder, Reader, Undecodable, Words};
+pub use request::{CheckRequest, Compressed, QuotaParams, ReportRequest, Semantics};
 pub use text::{StringMap, Text};
 pub use track::{References, Track, Untracked};
 pub use value::{Value, ValueType};
 pub use vocabulary::{AttributeId, Conflict, Vocabulary};
+pub use wire::Malformed;

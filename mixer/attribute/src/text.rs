@@ -21,14 +21,25 @@ pub struct StringMap<'a>(Repr<'a>);
 
 #[derive(Clone)]
 enum Repr<'a> {
-    /// Sorted by key.
+    /// Up to [`FEW`] entries are in the order of the message, and the last one with a key counts; more of them are
+    /// sorted, and their keys are different. Most maps are small and asked for few keys, if any.
     Borrowed(Arc<[(&'a str, &'a str)]>),
     Shared(Arc<BTreeMap<Arc<str>, Arc<str>>>),
 }
 
+/// How many entries are rather looked through than sorted.
+const FEW: usize = 32;
+
 // === impl Text ===
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    fn borrowed(&self) -> Option<&'a str> {
+        match self {
+            Self::Borrowed(text) => Some(text),
+            Self::Shared(_) => None,
+        }
+    }
+
     /// The same string without the loan.
     #[must_use]
     pub fn into_owned(self) -> Text<'static> {
@@ -130,14 +141,35 @@ impl<'a> StringMap<'a> {
     /// A map of strings that live in the request. Of two entries with one key the last one counts.
     #[must_use]
     pub fn borrowed(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let entries: BTreeMap<_, _> = entries.into_iter().collect();
+        let entries: Arc<[_]> = entries.into_iter().collect();
+        if entries.len() <= FEW {
+            return Self(Repr::Borrowed(entries));
+        }
+        let entries: BTreeMap<_, _> = entries.iter().copied().collect();
         Self(Repr::Borrowed(entries.into_iter().collect()))
+    }
+
+    /// A map of words of a message. Of two entries with one key the last one counts.
+    #[must_use]
+    pub(crate) fn of_words(entries: &[(Text<'a>, Text<'a>)]) -> Self {
+        let borrowed = |(key, value): &(Text<'a>, Text<'a>)| Some((key.borrowed()?, value.borrowed()?));
+        if entries.iter().all(|entry| borrowed(entry).is_some()) {
+            return Self::borrowed(entries.iter().map(|entry| borrowed(entry).unwrap_or_default()));
+        }
+        let owned = entries
+            .iter()
+            .map(|(key, value)| (Arc::from(&**key), Arc::from(&**value)));
+        Self(Repr::Shared(Arc::new(owned.collect())))
     }
 
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Text<'a>> {
         match &self.0 {
+            Repr::Borrowed(entries) if entries.len() <= FEW => {
+                let found = entries.iter().rfind(|(known, _)| *known == key)?;
+                Some(Text::Borrowed(found.1))
+            }
             Repr::Borrowed(entries) => {
                 let found = entries.binary_search_by_key(&key, |(key, _)| key).ok()?;
                 Some(Text::Borrowed(entries[found].1))
@@ -149,6 +181,10 @@ impl<'a> StringMap<'a> {
     /// Calls `each` with every entry, in the order of the keys.
     pub fn for_each(&self, mut each: impl FnMut(&str, &str)) {
         match &self.0 {
+            Repr::Borrowed(entries) if entries.len() <= FEW => {
+                let sorted: BTreeMap<_, _> = entries.iter().copied().collect();
+                sorted.iter().for_each(|(key, value)| each(key, value));
+            }
             Repr::Borrowed(entries) => entries.iter().for_each(|(key, value)| each(key, value)),
             Repr::Shared(entries) => entries.iter().for_each(|(key, value)| each(key, value)),
         }
@@ -158,6 +194,12 @@ impl<'a> StringMap<'a> {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
+            Repr::Borrowed(entries) if entries.len() <= FEW => {
+                let counts = |&(place, (key, _)): &(usize, &(&str, &str))| {
+                    !entries[place + 1..].iter().any(|(later, _)| later == key)
+                };
+                entries.iter().enumerate().filter(counts).count()
+            }
             Repr::Borrowed(entries) => entries.len(),
             Repr::Shared(entries) => entries.len(),
         }
@@ -166,7 +208,10 @@ impl<'a> StringMap<'a> {
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match &self.0 {
+            Repr::Borrowed(entries) => entries.is_empty(),
+            Repr::Shared(entries) => entries.is_empty(),
+        }
     }
 
     /// The same map without the loan.

@@ -13,6 +13,8 @@ pub struct AttributeId(u16);
 pub struct Vocabulary {
     attributes: Vec<(Box<str>, ValueType)>,
     by_name: HashMap<Box<str>, AttributeId>,
+    /// Bytes of the longest name, beyond which nothing has to be looked up.
+    longest: usize,
 }
 
 /// An attribute cannot be added.
@@ -69,12 +71,16 @@ impl Vocabulary {
         })?;
         self.attributes.push((name.into(), value_type));
         self.by_name.insert(name.into(), id);
+        self.longest = self.longest.max(name.len());
         Ok(id)
     }
 
     /// The attribute called `name`.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<AttributeId> {
+        if name.len() > self.longest {
+            return None;
+        }
         self.by_name.get(name).copied()
     }
 

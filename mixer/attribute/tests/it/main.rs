@@ -1,0 +1,5 @@
+//! How attributes travel.
+
+mod decode;
+mod hostile;
+mod world;
