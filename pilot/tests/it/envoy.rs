@@ -38,7 +38,8 @@ enum Stream {
     Delta(DeltaClient),
 }
 
-enum Answer {
+/// A response that is not answered yet.
+pub(crate) enum Answer {
     Sotw(Response),
     Delta(DeltaResponse),
 }
@@ -211,6 +212,12 @@ impl Envoy {
         format!("{listener:?}")
     }
 
+    /// The next response, which is left unanswered until it is given to [`Self::take`].
+    pub(crate) async fn hear(&mut self) -> Answer {
+        let heard = tokio::time::timeout(PATIENCE, self.receive()).await;
+        heard.expect("a response in time").unwrap()
+    }
+
     async fn receive(&mut self) -> Result<Answer, AdsError> {
         match &mut self.stream {
             Stream::Sotw(client) => client.next().await.map(Answer::Sotw),
@@ -218,7 +225,8 @@ impl Envoy {
         }
     }
 
-    fn take(&mut self, answer: &Answer) -> Result<Update, AdsError> {
+    /// Takes over what a response says, and answers it.
+    pub(crate) fn take(&mut self, answer: &Answer) -> Result<Update, AdsError> {
         let (url, resources, removed) = match answer {
             Answer::Sotw(response) => (&response.type_url, response.resources.clone(), Vec::new()),
             Answer::Delta(response) => {

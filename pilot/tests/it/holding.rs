@@ -2,10 +2,12 @@
 
 use mesh_api::type_url;
 use mesh_config::Kind;
+use mesh_testing::ads::node;
 use serde_json::{Value, json};
 
-use crate::galley::{Galley, forecast_to, new_service};
-use crate::pilot::{FRONTEND, Pilot};
+use crate::envoy::Envoy;
+use crate::galley::{Galley, forecast_at, forecast_to, new_service};
+use crate::pilot::{FORECAST, FRONTEND, Pilot};
 
 fn cluster(subset: &str) -> String {
     format!("outbound|3002|{subset}|forecast.weather.svc.cluster.local")
@@ -103,7 +105,7 @@ async fn pain_5_a_subset_that_leaves_before_its_route() {
     assert!(envoy.route("3002").contains(&cluster("v1")));
 
     // Its endpoints are those of now.
-    galley.apply(&crate::galley::forecast_at(&["10.1.0.2"]));
+    galley.apply(&forecast_at(&["10.1.0.2"]));
     envoy.expect("eds").await;
     assert_eq!(envoy.endpoints(&cluster("v1")), Vec::<String>::new());
 
@@ -152,4 +154,47 @@ async fn pain_5_a_route_to_a_service_waits_for_the_endpoints() {
     envoy.expect("rds").await;
     assert!(follows(envoy.route("3002")), "{}", envoy.route("3002"));
     pilot.until_metric(HELD_ROUTE, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pain_5_no_publication_overtakes_the_routes_of_the_one_before() {
+    let service = |name: &str| {
+        let service = new_service(name, 3002);
+        service.split_once("---").unwrap().0.to_owned()
+    };
+    let cluster = |name: &str| format!("outbound|3002||{name}.weather.svc.cluster.local");
+    for delta in [false, true] {
+        let mut galley = Galley::start();
+        let pilot = Pilot::of(&galley).await;
+        let mut quick = pilot.settled(FORECAST).await;
+        let mut slow = match delta {
+            false => pilot.envoy(FRONTEND).await,
+            true => Envoy::delta(&pilot.xds(), node(FRONTEND, &json!({}))).await,
+        };
+        slow.settle().await;
+
+        galley.apply(&service("outlook"));
+        let clusters = slow.hear().await;
+        // Endpoints go on, for it as well.
+        galley.apply(&forecast_at(&["10.1.0.2"]));
+        let of_forecast = slow.expect("eds").await.names;
+        assert!(of_forecast.contains(&cluster("forecast")), "{of_forecast:?}");
+        // The others hear of everything.
+        galley.apply(&service("advertisement"));
+        quick
+            .until(|quick| quick.route("3002").contains(&cluster("advertisement")))
+            .await;
+
+        // It gets the routes of what it answers, and only then what came later.
+        slow.take(&clusters).unwrap();
+        assert!(slow.has(type_url::CLUSTER, &cluster("outlook")));
+        assert_eq!(slow.expect("eds").await.names, [cluster("outlook")]);
+        slow.expect("rds").await;
+        assert!(slow.route("3002").contains(&cluster("outlook")));
+        assert!(!slow.route("3002").contains(&cluster("advertisement")));
+        slow.expect("cds").await;
+        assert_eq!(slow.expect("eds").await.names, [cluster("advertisement")]);
+        slow.expect("rds").await;
+        assert!(slow.route("3002").contains(&cluster("advertisement")));
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Connection<W: Wire> {
     is_outdated: bool,
     /// When the proxy may be given the newer publication, once it has asked for a turn.
     turn: Option<Instant>,
-    /// Since when its listeners or routes wait for its clusters.
+    /// Since when its listeners or routes wait for its clusters and it says nothing about these.
     waiting_since: Option<Instant>,
     opened: Instant,
     /// When the publication was made that the proxy has not fully acknowledged.
@@ -143,6 +143,10 @@ impl<W: Wire> Connection<W> {
                 () = at(turn) => {}
                 () = at(search) => {}
             }
+            if self.state.as_ref().is_some_and(StreamState::has_pending) {
+                // What waited until now goes before anything newer, for which it would have to wait again.
+                self.send_pending().await?;
+            }
             self.follow(&current)?;
             self.send_pending().await?;
             while self.isolate() {
@@ -152,7 +156,8 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// When listeners and routes follow although the proxy has not acknowledged its clusters.
+    /// When listeners and routes follow although the proxy has not acknowledged its clusters: some time after its last
+    /// word about these.
     fn end_of_patience(&mut self) -> Option<Instant> {
         let is_waiting = self
             .state
@@ -162,7 +167,6 @@ impl<W: Wire> Connection<W> {
             self.waiting_since = None;
             return None;
         }
-        // Counted from the first publication that waits, however many come later.
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         Some(since + self.shared.options.settle_timeout)
     }
@@ -211,7 +215,12 @@ impl<W: Wire> Connection<W> {
             self.asked[xds_type as usize] = asked;
         }
         let mut rejection = None;
-        match state.on_request(xds_type, &request) {
+        let waited_for = state.waits_for();
+        let step = state.on_request(xds_type, &request);
+        if state.waits_for() != waited_for {
+            self.waiting_since = None;
+        }
+        match step {
             Step::Respond => tracing::debug!(proxy = %proxy.node_id, %xds_type, "request"),
             Step::Ack => tracing::debug!(proxy = %proxy.node_id, %xds_type, "ack"),
             Step::Nack(code, reason) => {
@@ -269,7 +278,7 @@ impl<W: Wire> Connection<W> {
             return Ok(());
         };
         let proxy = Arc::clone(proxy);
-        if !self.is_its_turn(&current.published) {
+        if self.is_held_up(&current.published) || !self.is_its_turn(&current.published) {
             return Ok(());
         }
         self.is_outdated = false;
@@ -297,11 +306,26 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
+    /// Whether a publication has to wait because listeners or routes of the last one still wait for their clusters. It
+    /// could bring more clusters to wait for, and the next one as well. Endpoints alone do not wait.
+    fn is_held_up(&self, published: &Published) -> bool {
+        self.state
+            .as_ref()
+            .is_some_and(StreamState::is_waiting_for_clusters)
+            && !self.is_about_endpoints(published)
+    }
+
+    /// Whether only endpoints may be different from what the proxy was served last.
+    fn is_about_endpoints(&self, published: &Published) -> bool {
+        let former = self.published.as_ref();
+        former.is_some_and(|former| Arc::ptr_eq(&former.snapshot, &published.snapshot))
+    }
+
     /// Whether the limit of pushes lets the proxy have a publication now. Endpoints alone are not limited (P9.4).
     fn is_its_turn(&mut self, published: &Published) -> bool {
         let throttle = match &self.context {
             None => &self.shared.first_pushes,
-            Some(context) if Arc::ptr_eq(&context.published.snapshot, &published.snapshot) => return true,
+            Some(_) if self.is_about_endpoints(published) => return true,
             Some(_) => &self.shared.pushes,
         };
         let Some(throttle) = throttle else {

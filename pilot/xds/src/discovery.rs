@@ -30,7 +30,8 @@ pub struct DiscoveryOptions {
     pub features: Features,
     /// How long a proxy may take to read one response before its stream is closed (P8.7).
     pub send_timeout: Duration,
-    /// How long listeners and routes wait for a proxy to acknowledge its clusters.
+    /// How long listeners and routes wait for a proxy that has not acknowledged its clusters and says nothing about them.
+    /// As long as that, publications that are newer wait as well.
     pub settle_timeout: Duration,
     /// How many streams may generate at the same time.
     pub concurrency: usize,
@@ -82,7 +83,8 @@ impl Default for DiscoveryOptions {
         Self {
             features: Features::default(),
             send_timeout: Duration::from_secs(5),
-            settle_timeout: Duration::from_secs(1),
+            // As long as Envoy waits for the endpoints of a cluster. One that is busy may be silent for seconds.
+            settle_timeout: Duration::from_secs(15),
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
             push_limit: None,
             identifier: String::new(),

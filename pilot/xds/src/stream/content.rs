@@ -9,7 +9,7 @@ use pilot_networking::XdsType;
 
 use super::{Protocol, Subscription};
 use crate::names::Names;
-use crate::resource::{Difference, Encoded, ResourceSet, frame, frame_delta};
+use crate::resource::{Difference, Encoded, ResourceSet, frame, frame_delta, same};
 
 /// What is to be sent of one type.
 #[derive(Debug, Default)]
@@ -65,6 +65,25 @@ pub(super) fn keep_last_good(sets: &mut [Arc<ResourceSet>], sent: &[Arc<Resource
         let items = set.items().iter().chain(kept).cloned().collect();
         *set = Arc::new(set.with_items(sorted(items)));
     }
+}
+
+/// Puts what the client was sent in the place of what is different now, except for what it rejected and wants anew.
+/// Returns whether anything was different.
+pub(super) fn keep_sent(sets: &mut [Arc<ResourceSet>], subscription: &Subscription) -> bool {
+    let (sent, suspect) = (subscription.sent(), subscription.suspect());
+    let kept = |item: &Arc<Encoded>| {
+        find(sent, &item.name).filter(|known| !same(known, item) && !suspect.contains(&item.name))
+    };
+    let mut keeps = false;
+    for set in sets {
+        // Others have it as well: it is replaced only when it must be.
+        if set.items().iter().any(|item| kept(item).is_some()) {
+            let items = set.items().iter().map(|item| kept(item).unwrap_or(item));
+            *set = Arc::new(set.with_items(items.cloned().collect()));
+            keeps = true;
+        }
+    }
+    keeps
 }
 
 pub(super) fn find<'a>(sets: &'a [Arc<ResourceSet>], name: &str) -> Option<&'a Arc<Encoded>> {

@@ -9,5 +9,5 @@ mod subscription;
 mod tests;
 
 pub use isolation::{Finding, Isolation};
-pub use state::{Impact, Outgoing, Plan, StreamState};
+pub use state::{Impact, Outgoing, Plan, StreamState, Waiting};
 pub use subscription::{Protocol, Report, Request, Step, Subscription};

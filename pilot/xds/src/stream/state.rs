@@ -7,7 +7,7 @@ use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_networking::XdsType;
 
-use super::content::{Transition, differences, find, is_failed, keep_last_good, only};
+use super::content::{Transition, differences, find, is_failed, keep_last_good, keep_sent, only};
 use super::subscription::ANYTHING;
 use super::{Protocol, Request, Step, Subscription};
 use crate::names::Names;
@@ -40,12 +40,24 @@ pub struct Outgoing {
     pub removed: Vec<String>,
 }
 
+/// What is left of what listeners and routes wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Responses with clusters that are not answered.
+    clusters: usize,
+    /// Clusters whose endpoints the client has yet to ask for.
+    unasked: usize,
+    /// Responses with endpoints that are not answered.
+    endpoints: usize,
+}
+
 /// What is known about a client, and what it gets next.
 ///
 /// A publication moves through the types in the order of [`XdsType::ALL`]. Listeners and routes wait until the client
 /// has acknowledged the clusters and their endpoints, so that no request is routed to a cluster that is not there yet
 /// (P8.3). A cluster that leaves the plan stays with the client until the listeners and routes that could name it are
-/// acknowledged: make before break.
+/// acknowledged: make before break. Until then no further publication is to be given to [`Self::on_publish`], unless its
+/// endpoints alone are different: its clusters would have to be waited for as well, and so on.
 #[derive(Debug)]
 pub struct StreamState {
     protocol: Protocol,
@@ -54,6 +66,11 @@ pub struct StreamState {
     pending: [bool; 4],
     /// New clusters whose endpoints the client has yet to ask for.
     expected_endpoints: BTreeSet<Str>,
+    /// Whether listeners and routes wait for the endpoints that are pending. What changes of endpoints alone later is
+    /// sent and not waited for.
+    owes_endpoints: bool,
+    /// Nonce of the last response with endpoints for which listeners and routes wait.
+    awaited_endpoints: String,
     /// Clusters to name as gone in the next response (delta).
     released: Vec<Str>,
     /// Whether waiting for clusters was given up until the next publication.
@@ -73,6 +90,8 @@ impl StreamState {
             subscriptions: [const { None }; 4],
             pending: [false; 4],
             expected_endpoints: BTreeSet::new(),
+            owes_endpoints: false,
+            awaited_endpoints: String::new(),
             released: Vec::new(),
             impatient: false,
             refused: BTreeSet::new(),
@@ -99,6 +118,7 @@ impl StreamState {
             XdsType::Endpoint => {
                 // A cluster that is warmed waits for its endpoints, and nobody but the client knows which are.
                 subscription.forget_initial_versions();
+                self.owes_endpoints |= subscription.owes_response();
                 let names = subscription.names();
                 self.expected_endpoints.retain(|name| !names.contains(name));
             }
@@ -113,7 +133,7 @@ impl StreamState {
     pub fn on_publish(&mut self, impact: Impact) {
         match impact {
             Impact::Endpoints => self.pending[XdsType::Endpoint as usize] = true,
-            Impact::Everything => self.pending = [true; 4],
+            Impact::Everything => self.everything_is_pending(),
         }
         self.impatient = false;
     }
@@ -143,15 +163,29 @@ impl StreamState {
         for subscription in self.subscriptions.iter_mut().flatten() {
             subscription.restart();
         }
-        self.pending = [true; 4];
+        self.everything_is_pending();
+    }
+
+    /// What listeners or routes that are held back wait for; `None` when none are.
+    pub fn waits_for(&self) -> Option<Waiting> {
+        let mut types = [XdsType::Listener, XdsType::Route].into_iter();
+        if !types.any(|xds_type| self.is_held_back(xds_type)) {
+            return None;
+        }
+        let unanswered = |xds_type, nonce: Option<&str>| {
+            self.subscription(xds_type)
+                .map_or(0, |subscription| subscription.unanswered(nonce))
+        };
+        Some(Waiting {
+            clusters: unanswered(XdsType::Cluster, None),
+            unasked: self.expected_endpoints.len(),
+            endpoints: unanswered(XdsType::Endpoint, Some(&self.awaited_endpoints)),
+        })
     }
 
     /// Whether listeners or routes are held back until the client acknowledges its clusters.
     pub fn is_waiting_for_clusters(&self) -> bool {
-        !self.impatient
-            && [XdsType::Listener, XdsType::Route]
-                .into_iter()
-                .any(|xds_type| self.is_moving_slowly(xds_type))
+        self.waits_for().is_some()
     }
 
     /// Stops holding listeners and routes back: the client does not answer.
@@ -160,14 +194,23 @@ impl StreamState {
         self.expected_endpoints.clear();
     }
 
+    /// Whether something of what was published may be left to send.
+    pub fn has_pending(&self) -> bool {
+        self.pending.contains(&true)
+    }
+
     /// Whether [`Self::advance`] has nothing to look at.
     pub fn is_idle(&self) -> bool {
-        !self.pending.contains(&true) && !self.can_release()
+        let mut types = XdsType::ALL.into_iter();
+        let can_move = types.any(|xds_type| self.pending[xds_type as usize] && !self.is_held_back(xds_type));
+        !can_move && !self.can_release()
     }
 
     /// Whether the client answered everything that it was sent, and nothing is left to send.
     pub fn is_settled(&self) -> bool {
-        self.is_idle() && !self.subscriptions.iter().flatten().any(Subscription::is_awaiting)
+        !self.has_pending()
+            && !self.can_release()
+            && !self.subscriptions.iter().flatten().any(Subscription::is_awaiting)
     }
 
     /// Whether the client has answered everything of a type that there is to send.
@@ -199,17 +242,34 @@ impl StreamState {
     }
 
     fn advance_type(&mut self, xds_type: XdsType, version: &str, plan: &mut Plan<'_>) -> Option<Outgoing> {
-        if !self.pending[xds_type as usize] || (!self.impatient && self.is_moving_slowly(xds_type)) {
+        if !self.pending[xds_type as usize] || self.is_held_back(xds_type) {
             return None;
         }
         self.pending[xds_type as usize] = false;
+        let outgoing = self.respond(xds_type, version, plan);
+        if xds_type == XdsType::Endpoint && std::mem::take(&mut self.owes_endpoints) {
+            // Those that were on their way before count as well.
+            let endpoints = self.subscription(XdsType::Endpoint);
+            self.awaited_endpoints =
+                endpoints.map_or_else(String::new, |endpoints| endpoints.report().nonce_sent.clone());
+        }
+        outgoing
+    }
 
+    /// The response of a type, unless the client has it all.
+    fn respond(&mut self, xds_type: XdsType, version: &str, plan: &mut Plan<'_>) -> Option<Outgoing> {
         let subscription = self.subscription(xds_type)?;
         let mut sets = plan(xds_type, subscription.names());
         if !subscription.is_wildcard() && matches!(xds_type, XdsType::Cluster | XdsType::Listener) {
             sets = vec![only(xds_type, &sets, subscription.names())];
         }
         keep_last_good(&mut sets, subscription.sent());
+        if xds_type == XdsType::Route && !self.impatient && self.clusters_are_unsettled() {
+            // The client asked for some of them. The others wait, and so does what is new in those that it had.
+            let keeps = keep_sent(&mut sets, subscription);
+            self.pending[XdsType::Route as usize] = keeps;
+        }
+        let subscription = self.subscription(xds_type)?;
         let differences = differences(&sets, subscription.sent());
 
         let mut released = Vec::new();
@@ -297,15 +357,22 @@ impl StreamState {
                 // Envoy warms a changed cluster anew and waits for its endpoints, without asking for them.
                 endpoints.force(name);
                 self.pending[XdsType::Endpoint as usize] = true;
+                self.owes_endpoints = true;
             } else {
                 self.expected_endpoints.insert(name);
             }
         }
     }
 
+    fn everything_is_pending(&mut self) {
+        self.pending = [true; 4];
+        self.owes_endpoints = true;
+    }
+
     /// Whether a type has something to send and waits for the clusters, as no request waits for it.
-    fn is_moving_slowly(&self, xds_type: XdsType) -> bool {
-        matches!(xds_type, XdsType::Listener | XdsType::Route)
+    fn is_held_back(&self, xds_type: XdsType) -> bool {
+        !self.impatient
+            && matches!(xds_type, XdsType::Listener | XdsType::Route)
             && self.pending[xds_type as usize]
             && self
                 .subscription(xds_type)
@@ -315,11 +382,20 @@ impl StreamState {
 
     /// Clusters and endpoints are on their way, or the client has yet to ask for endpoints.
     fn clusters_are_unsettled(&self) -> bool {
-        let moving = |xds_type: XdsType| {
+        let is_unanswered = |xds_type, nonce: Option<&str>| {
             self.subscription(xds_type)
-                .is_some_and(|subscription| subscription.is_awaiting() || self.pending[xds_type as usize])
+                .is_some_and(|subscription| subscription.unanswered(nonce) > 0)
         };
-        moving(XdsType::Cluster) || moving(XdsType::Endpoint) || !self.expected_endpoints.is_empty()
+        let clusters =
+            self.subscription(XdsType::Cluster).is_some() && self.pending[XdsType::Cluster as usize];
+        let endpoints = self.subscription(XdsType::Endpoint).is_some()
+            && self.pending[XdsType::Endpoint as usize]
+            && self.owes_endpoints;
+        clusters
+            || endpoints
+            || is_unanswered(XdsType::Cluster, None)
+            || is_unanswered(XdsType::Endpoint, Some(&self.awaited_endpoints))
+            || !self.expected_endpoints.is_empty()
     }
 
     /// Whether clusters are held that nothing at the client names any more.

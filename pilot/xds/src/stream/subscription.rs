@@ -335,6 +335,18 @@ impl Subscription {
         !self.unanswered.is_empty()
     }
 
+    /// How many responses are under way, all of them or those up to a nonce.
+    pub(super) fn unanswered(&self, nonce: Option<&str>) -> usize {
+        let Some(nonce) = nonce else {
+            return self.unanswered.len();
+        };
+        let last = self
+            .unanswered
+            .iter()
+            .position(|response| response.nonce == nonce);
+        last.map_or(0, |last| last + 1)
+    }
+
     /// Whether a request waits for an answer.
     pub fn owes_response(&self) -> bool {
         self.owes_response

@@ -20,6 +20,10 @@ pub(super) struct Client {
     pub(super) held: [BTreeMap<String, String>; 4],
     /// Clusters that changed and have not got endpoints since.
     pub(super) warming: BTreeSet<String>,
+    /// Clusters that have not had endpoints since it has them: requests to them fail.
+    cold: BTreeSet<String>,
+    /// Routes that it had and that were led to clusters of that kind.
+    pub(super) overtaken: BTreeSet<String>,
     /// Versions by name (delta).
     versions: [BTreeMap<String, String>; 4],
     /// What it asked for, of endpoints and routes.
@@ -37,6 +41,8 @@ impl Client {
             strict,
             held: Default::default(),
             warming: BTreeSet::new(),
+            cold: BTreeSet::new(),
+            overtaken: BTreeSet::new(),
             versions: Default::default(),
             asked: Default::default(),
             nonces: Default::default(),
@@ -153,11 +159,22 @@ impl Client {
                 self.versions[xds_type as usize].insert(name.clone(), version.clone());
             }
             match xds_type {
+                XdsType::Cluster if text.starts_with("eds") && former.is_none() => {
+                    self.warming.insert(name.clone());
+                    self.cold.insert(name.clone());
+                }
                 XdsType::Cluster if text.starts_with("eds") && former.as_ref() != Some(text) => {
                     self.warming.insert(name.clone());
                 }
                 XdsType::Endpoint => {
                     self.warming.remove(name);
+                    self.cold.remove(name);
+                }
+                XdsType::Route if former.is_some_and(|former| former != *text) => {
+                    let mut clusters = text.split(' ').skip(1);
+                    if clusters.any(|cluster| self.cold.contains(cluster)) {
+                        self.overtaken.insert(name.clone());
+                    }
                 }
                 _ => {}
             }
@@ -165,6 +182,7 @@ impl Client {
         let clusters = &self.held[XdsType::Cluster as usize];
         self.warming
             .retain(|name| clusters.get(name).is_some_and(|text| text.starts_with("eds")));
+        self.cold.retain(|name| self.warming.contains(name));
     }
 
     /// Asks for exactly these names from now on, and drops what it has of others.

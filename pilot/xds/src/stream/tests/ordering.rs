@@ -41,6 +41,29 @@ fn ask_for_endpoints_of_c(server: &mut Server) {
     );
 }
 
+/// Asks for these routes: all of them in state of the world, those that come or go in delta.
+fn ask_for_routes(server: &mut Server, all: &[&str], new: &[&str]) {
+    let routes = server.state.subscription(Route).expect("open");
+    let request = match server.protocol {
+        StateOfTheWorld => Request {
+            nonce: routes.report().nonce_sent.clone(),
+            subscribe: super::server::owned(all).into_iter().collect(),
+            ..Request::default()
+        },
+        Delta => Request {
+            subscribe: super::server::owned(new).into_iter().collect(),
+            unsubscribe: routes
+                .names()
+                .iter()
+                .filter(|name| !all.contains(&&***name))
+                .map(ToString::to_string)
+                .collect(),
+            ..Request::default()
+        },
+    };
+    server.request(Route, &request);
+}
+
 #[track_caller]
 fn expect(server: &mut Server, short: &str) -> Sent {
     let sent = server.next().expect("a response");
@@ -185,6 +208,103 @@ fn a_request_is_answered_whatever_is_waited_for() {
         let sent = server.next().expect("routes");
         assert_eq!(sent.xds_type, Route);
         assert_eq!(sent.resources.get("other").map(String::as_str), Some("1 a"));
+    }
+}
+
+#[test]
+fn what_is_asked_for_takes_no_route_along_that_waits() {
+    for protocol in BOTH {
+        let mut server = settled(protocol);
+        server.publish(|mesh| mesh.listener("81", "1 other").route("other", "1 a"));
+        let listeners = server.only();
+        server.ack(&listeners);
+        // Only now does the client ask for the routes of its new listener, and there is a newer publication.
+        server.publish(|mesh| new_cluster(mesh).route("other", "2 c"));
+        let clusters = server.only();
+        ask_for_routes(&mut server, &["http", "other"], &["other"]);
+        // It has nothing else that it could use.
+        let first = expect(&mut server, "rds +other 2 c");
+        server.nothing();
+        assert!(server.state.is_waiting_for_clusters());
+        server.ack(&first);
+        server.ack(&clusters);
+        ask_for_endpoints_of_c(&mut server);
+        // What it drops and asks for again is given as it was.
+        ask_for_routes(&mut server, &["other"], &[]);
+        ask_for_routes(&mut server, &["http", "other"], &["http"]);
+        let endpoints = expect(&mut server, "eds +c 10.0.0.3");
+        let again = expect(&mut server, "rds +http 1 a");
+        server.nothing();
+        server.ack(&again);
+        server.ack(&endpoints);
+        let routes = expect(&mut server, "rds +http 2 c");
+        server.ack(&routes);
+        assert!(server.state.is_settled());
+    }
+}
+
+#[test]
+fn endpoints_that_change_later_are_sent_and_not_waited_for() {
+    for protocol in BOTH {
+        let mut server = settled(protocol);
+        server.publish(new_cluster);
+        let clusters = server.only();
+        server.ack(&clusters);
+        ask_for_endpoints_of_c(&mut server);
+        let awaited = expect(&mut server, "eds +c 10.0.0.3");
+        server.publish(|mesh| mesh.endpoints("a", "10.0.0.4"));
+        let later = expect(&mut server, "eds +a 10.0.0.4");
+        server.nothing();
+        server.ack(&awaited);
+        server.publish(|mesh| mesh.endpoints("a", "10.0.0.5"));
+        let last = expect(&mut server, "eds +a 10.0.0.5");
+        let routes = expect(&mut server, "rds +http 2 c");
+        for sent in [&later, &last, &routes] {
+            server.ack(sent);
+        }
+        assert!(server.state.is_settled());
+    }
+}
+
+#[test]
+fn endpoints_that_were_on_their_way_before_are_waited_for() {
+    for protocol in BOTH {
+        let mut server = settled(protocol);
+        server.publish(|mesh| mesh.endpoints("b", "10.0.0.4"));
+        let endpoints = expect(&mut server, "eds +b 10.0.0.4");
+        server.publish(|mesh| mesh.route("http", "2 b"));
+        server.nothing();
+        server.ack(&endpoints);
+        expect(&mut server, "rds +http 2 b");
+    }
+}
+
+#[test]
+fn what_brings_a_client_nearer_to_its_routes_is_seen() {
+    for protocol in BOTH {
+        let mut server = settled(protocol);
+        assert_eq!(server.state.waits_for(), None);
+        server.publish(new_cluster);
+        let clusters = server.only();
+        let mut waits_for = server.state.waits_for();
+        assert!(waits_for.is_some());
+        let mut comes_nearer = |server: &Server| {
+            let before = std::mem::replace(&mut waits_for, server.state.waits_for());
+            before != waits_for
+        };
+        server.publish(|mesh| mesh.endpoints("a", "10.0.0.4"));
+        let other = server.only();
+        server.ack(&other);
+        assert!(!comes_nearer(&server));
+        server.ack(&clusters);
+        assert!(comes_nearer(&server));
+        ask_for_endpoints_of_c(&mut server);
+        assert!(comes_nearer(&server));
+        let endpoints = server.only();
+        comes_nearer(&server);
+        server.ack(&endpoints);
+        assert!(comes_nearer(&server));
+        assert_eq!(server.state.waits_for(), None);
     }
 }
 

@@ -75,6 +75,22 @@ fn change() -> impl Strategy<Value = Change> {
     })
 }
 
+/// What happens while nothing is wrong.
+fn ordinary_event() -> impl Strategy<Value = Event> {
+    let change = change().prop_map(|change| Change {
+        poisoned: false,
+        ..change
+    });
+    prop_oneof![
+        4 => prop::collection::vec(change, 1..4).prop_map(Event::Publish),
+        12 => Just(Event::Send),
+        12 => Just(Event::Take),
+        12 => Just(Event::Read),
+        1 => Just(Event::AskAgain(XdsType::Endpoint)),
+        1 => Just(Event::AskAgain(XdsType::Route)),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => prop::collection::vec(change(), 1..4).prop_map(Event::Publish),
@@ -318,6 +334,22 @@ proptest! {
             prop_assert_eq!(&stream.client.warming, &BTreeSet::new(), "clusters wait for endpoints");
             stream.server.publish(|mesh| mesh);
             prop_assert!(stream.server.next().is_none(), "nothing changed");
+        }
+    }
+
+    /// Pain 5.
+    #[test]
+    fn a_route_that_a_client_has_never_comes_before_its_cluster_is_warm(
+        events in prop::collection::vec(ordinary_event(), 0..120),
+    ) {
+        for protocol in [Protocol::StateOfTheWorld, Protocol::Delta] {
+            let mut stream = Stream::new(protocol, true);
+            stream.settle()?;
+            for event in &events {
+                stream.play(event);
+            }
+            stream.settle()?;
+            prop_assert_eq!(&stream.client.overtaken, &BTreeSet::new(), "over {:?}", protocol);
         }
     }
 }
