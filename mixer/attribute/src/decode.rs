@@ -189,8 +189,12 @@ impl<'r> Words<'r> {
         });
     }
 
-    /// The word that an index stands for.
-    fn get(&self, index: i32) -> Result<Text<'r>, Undecodable> {
+    /// The word that an index stands for, be it of this dictionary or of the global one.
+    ///
+    /// # Errors
+    ///
+    /// If it is in neither.
+    pub fn get(&self, index: i32) -> Result<Text<'r>, Undecodable> {
         let word = match usize::try_from(index) {
             Ok(number) => dictionary::WORDS.get(number).map(|word| Text::Borrowed(word)),
             Err(_) => self.own(index).cloned(),

@@ -4,8 +4,10 @@
 //! Nothing here waits, reads a clock or knows a transport, so that the server and the proxy can share it.
 
 mod bag;
+mod cache;
 mod decode;
 pub mod dictionary;
+pub mod encode;
 mod request;
 mod text;
 mod track;
@@ -14,6 +16,7 @@ mod vocabulary;
 mod wire;
 
 pub use bag::Bag;
+pub use cache::{CacheCounts, Cached, CheckCache, Validity};
 pub use decode::{DecodeError, Decoder, Reader, Undecodable, Words};
 pub use request::{CheckRequest, Compressed, QuotaParams, ReportRequest, Semantics};
 pub use text::{StringMap, Text};
