@@ -46,7 +46,11 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         ]),
     ),
     ("mixer-attribute", Some(&["mesh-api"])),
-    ("mixer-template", Some(&["mixer-attribute"])),
+    ("mixer-expr", Some(&["mesh-config", "mixer-attribute"])),
+    (
+        "mixer-template",
+        Some(&["mesh-api", "mesh-config", "mixer-attribute", "mixer-expr"]),
+    ),
     (
         "mixer-adapter",
         Some(&[

@@ -30,6 +30,12 @@ pub enum Conflict {
         /// What it was to be.
         now: ValueType,
     },
+    /// Another attribute has the name.
+    #[error("attribute {name} is there already")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// There are 65,535 attributes.
     #[error("attribute {name} is one too many")]
     Full {
@@ -73,6 +79,23 @@ impl Vocabulary {
         self.by_name.insert(name.into(), id);
         self.longest = self.longest.max(name.len());
         Ok(id)
+    }
+
+    /// Gives an attribute one more name, by which expressions find it.
+    ///
+    /// # Errors
+    ///
+    /// If another attribute is called so.
+    pub fn alias(&mut self, name: &str, id: AttributeId) -> Result<(), Conflict> {
+        match self.by_name.insert(name.into(), id) {
+            Some(before) if before != id => {
+                self.by_name.insert(name.into(), before);
+                Err(Conflict::Name {
+                    name: name.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The attribute called `name`.

@@ -1,0 +1,84 @@
+//! Text to durations, addresses and points in time, as Go reads them.
+
+use std::net::IpAddr;
+
+use mixer_attribute::ValueType;
+use prost_types::{Duration, Timestamp};
+
+use crate::error::EvalError;
+
+const NANOS: i64 = 1_000_000_000;
+
+/// The duration that a literal is, if it is one (`spec 02` §4.1).
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (negative, rest) = match text.strip_prefix('-') {
+        Some(rest) if rest.starts_with(['+', '-']) => return None,
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let value = mesh_config::decode::duration(rest)?;
+    // Go's durations are nanoseconds in 64 bits.
+    let nanos = i64::try_from(value.as_nanos()).ok()?;
+    Some(nanos_to_duration(if negative { -nanos } else { nanos }))
+}
+
+/// A duration of so many nanoseconds.
+pub(crate) fn nanos_to_duration(nanos: i64) -> Duration {
+    Duration {
+        seconds: nanos / NANOS,
+        nanos: i32::try_from(nanos % NANOS).unwrap_or_default(),
+    }
+}
+
+/// How many nanoseconds a duration is; as many as there can be, if it is longer.
+pub(crate) fn duration_to_nanos(value: &Duration) -> i64 {
+    value
+        .seconds
+        .saturating_mul(NANOS)
+        .saturating_add(i64::from(value.nanos))
+}
+
+/// The address that a text is.
+pub(crate) fn ip(text: &str) -> Result<IpAddr, EvalError> {
+    text.parse()
+        .map_err(|_| EvalError::conversion(text, ValueType::IpAddress, "it is no IPv4 or IPv6 address"))
+}
+
+/// The point in time that a text is, in RFC 3339.
+pub(crate) fn timestamp(text: &str) -> Result<Timestamp, EvalError> {
+    let reason = "expected format: '2006-01-02T15:04:05Z07:00'";
+    let time = Some(text)
+        .filter(|text| has_rfc_3339_shape(text.as_bytes()))
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+        .ok_or_else(|| EvalError::conversion(text, ValueType::Timestamp, reason))?;
+    let nanos = time.as_nanosecond();
+    let seconds = nanos.div_euclid(i128::from(NANOS));
+    Ok(Timestamp {
+        seconds: i64::try_from(seconds).unwrap_or_default(),
+        nanos: i32::try_from(nanos.rem_euclid(i128::from(NANOS))).unwrap_or_default(),
+    })
+}
+
+/// Whether a text is written as RFC 3339 demands. The parser takes more than that, such as blanks and names of zones.
+fn has_rfc_3339_shape(text: &[u8]) -> bool {
+    let like = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text.iter().zip(shape).all(|(letter, shape)| match shape {
+                b'0' => letter.is_ascii_digit(),
+                _ => letter == shape,
+            })
+    };
+    let Some((time, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    let fraction = match rest.strip_prefix(b".") {
+        Some(digits) => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        None => 0,
+    };
+    let zone = &rest[fraction..];
+    // Go knows no leap seconds.
+    like(time, b"0000-00-00T00:00:00")
+        && &time[17..] != b"60"
+        && fraction != 1
+        && (zone == b"Z" || like(zone, b"+00:00") || like(zone, b"-00:00"))
+}
