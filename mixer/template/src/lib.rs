@@ -1,8 +1,10 @@
 //! Mixer's templates: what is handed to an adapter, and when (`spec 02` §6).
 
+mod builder;
 mod instance;
 mod kind;
 
+pub use builder::{BuildError, FieldError, Instance, InstanceBuilder};
 pub use instance::{
     Action, ApiKey, Authorization, CheckNothing, Edge, Fields, Kubernetes, KubernetesOutput, KubernetesSide,
     ListEntry, LogEntry, Metric, Quota, ReportNothing, Subject, TraceSpan,
