@@ -8,7 +8,7 @@ use crate::error::{Error, Reason};
 use crate::lexer::{Lexer, Token};
 
 /// How deeply expressions may be nested. Operands that one operator joins (`a || b || ...`) are all on one level.
-pub(crate) const MAX_DEPTH: u16 = 128;
+pub(crate) const MAX_DEPTH: u16 = 64;
 
 /// Parses an expression, without looking at the types in it.
 ///
