@@ -63,7 +63,14 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ),
     (
         "mixer-adapters",
-        Some(&["mesh-api", "mixer-adapter", "mixer-template"]),
+        Some(&[
+            "mesh-api",
+            "mesh-kube",
+            "mesh-runtime",
+            "mixer-adapter",
+            "mixer-attribute",
+            "mixer-template",
+        ]),
     ),
     ("pilot-model", Some(&["mesh-api", "mesh-config"])),
     (

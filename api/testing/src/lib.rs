@@ -13,10 +13,11 @@ mod eventually;
 pub mod golden;
 #[cfg(feature = "kube")]
 pub mod kube;
-mod loopback;
+pub mod loopback;
 pub mod objects;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod provision;
 pub mod validation;
 

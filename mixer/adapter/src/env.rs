@@ -77,6 +77,12 @@ impl Env {
         tasks.push(task.abort_on_drop());
     }
 
+    /// Starts tasks of something that handlers share, and which outlives each of them.
+    #[must_use]
+    pub fn spawner(&self) -> &Spawner {
+        &self.0.spawner
+    }
+
     /// How many tasks are running.
     #[must_use]
     pub fn workers(&self) -> Workers {

@@ -1,0 +1,118 @@
+//! A handler: takes the values of instances to the series of its metrics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mixer_adapter::{Answer, HandleMetric, text};
+use mixer_attribute::Value;
+use mixer_template::Metric;
+
+use super::config::{Config, Expiry};
+use super::registry::{Lease, Registry};
+use super::series::{Budget, Family, Key};
+use super::server::Open;
+
+/// Most faults of one call that are told one by one.
+const TOLD: usize = 5;
+
+pub(super) struct PrometheusHandler {
+    registry: Arc<Registry>,
+    /// By full name of the instance.
+    metrics: HashMap<String, Vec<Lease>>,
+    budget: Budget,
+    _open: Arc<Open>,
+}
+
+/// Removes series for as long as it is asked to.
+pub(super) async fn expire(registry: Arc<Registry>, families: Vec<Arc<Family>>, check: Duration) {
+    loop {
+        tokio::time::sleep(check).await;
+        let now = registry.now();
+        for family in &families {
+            family.expire(now);
+        }
+    }
+}
+
+/// A value as a number.
+fn number(value: Option<&Value<'_>>) -> Result<f64, String> {
+    match value {
+        Some(Value::Double(number)) => Ok(*number),
+        // Prometheus has no other numbers.
+        Some(Value::Int64(number)) => Ok(*number as f64),
+        Some(Value::Duration(duration)) => Ok(duration.seconds as f64 + f64::from(duration.nanos) / 1e9),
+        Some(Value::String(text)) => text.parse().map_err(|_| format!("{text:?} is no number")),
+        Some(other) => Err(format!("{:?} is no number", text::stringify(Some(other)))),
+        None => Err("there is no value".to_owned()),
+    }
+}
+
+// === impl PrometheusHandler ===
+
+impl PrometheusHandler {
+    pub(super) fn new(config: &Config, series: usize, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
+        let mut metrics: HashMap<String, Vec<Lease>> = HashMap::new();
+        let mut families: Vec<Arc<Family>> = Vec::new();
+        for definition in &config.metrics {
+            let lease = registry.lease(definition);
+            if !families.iter().any(|known| Arc::ptr_eq(known, &lease.family)) {
+                families.push(Arc::clone(&lease.family));
+            }
+            metrics
+                .entry(definition.instance.clone())
+                .or_default()
+                .push(lease);
+        }
+        let millis = |expiry: Expiry| u64::try_from(expiry.after.as_millis()).unwrap_or(u64::MAX).max(1);
+        for family in &families {
+            family.set_expiry(config.expiry.map_or(0, millis));
+        }
+        Self {
+            registry: Arc::clone(registry),
+            metrics,
+            budget: Budget::new(series, families),
+            _open: open,
+        }
+    }
+
+    pub(super) fn families(&self) -> Vec<Arc<Family>> {
+        self.budget.families().to_vec()
+    }
+
+    fn record(&self, metric: &Metric<'_>, now: u64, key: &mut Key) -> Result<(), String> {
+        let leases = self
+            .metrics
+            .get(metric.name)
+            .ok_or_else(|| "the handler has no metric for it".to_owned())?;
+        let number = number(metric.value.as_ref())?;
+        for lease in leases {
+            key.set(&lease.family.shape.labels, &metric.dimensions)?;
+            lease.family.record(key, number, now, &self.budget)?;
+        }
+        Ok(())
+    }
+}
+
+impl HandleMetric for PrometheusHandler {
+    fn handle_metric(&self, instances: &[Metric<'_>]) -> Answer<()> {
+        let now = self.registry.now();
+        let mut key = Key::default();
+        let (mut faults, mut told) = (0, Vec::new());
+        for metric in instances {
+            if let Err(reason) = self.record(metric, now, &mut key) {
+                faults += 1;
+                if told.len() < TOLD {
+                    told.push(format!("{}: {reason}", metric.name));
+                }
+            }
+        }
+        match faults {
+            0 => Answer::done(),
+            _ if faults > told.len() => {
+                Answer::failed(format!("{} (and {} more)", told.join("; "), faults - told.len()))
+            }
+            _ => Answer::failed(told.join("; ")),
+        }
+    }
+}
