@@ -41,7 +41,7 @@ async fn a_killed_envoy_serves_again() {
     mesh.kill_envoy(GATEWAY);
     let killed = Instant::now();
     mesh.eventually_status("/api/weather", &[], 200).await;
-    println!("back after {:?}", killed.elapsed());
+    eprintln!("back after {:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

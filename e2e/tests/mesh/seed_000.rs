@@ -22,7 +22,7 @@ async fn seed_000(mesh: TestMesh) {
         mesh.get("/status/200", &[HOST]).await.map(|_| ())
     })
     .await;
-    println!("the port took {:?}", applied.elapsed());
+    eprintln!("the port took {:?}", applied.elapsed());
     assert!(
         mesh.admin(GATEWAY, "listeners")
             .await

@@ -70,7 +70,7 @@ async fn r_vs_15_weights_split_requests_and_edits_take_effect() {
         Ok(())
     })
     .await;
-    println!("the edit took {:?}", edited.elapsed());
+    eprintln!("the edit took {:?}", edited.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

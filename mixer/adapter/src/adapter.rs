@@ -4,6 +4,7 @@ use std::any::Any as StdAny;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mesh_api::Any;
@@ -110,6 +111,31 @@ impl ConfigErrors {
             field: field.into(),
             reason: reason.into(),
         });
+    }
+
+    /// The duration of a field that must not be negative. One that is missing or wrong is 0.
+    pub fn duration(&mut self, field: &str, value: Option<&prost_types::Duration>) -> Duration {
+        match value.copied().map(Duration::try_from) {
+            None => Duration::ZERO,
+            Some(Ok(duration)) => duration,
+            Some(Err(_)) => {
+                self.push(field, "must not be negative");
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// The errors as a failure to build; for adapters that read their parameters again when they build.
+    ///
+    /// # Errors
+    ///
+    /// When anything is wrong.
+    pub fn into_result(self) -> Result<(), BuildError> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(BuildError(self.to_string()))
+        }
     }
 
     /// Whether nothing is wrong.

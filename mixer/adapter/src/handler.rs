@@ -10,6 +10,7 @@ use mixer_template::{
     ApiKey, Authorization, CheckNothing, Edge, Kubernetes, KubernetesOutput, ListEntry, LogEntry, Metric,
     Quota, ReportNothing, Template, TraceSpan,
 };
+use tonic::Code;
 
 /// What a handler answers: at once, or when it has waited for somebody else.
 pub enum Answer<T> {
@@ -163,6 +164,29 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
             Self::Now(result) => f.debug_tuple("Now").field(result).finish(),
             Self::Later(_) => f.write_str("Later"),
         }
+    }
+}
+
+// === impl CheckResult ===
+
+impl CheckResult {
+    /// A refusal that must not be used again.
+    #[must_use]
+    pub fn refused(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            status: status(code, message),
+            ..Self::default()
+        }
+    }
+}
+
+/// A status.
+#[must_use]
+pub fn status(code: Code, message: impl Into<String>) -> Status {
+    Status {
+        code: code.into(),
+        message: message.into(),
+        ..Status::default()
     }
 }
 

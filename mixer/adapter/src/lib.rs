@@ -8,6 +8,8 @@ mod adapter;
 mod env;
 mod handler;
 mod params;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod text;
 
 pub use adapter::{Adapter, BuildError, ConfigError, ConfigErrors, Configured, Inferred, Info, SomeAdapter};
@@ -15,6 +17,7 @@ pub use env::{Env, Workers};
 pub use handler::{
     Answer, CheckResult, Handle, HandleApiKey, HandleAuthorization, HandleCheckNothing, HandleEdge,
     HandleKubernetes, HandleListEntry, HandleLogEntry, HandleMetric, HandleQuota, HandleReportNothing,
-    HandleTraceSpan, Handler, HandlerError, QuotaArgs, QuotaResult,
+    HandleTraceSpan, Handler, HandlerError, QuotaArgs, QuotaResult, status,
 };
 pub use params::merge;
+pub use tonic::Code;

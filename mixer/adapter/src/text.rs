@@ -1,5 +1,7 @@
 //! Values as text, the same way for all adapters (`spec 02` §7, general).
 
+mod equals;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration as Span;
@@ -9,6 +11,8 @@ use jiff::tz::Offset;
 use mesh_runtime::args::GoDuration;
 use mixer_attribute::Value;
 use prost_types::{Duration, Timestamp};
+
+pub use equals::string_equals;
 
 /// The longest duration that Go knows and that is not its infinity, in nanoseconds.
 const LONGEST: u64 = i64::MAX as u64 - 1;
