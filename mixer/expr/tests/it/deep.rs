@@ -22,7 +22,7 @@ fn depth_of_ten_thousand_is_an_error() {
     ] {
         let text = format!("{}{middle}{}", open.repeat(n), close.repeat(n));
         let error = compile(&text, &vocabulary).unwrap_err();
-        assert_eq!(error.reason(), &Reason::TooDeep(128), "{open} {close}");
+        assert_eq!(error.reason(), &Reason::TooDeep(64), "{open} {close}");
         // Messages stay short.
         assert!(error.to_string().len() < 2_000);
     }
