@@ -94,7 +94,10 @@ impl Vocabulary {
                     name: name.to_owned(),
                 })
             }
-            _ => Ok(()),
+            _ => {
+                self.longest = self.longest.max(name.len());
+                Ok(())
+            }
         }
     }
 

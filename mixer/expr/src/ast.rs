@@ -144,6 +144,10 @@ impl Expr {
         }
     }
 
+    fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::Literal(Literal::Int64(_) | Literal::Double(_)))
+    }
+
     /// Writes it with parentheses if it binds less tightly than `precedence`.
     fn write(&self, f: &mut fmt::Formatter<'_>, precedence: u8) -> fmt::Result {
         if self.precedence() < precedence {
@@ -170,9 +174,14 @@ impl fmt::Display for Expr {
                 target,
                 arguments,
             } => {
-                if let Some(target) = target {
-                    target.write(f, 7)?;
-                    f.write_str(".")?;
+                match target.as_deref() {
+                    // The dot would belong to the number.
+                    Some(target) if target.is_number() => write!(f, "({target}).")?,
+                    Some(target) => {
+                        target.write(f, 7)?;
+                        f.write_str(".")?;
+                    }
+                    None => {}
                 }
                 write!(f, "{function}(")?;
                 for (number, argument) in arguments.iter().enumerate() {

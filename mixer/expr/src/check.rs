@@ -68,7 +68,7 @@ impl<'a> Checker<'a> {
 
     fn attribute(&self, expression: &Expr, name: &str) -> Result<(Node, ValueType), Error> {
         let Some(id) = self.vocabulary.id(name) else {
-            return Err(self.error(expression, Reason::UnknownAttribute(name.to_owned())));
+            return Err(self.error(expression, Reason::UnknownAttribute(shortened(name))));
         };
         let value_type = self.vocabulary.value_type(id);
         let attribute = Attribute {
@@ -147,7 +147,7 @@ impl<'a> Checker<'a> {
         arguments: &[Expr],
     ) -> Result<(Node, ValueType), Error> {
         let Some(signature) = Signature::find(name) else {
-            return Err(self.error(expression, Reason::UnknownFunction(name.to_owned())));
+            return Err(self.error(expression, Reason::UnknownFunction(shortened(name))));
         };
         let mut nodes = Vec::with_capacity(arguments.len() + 1);
         match (target, signature.target) {

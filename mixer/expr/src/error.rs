@@ -11,7 +11,11 @@ const SHOWN: usize = 200;
 
 /// An expression cannot be compiled. Shows the reason and where in the expression it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Fault>);
+
+/// Boxed: the parser recurses, and results are on its stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
     text: Box<str>,
     span: Range<usize>,
     reason: Reason,
@@ -146,39 +150,40 @@ pub(crate) fn shortened(text: &str) -> String {
 
 impl Error {
     pub(crate) fn new(text: &str, span: Range<usize>, reason: Reason) -> Self {
-        Self {
+        Self(Box::new(Fault {
             text: text.into(),
             span,
             reason,
-        }
+        }))
     }
 
     /// What is wrong.
     #[must_use]
     pub fn reason(&self) -> &Reason {
-        &self.reason
+        &self.0.reason
     }
 
     /// The part of the expression that is wrong, in bytes.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
-        self.span.clone()
+        self.0.span.clone()
     }
 
     /// Where it begins: the letter, counted from 1.
     #[must_use]
     pub fn column(&self) -> usize {
-        let before = self.text.get(..self.span.start).unwrap_or(&self.text);
+        let before = self.0.text.get(..self.0.span.start).unwrap_or(&self.0.text);
         before.chars().count() + 1
     }
 
     /// The expression and below it a mark under what is wrong, as two lines.
     #[must_use]
     pub fn pointed(&self) -> String {
-        let line = self.text.replace(['\n', '\r', '\t'], " ");
+        let line = self.0.text.replace(['\n', '\r', '\t'], " ");
         let width = self
+            .0
             .text
-            .get(self.span.clone())
+            .get(self.0.span.clone())
             .map_or(0, |part| part.chars().count());
         format!(
             "{line}\n{}{}",
@@ -190,9 +195,14 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        if self.reason != Reason::Empty {
-            write!(f, " (at column {} of `{}`)", self.column(), shortened(&self.text))?;
+        write!(f, "{}", self.0.reason)?;
+        if self.0.reason != Reason::Empty {
+            write!(
+                f,
+                " (at column {} of `{}`)",
+                self.column(),
+                shortened(&self.0.text)
+            )?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, shortened};
 
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +129,7 @@ impl<'t> Lexer<'t> {
             .unwrap_or(rest.len() - end);
         self.at += end + tail;
         if tail > 0 {
-            let number = &rest[..end + tail];
+            let number = shortened(&rest[..end + tail]);
             return Err(self.literal(start, &format!("{number} is not a decimal number")));
         }
         let number = &rest[..end];

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::ast::{Binary, Expr, Kind, Literal, Unary};
 use crate::convert;
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, shortened};
 use crate::lexer::{Lexer, Token};
 
 /// How deeply expressions may be nested. Operands that one operator joins (`a || b || ...`) are all on one level.
@@ -266,7 +266,7 @@ impl<'t> Parser<'t> {
         Error::new(
             self.text,
             span,
-            Reason::Literal(format!("{digits} is no {wanted}")),
+            Reason::Literal(format!("{} is no {wanted}", shortened(digits))),
         )
     }
 
@@ -277,8 +277,8 @@ impl<'t> Parser<'t> {
 
 fn describe(token: &Token<'_>) -> String {
     match token {
-        Token::Name(text) | Token::Int(text) | Token::Float(text) => format!("`{text}`"),
-        Token::Text(text) => format!("{:?}", crate::error::shortened(text)),
+        Token::Name(text) | Token::Int(text) | Token::Float(text) => format!("`{}`", shortened(text)),
+        Token::Text(text) => format!("{:?}", shortened(text)),
         Token::Symbol(symbol) => format!("`{symbol}`"),
         Token::End => "end".to_owned(),
     }
