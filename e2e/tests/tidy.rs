@@ -51,6 +51,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         "mixer-template",
         Some(&["mesh-api", "mesh-config", "mixer-attribute", "mixer-expr"]),
     ),
+    ("mixc", Some(&["mesh-api", "mesh-runtime", "mixer-attribute"])),
     (
         "mixer-adapter",
         Some(&[

@@ -271,14 +271,7 @@ impl<'r> Reader<'_, 'r> {
     ) -> Result<(), DecodeError> {
         self.seen.fill(0);
         self.own_words.0.clear();
-        let mut fields = Fields::new(set.0);
-        // They may stand behind what is told with them.
-        while let Some(field) = fields.next()? {
-            if field.number == field::WORDS {
-                self.own_words.push(field.bytes()?);
-            }
-        }
-        let mut fields = Fields::new(set.0);
+        let mut fields = self.read_words(set)?;
         while let Some(field) = fields.next()? {
             if (field::STRINGS..=field::STRING_MAPS).contains(&field.number) {
                 let (key, value) = entry(field)?;
@@ -300,6 +293,23 @@ impl<'r> Reader<'_, 'r> {
             }
         }
         Ok(())
+    }
+
+    /// Reads the dictionary of a set; returns what stands behind it. All that we know write it first, but nobody has to.
+    fn read_words(&mut self, set: Compressed<'r>) -> Result<Fields<'r>, Malformed> {
+        let mut fields = Fields::new(set.0);
+        let mut behind = fields;
+        let mut first = true;
+        while let Some(field) = fields.next()? {
+            first &= field.number == field::WORDS;
+            if field.number == field::WORDS {
+                self.own_words.push(field.bytes()?);
+            }
+            if first {
+                behind = fields;
+            }
+        }
+        Ok(behind)
     }
 
     /// The attribute that an index stands for; `None` if the vocabulary does not have it.

@@ -71,11 +71,11 @@ impl<'r> Fields<'r> {
         let (number, wire_type) = self.tag()?;
         let data = match wire_type {
             0 => Data::Varint(self.varint()?),
-            1 => Data::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
+                let length = self.varint()?;
                 Data::Bytes(self.take(length)?)
             }
+            1 => Data::Fixed64(u64::from_le_bytes(self.array()?)),
             _ => {
                 self.skip(number, wire_type)?;
                 Data::Other
@@ -84,12 +84,14 @@ impl<'r> Fields<'r> {
         Ok(Some(Field { number, data }))
     }
 
+    #[inline]
     fn tag(&mut self) -> Result<(u32, u8), Malformed> {
-        let tag = u32::try_from(self.varint()?).map_err(|_| Malformed::Tag)?;
-        match tag >> 3 {
-            0 => Err(Malformed::Tag),
-            number => Ok((number, (tag & 7) as u8)),
+        let tag = self.varint()?;
+        let number = u32::try_from(tag).map_err(|_| Malformed::Tag)? >> 3;
+        if number == 0 {
+            return Err(Malformed::Tag);
         }
+        Ok((number, (tag & 7) as u8))
     }
 
     /// What stands behind the tag of a group or of 32 bits. Nobody who speaks this protocol writes any, but an unknown
@@ -106,7 +108,7 @@ impl<'r> Fields<'r> {
                     self.take(8)?;
                 }
                 2 => {
-                    let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
+                    let length = self.varint()?;
                     self.take(length)?;
                 }
                 3 if groups.len() < DEPTH => groups.push(number),
@@ -123,15 +125,26 @@ impl<'r> Fields<'r> {
         }
     }
 
+    /// Most numbers have one byte, and nearly all others two.
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
-        let (&first, rest) = self.0.split_first().ok_or(Malformed::Truncated)?;
-        self.0 = rest;
-        if first < 0x80 {
-            return Ok(u64::from(first));
+        match *self.0 {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(first))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+            }
+            _ => self.long_varint(),
         }
-        let mut value = u64::from(first & 0x7f);
-        for shift in (7..64).step_by(7) {
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
             let (&byte, rest) = self.0.split_first().ok_or(Malformed::Truncated)?;
             self.0 = rest;
             // The tenth byte has the last bit.
@@ -147,12 +160,14 @@ impl<'r> Fields<'r> {
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> Result<&'r [u8], Malformed> {
+    fn take(&mut self, length: u64) -> Result<&'r [u8], Malformed> {
+        let length = usize::try_from(length).map_err(|_| Malformed::Truncated)?;
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed::Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated)?;
         self.0 = rest;
