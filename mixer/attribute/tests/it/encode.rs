@@ -168,7 +168,7 @@ fn value(value_type: ValueType) -> BoxedStrategy<Value<'static>> {
     }
 }
 
-fn attributes() -> impl Strategy<Value = Attributes<'static>> {
+pub(crate) fn attributes() -> impl Strategy<Value = Attributes<'static>> {
     let each: Vec<_> = ATTRIBUTES
         .iter()
         .map(|(name, value_type)| {

@@ -3,5 +3,6 @@
 mod cache;
 mod decode;
 mod encode;
+mod fuzz;
 mod hostile;
 mod world;
