@@ -4,3 +4,4 @@ mod files;
 mod schemas;
 mod server;
 mod structural;
+mod webhooks;

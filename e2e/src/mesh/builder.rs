@@ -278,6 +278,10 @@ impl MeshBuilder {
                     kubernetes::follow(client.clone(), requests.clone()),
                 ),
                 spawner.spawn("writes to the API server", kubernetes::write(client, writes)),
+                spawner.spawn(
+                    "webhook of Galley",
+                    kubernetes::configure(layout.kubernetes(), state.clone()),
+                ),
             ]);
         } else {
             let watch = FileWatch::new(files.iter().chain(&defaults), QUIET)?;

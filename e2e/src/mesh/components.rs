@@ -10,11 +10,14 @@ use std::str::FromStr;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use serde_json::{Value, json};
 
-use super::kubernetes::KUBECONFIG;
+use super::kubernetes::{AUTHORITIES, CERTIFICATE, CONFIGURATION, KEY, KUBECONFIG};
 use super::objects::{Key, Objects};
 
 /// The namespace of the control plane.
 pub(crate) const NAMESPACE: &str = "istio-system";
+
+/// The name of the port of Galley's webhook.
+pub(crate) const VALIDATION: &str = "https-validation";
 
 /// Where Galley finds its configuration.
 const GALLEY_CONFIG: &str = "/etc/istio/config";
@@ -83,7 +86,7 @@ impl Component {
     /// Its ports.
     pub(crate) fn ports(self) -> &'static [(&'static str, u16)] {
         match self {
-            Self::Galley => &[("grpc-mcp", 9901), ("http-monitoring", 15014)],
+            Self::Galley => &[("grpc-mcp", 9901), ("http-monitoring", 15014), (VALIDATION, 443)],
             Self::Pilot => &[
                 ("grpc-xds", 15010),
                 ("http-legacy-discovery", 8080),
@@ -96,9 +99,18 @@ impl Component {
         let kubeconfig = format!("--kubeconfig={KUBERNETES}/{KUBECONFIG}");
         let mut args: Vec<String> = self.common_args().iter().map(ToString::to_string).collect();
         args.extend(match (self, home) {
-            (Self::Galley, Home::Folder(_)) => vec![format!("--configPath={GALLEY_CONFIG}")],
+            (Self::Galley, Home::Folder(_)) => vec![
+                format!("--configPath={GALLEY_CONFIG}"),
+                "--enable-validation=false".to_owned(),
+            ],
             (Self::Pilot, Home::Folder(_)) => vec!["--registries=MCP".to_owned()],
-            (Self::Galley, Home::Kubernetes(_)) => vec![kubeconfig],
+            (Self::Galley, Home::Kubernetes(_)) => vec![
+                kubeconfig,
+                format!("--tlsCertFile={KUBERNETES}/{CERTIFICATE}"),
+                format!("--tlsKeyFile={KUBERNETES}/{KEY}"),
+                format!("--caCertFile={KUBERNETES}/{AUTHORITIES}"),
+                format!("--validation-webhook-config-file={KUBERNETES}/{CONFIGURATION}"),
+            ],
             (Self::Pilot, Home::Kubernetes(_)) => vec!["--registries=Kubernetes".to_owned(), kubeconfig],
         });
         args
@@ -110,7 +122,6 @@ impl Component {
                 "server",
                 "--insecure=true",
                 "--server-address=tcp://0.0.0.0:9901",
-                "--enable-validation=false",
                 "--monitoringPort=15014",
                 "--log_output_level=default:info",
             ],

@@ -6,10 +6,12 @@
 //!                        └─◄ write ◄── engine: pods with status, EndpointSlices, the node
 //! ```
 //!
-//! The server listens on the machine. Pods reach it at the node's address, through a relay.
+//! The server listens on the machine. Pods reach it at the node's address, and it reaches the webhook of Galley at a port of
+//! the machine, both through relays.
 
 mod follow;
 mod slices;
+mod webhook;
 mod write;
 
 use std::fs;
@@ -26,6 +28,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 pub(crate) use self::follow::follow;
+pub(crate) use self::webhook::{AUTHORITIES, CERTIFICATE, CONFIGURATION, KEY, configure};
 pub(crate) use self::write::{Written, write};
 use super::layout::Layout;
 use super::sockets::Sockets;
@@ -48,7 +51,7 @@ pub struct Kubernetes {
 // === impl Kubernetes ===
 
 impl Kubernetes {
-    /// Starts the server, defines Istio's kinds, and writes the file by which pods find the server.
+    /// Starts the server, defines Istio's kinds, and writes the files by which pods find the server and Galley is trusted.
     pub(crate) async fn start(layout: &Layout) -> Result<Self> {
         let server = ApiServer::start().await?;
         server.define_kinds().await?;
@@ -60,6 +63,7 @@ impl Kubernetes {
         };
         let inside = kubernetes.admin.at(&format!("https://{}:{PORT}", ipam::NODE))?;
         fs::create_dir_all(layout.kubernetes())?;
+        webhook::certify(&layout.kubernetes())?;
         fs::copy(inside.kubeconfig(), layout.kubernetes().join(KUBECONFIG))?;
         Ok(kubernetes)
     }

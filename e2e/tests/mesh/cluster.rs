@@ -1,6 +1,8 @@
 //! A mesh whose objects live in a real Kubernetes API server, as users meet it: with kubectl.
 
 mod failures;
+mod ingress;
+mod samples;
 mod support;
 
 use std::collections::BTreeSet;
