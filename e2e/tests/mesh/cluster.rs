@@ -1,7 +1,6 @@
 //! A mesh whose objects live in a real Kubernetes API server, as users meet it: with kubectl.
 
 mod failures;
-mod ingress;
 mod samples;
 mod support;
 

@@ -15,7 +15,6 @@ const SELECTOR: (&str, &str) = ("istio", "ingress");
 /// Where the certificate for Ingresses is mounted.
 const KEY: &str = "/etc/istio/ingress-certs/tls.key";
 const CHAIN: &str = "/etc/istio/ingress-certs/tls.crt";
-const AUTHORITIES: &str = "/etc/istio/ingress-certs/root-cert.pem";
 
 /// The servers by Gateway. Ingresses of one name in several namespaces share one, as their Gateways have one name.
 #[derive(Default)]
@@ -87,7 +86,8 @@ fn certificates(tls: &[IngressTls]) -> Vec<Certificate<'_>> {
 
 impl Certificate<'_> {
     /// A gateway that fetches secrets fetches this one; others have what is mounted, for the first certificate only:
-    /// for another one it would be the wrong one.
+    /// for another one it would be the wrong one. No authorities are named, as 1.1 did: clients are not asked who they are,
+    /// and Envoy takes no listener that names a file which a Secret of type `kubernetes.io/tls` does not have.
     fn server(&self, name: String) -> Server {
         let mut tls = TlsOptions {
             mode: TlSmode::Simple.into(),
@@ -97,7 +97,6 @@ impl Certificate<'_> {
         if self.is_mounted {
             tls.private_key = KEY.to_owned();
             tls.server_certificate = CHAIN.to_owned();
-            tls.ca_certificates = AUTHORITIES.to_owned();
         }
         Server {
             tls: Some(tls),

@@ -277,7 +277,7 @@ spec: {tls: [{}]}
     );
     let tls = gateway.servers[0].tls.as_ref().unwrap();
     assert_eq!(tls.private_key, "/etc/istio/ingress-certs/tls.key");
-    assert_eq!(tls.ca_certificates, "/etc/istio/ingress-certs/root-cert.pem");
+    assert_eq!(tls.ca_certificates, "");
     let warnings = warnings(&converted);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
