@@ -178,7 +178,7 @@ fn good(answer: &Answer, header: &str) -> String {
 }
 
 /// Sends one request over a connection.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     stream: TcpStream,
     method: Method,
     uri: &Uri,

@@ -25,12 +25,17 @@ impl TestMesh {
 
     /// A page of Pilot.
     pub(crate) async fn pilot(&self, page: &str) -> Result<String> {
+        self.page("pilot", "http-legacy-discovery", page).await
+    }
+
+    /// A page of a component at one of its ports.
+    pub(crate) async fn page(&self, component: &str, port: &str, page: &str) -> Result<String> {
         let state = self.mesh().state();
-        let pilot = state.component("pilot").context("there is no Pilot")?;
-        let port = pilot
-            .ports
-            .get("http-legacy-discovery")
-            .context("Pilot has no such port")?;
+        let ports = &state
+            .component(component)
+            .context("there is no such component")?
+            .ports;
+        let port = ports.get(port).context("it has no such port")?;
         let url = format!("http://127.0.0.1:{port}/{page}");
         let answer = self.client.get(&url, &[]).await?;
         ensure!(answer.status == 200, "{page}: {}", answer.status);

@@ -32,7 +32,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(crate) use self::caller::{Caller, pod, status, version};
+pub(crate) use self::caller::{Caller, exchange, pod, status, version};
 use self::doubles::Touched;
 use self::fixture::InUse;
 
@@ -276,7 +276,7 @@ impl TestMesh {
         let gateway = pod.main_container().is_some_and(|main| main.name == PROXY);
         let answer = if gateway {
             let stream = self.mesh.connect(&name, rule::MARK_PORT).await?;
-            caller::exchange(stream, Method::GET, &url.parse()?, &[], "").await?
+            exchange(stream, Method::GET, &url.parse()?, &[], "").await?
         } else if self.is_uncaptured(&name).await? {
             let host = ("host", rule::MARK_HOST);
             self.from(&name).get(HTTP_PROXY_URL, &[host]).await?
