@@ -73,6 +73,18 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mixer-template",
         ]),
     ),
+    (
+        "mixer-runtime",
+        Some(&[
+            "mesh-api",
+            "mesh-config",
+            "mesh-runtime",
+            "mixer-adapter",
+            "mixer-attribute",
+            "mixer-expr",
+            "mixer-template",
+        ]),
+    ),
     ("pilot-model", Some(&["mesh-api", "mesh-config"])),
     (
         "pilot-networking",

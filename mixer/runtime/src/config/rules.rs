@@ -1,0 +1,309 @@
+//! Objects that say which instances go to which handlers, and when (`spec 02` §5.6, §5.8, §5.9).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mesh_api::istio::policy::v1beta1::rule::HeaderOperationTemplate;
+use mesh_api::istio::policy::v1beta1::rule::header_operation_template::Operation;
+use mesh_api::istio::policy::v1beta1::{Action, Rule};
+use mesh_config::{Config, ConfigKey, Kind, Str};
+use mixer_attribute::{ValueType, Vocabulary};
+use mixer_expr::{EvalError, Program};
+use tracing::{debug, warn};
+
+use super::handlers::HandlerConfig;
+use super::instances::InstanceConfig;
+use super::names::FullName;
+use super::problems::Problems;
+use super::snapshot::Counts;
+use super::state::Objects;
+use crate::adapters::Adapters;
+
+/// A rule of which at least something can be done.
+#[derive(Clone, Debug)]
+pub struct RuleConfig {
+    /// Its object.
+    pub key: ConfigKey,
+    /// When it applies; `None`: always.
+    pub condition: Option<Arc<Condition>>,
+    /// What is done.
+    pub actions: Vec<ActionConfig>,
+    /// What happens to headers, if all checks are passed.
+    pub headers: Vec<Arc<HeaderOperation>>,
+}
+
+/// When rules apply. Rules with the same text share it.
+#[derive(Debug)]
+pub struct Condition {
+    /// As it was written.
+    pub text: Box<str>,
+    /// Gives a [`ValueType::Bool`].
+    pub program: Program,
+    /// It was told once that it cannot be evaluated.
+    told: AtomicBool,
+}
+
+/// Instances that go to one handler.
+#[derive(Clone, Debug)]
+pub struct ActionConfig {
+    /// The handler, which exists.
+    pub handler: FullName,
+    /// Instances, at least one, which exist and are of templates that the adapter of the handler serves.
+    pub instances: Vec<FullName>,
+    /// By which header operations refer to what it gives.
+    pub name: String,
+}
+
+/// What happens to a header.
+#[derive(Debug)]
+pub struct HeaderOperation {
+    /// Whose header.
+    pub target: HeaderTarget,
+    /// Its name, in lower case.
+    pub name: String,
+    /// What happens.
+    pub operation: Operation,
+    /// Gives a [`ValueType::String`]; `None` where the header is removed.
+    pub value: Option<Program>,
+}
+
+/// Whose header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderTarget {
+    /// Of the request.
+    Request,
+    /// Of the response.
+    Response,
+}
+
+/// What rules may refer to.
+pub(super) struct Known<'a> {
+    pub(super) adapters: &'a Adapters,
+    pub(super) vocabulary: &'a Vocabulary,
+    pub(super) handlers: &'a BTreeMap<FullName, HandlerConfig>,
+    pub(super) instances: &'a BTreeMap<FullName, InstanceConfig>,
+}
+
+/// All rules of which something can be done.
+pub(super) fn build(
+    objects: &Objects,
+    known: &Known<'_>,
+    counts: &mut Counts,
+    problems: &mut Problems,
+) -> Vec<RuleConfig> {
+    let mut conditions = BTreeMap::new();
+    let mut rules = Vec::new();
+    let configs = objects
+        .values()
+        .filter(|config| config.meta.key.kind == Kind::Rule);
+    for config in configs {
+        counts.rules += 1;
+        let before = problems.len();
+        match known.rule(config, &mut conditions, counts, problems) {
+            Some(rule) => rules.push(rule),
+            None => counts.rule_errors += 1,
+        }
+        if problems.len() > before {
+            debug!(rule = %config.meta.key, "something of the rule is left out");
+        }
+    }
+    rules
+}
+
+// === impl Condition ===
+
+impl Condition {
+    /// It cannot be evaluated for a request, and does not hold then. This may be so for every request, and is said
+    /// aloud only once.
+    pub(crate) fn tell(&self, error: &EvalError) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            debug!(condition = %self.text, %error, "no match");
+        } else {
+            warn!(condition = %self.text, %error, "no match where the condition cannot be evaluated");
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known<'_> {
+    fn rule(
+        &self,
+        config: &Config,
+        conditions: &mut BTreeMap<String, Arc<Condition>>,
+        counts: &mut Counts,
+        problems: &mut Problems,
+    ) -> Option<RuleConfig> {
+        let key = &config.meta.key;
+        let rule: Rule = match config.decode() {
+            Ok(rule) => rule,
+            Err(error) => {
+                problems.push(key, "", error);
+                return None;
+            }
+        };
+        let condition = match self.condition(&rule.r#match, conditions) {
+            Ok(condition) => condition,
+            Err(reason) => {
+                counts.match_errors += 1;
+                problems.push(key, "match", reason);
+                return None;
+            }
+        };
+        let mut actions = Vec::new();
+        for (number, action) in rule.actions.iter().enumerate() {
+            let read = self.action(key, action, &format!("actions[{number}]"), problems);
+            match read {
+                Some(action) => actions.push(action),
+                None => counts.unsatisfied_actions += 1,
+            }
+        }
+        let mut headers = Vec::new();
+        for (target, field, templates) in [
+            (
+                HeaderTarget::Request,
+                "requestHeaderOperations",
+                &rule.request_header_operations,
+            ),
+            (
+                HeaderTarget::Response,
+                "responseHeaderOperations",
+                &rule.response_header_operations,
+            ),
+        ] {
+            for (number, template) in templates.iter().enumerate() {
+                let field = format!("{field}[{number}]");
+                self.header(key, target, &field, template, &mut headers, problems);
+            }
+        }
+        if actions.is_empty() && headers.is_empty() {
+            problems.push(key, "", "the rule has no valid action and no header operation");
+            return None;
+        }
+        Some(RuleConfig {
+            key: key.clone(),
+            condition,
+            actions,
+            headers,
+        })
+    }
+
+    /// Conditions that always hold need no program (§9.5.4).
+    fn condition(
+        &self,
+        text: &str,
+        conditions: &mut BTreeMap<String, Arc<Condition>>,
+    ) -> Result<Option<Arc<Condition>>, String> {
+        let text = text.trim();
+        if text.is_empty() || text == "true" {
+            return Ok(None);
+        }
+        if let Some(condition) = conditions.get(text) {
+            return Ok(Some(Arc::clone(condition)));
+        }
+        let condition = Arc::new(Condition {
+            program: self.program(text, ValueType::Bool)?,
+            text: text.into(),
+            told: AtomicBool::new(false),
+        });
+        conditions.insert(text.to_owned(), Arc::clone(&condition));
+        Ok(Some(condition))
+    }
+
+    fn program(&self, text: &str, expected: ValueType) -> Result<Program, String> {
+        mixer_expr::compile_typed(text, self.vocabulary, expected).map_err(|error| error.to_string())
+    }
+
+    fn action(
+        &self,
+        key: &ConfigKey,
+        action: &Action,
+        field: &str,
+        problems: &mut Problems,
+    ) -> Option<ActionConfig> {
+        let namespace: &Str = &key.namespace;
+        let exists = |name: &FullName| self.handlers.contains_key(name);
+        let name = FullName::resolve(&action.handler, namespace, "handler", exists);
+        let Some(handler) = self.handlers.get(&name) else {
+            problems.push(
+                key,
+                format!("{field}.handler"),
+                format!("there is no handler {name} that can be used"),
+            );
+            return None;
+        };
+        let templates = match self.adapters.get(handler.adapter) {
+            Some(adapter) => adapter.info().templates,
+            None => &[],
+        };
+        let mut seen = BTreeSet::new();
+        let mut instances = Vec::new();
+        for (number, reference) in action.instances.iter().enumerate() {
+            let exists = |name: &FullName| self.instances.contains_key(name);
+            let name = FullName::resolve(reference, namespace, "instance", exists);
+            let fault = match self.instances.get(&name) {
+                None => Some(format!("there is no instance {name} that can be used")),
+                Some(_) if !seen.insert(name.clone()) => Some(format!("instance {name} is there already")),
+                Some(instance) if !templates.contains(&instance.template) => Some(format!(
+                    "instance {name} is of template {}, which adapter {} does not serve",
+                    instance.template, handler.adapter
+                )),
+                Some(_) => None,
+            };
+            match fault {
+                None => instances.push(name),
+                Some(reason) => problems.push(key, format!("{field}.instances[{number}]"), reason),
+            }
+        }
+        if instances.is_empty() {
+            problems.push(key, field, format!("there is nothing to send to handler {name}"));
+            return None;
+        }
+        Some(ActionConfig {
+            handler: name,
+            instances,
+            name: action.name.clone(),
+        })
+    }
+
+    /// One operation for each value; none of a header that is removed.
+    fn header(
+        &self,
+        key: &ConfigKey,
+        target: HeaderTarget,
+        field: &str,
+        template: &HeaderOperationTemplate,
+        headers: &mut Vec<Arc<HeaderOperation>>,
+        problems: &mut Problems,
+    ) {
+        let Ok(operation) = Operation::try_from(template.operation) else {
+            let reason = format!("there is no operation {}", template.operation);
+            return problems.push(key, format!("{field}.operation"), reason);
+        };
+        let name = template.name.to_ascii_lowercase();
+        if name.is_empty() {
+            return problems.push(key, format!("{field}.name"), "a header needs a name");
+        }
+        if operation == Operation::Remove {
+            headers.push(Arc::new(HeaderOperation {
+                target,
+                name,
+                operation,
+                value: None,
+            }));
+            return;
+        }
+        for (number, text) in template.values.iter().enumerate() {
+            match self.program(text, ValueType::String) {
+                Ok(program) => headers.push(Arc::new(HeaderOperation {
+                    target,
+                    name: name.clone(),
+                    operation,
+                    value: Some(program),
+                })),
+                Err(reason) => problems.push(key, format!("{field}.values[{number}]"), reason),
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Keeps the engine at what the stores say (`spec 02` §9.4, §9.5).
+//!
+//! What comes within a second is taken over at once. The table is replaced when the handlers that it needs are there;
+//! requests go on under the one before until then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_config::ConfigError;
+use mesh_runtime::ReadyGuard;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::adapters::Adapters;
+use crate::config::{Problems, Snapshot, State, StoreEvent};
+use crate::dispatch::Engine;
+use crate::handler::{Built, Factory, HandlerCounts, HandlerTable};
+use crate::metrics::EngineMetrics;
+use crate::routing::Table;
+
+/// Handlers that could not be built are tried again after this long.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How a controller works.
+#[derive(Clone, Debug)]
+pub struct ControllerOptions {
+    /// The namespace whose rules count everywhere (`--configDefaultNamespace`).
+    pub default_namespace: String,
+    /// How long changes are gathered, from the first of them.
+    pub debounce: Duration,
+}
+
+/// The configuration in force, and what is wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What the objects say.
+    pub snapshot: Arc<Snapshot>,
+    /// Handlers at work: name, adapter, configuration that they were built for.
+    pub handlers: Vec<(String, &'static str, u64)>,
+    /// What became of handlers.
+    pub handler_counts: HandlerCounts,
+    /// Everything that is left out, and why.
+    pub problems: Vec<ConfigError>,
+    /// See [`Table::generation`].
+    pub generation: u64,
+}
+
+/// Keeps an engine at what the stores say.
+#[derive(Debug)]
+pub struct Controller {
+    adapters: Arc<Adapters>,
+    factory: Factory,
+    engine: Arc<Engine>,
+    metrics: EngineMetrics,
+    options: ControllerOptions,
+    state: State,
+    handlers: HandlerTable,
+    next_id: u64,
+    report: watch::Sender<Arc<Report>>,
+    /// Dropped when the first configuration is in force.
+    ready: Option<ReadyGuard>,
+}
+
+// === impl ControllerOptions ===
+
+impl Default for ControllerOptions {
+    fn default() -> Self {
+        Self {
+            default_namespace: "istio-system".to_owned(),
+            debounce: Duration::from_secs(1),
+        }
+    }
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// A controller of `engine`; `ready` is dropped when the first configuration is in force.
+    #[must_use]
+    pub fn new(
+        adapters: Arc<Adapters>,
+        factory: Factory,
+        engine: Arc<Engine>,
+        metrics: EngineMetrics,
+        options: ControllerOptions,
+        ready: Option<ReadyGuard>,
+    ) -> Self {
+        Self {
+            adapters,
+            factory,
+            engine,
+            metrics,
+            options,
+            state: State::default(),
+            handlers: HandlerTable::default(),
+            next_id: 0,
+            report: watch::Sender::default(),
+            ready,
+        }
+    }
+
+    /// The configuration in force, as it changes.
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Arc<Report>> {
+        self.report.subscribe()
+    }
+
+    /// Follows the stores until they are gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Vec<StoreEvent>>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                batch = events.recv() => {
+                    let Some(batch) = batch else { return };
+                    let synced = self.state.is_synced();
+                    let mut changed = false;
+                    for event in batch {
+                        changed |= self.state.apply(event);
+                    }
+                    if !self.state.is_synced() {
+                        continue;
+                    }
+                    if !synced {
+                        due = Some(Instant::now());
+                    } else if changed {
+                        let soon = Instant::now() + self.options.debounce;
+                        due = Some(due.map_or(soon, |due| due.min(soon)));
+                    }
+                }
+                () = until(due) => {
+                    let complete = self.rebuild().await;
+                    due = (!complete).then(|| Instant::now() + RETRY);
+                }
+            }
+        }
+    }
+
+    /// Puts what the stores say in force. Returns whether all handlers could be built.
+    async fn rebuild(&mut self) -> bool {
+        let id = self.next_id;
+        self.next_id += 1;
+        let objects = Arc::clone(self.state.objects());
+        let adapters = Arc::clone(&self.adapters);
+        let compile = tokio::task::spawn_blocking(move || Snapshot::new(id, &objects, &adapters));
+        let snapshot = match compile.await {
+            Ok(snapshot) => Arc::new(snapshot),
+            Err(error) => {
+                error!(%error, "the configuration cannot be read because of a defect of this program, the former one stays");
+                return true;
+            }
+        };
+        let Built {
+            table: handlers,
+            problems: of_handlers,
+            counts: handler_counts,
+        } = self.factory.build(&snapshot, &self.handlers).await;
+        let mut problems = Problems::default();
+        problems.extend(self.state.problems().iter().cloned());
+        problems.extend(snapshot.problems.iter().cloned());
+        problems.extend(of_handlers);
+        let (table, unsatisfied) = Table::new(
+            &snapshot,
+            &handlers,
+            &self.options.default_namespace,
+            &self.metrics,
+            &mut problems,
+        );
+        let table = table.with_generation(self.state.objects());
+        let generation = table.generation;
+        let mut counts = snapshot.counts;
+        counts.unsatisfied_actions += unsatisfied;
+        let problems = problems.into_vec();
+        self.tell(&problems);
+        // Handlers that are not used any more are closed when the last request that uses them is done.
+        drop(self.engine.replace(table));
+        self.metrics.configured(id, &counts, &handler_counts);
+        self.metrics.show_tasks(&handlers);
+        info!(
+            id,
+            rules = snapshot.rules.len(),
+            handlers = handlers.len(),
+            new = handler_counts.new,
+            reused = handler_counts.reused,
+            problems = problems.len(),
+            "configuration in force"
+        );
+        let report = Report {
+            handlers: handlers
+                .iter()
+                .map(|handler| (handler.name().to_string(), handler.adapter(), handler.config_id()))
+                .collect(),
+            snapshot,
+            handler_counts,
+            problems,
+            generation,
+        };
+        self.handlers = handlers;
+        self.report.send_replace(Arc::new(report));
+        if let Some(ready) = self.ready.take() {
+            ready.ready();
+        }
+        handler_counts.build_failures == 0
+    }
+
+    /// Tells the problems that were not there before.
+    fn tell(&self, problems: &[ConfigError]) {
+        let before = self.report.borrow();
+        for problem in problems
+            .iter()
+            .filter(|problem| !before.problems.contains(problem))
+        {
+            warn!(%problem, "configuration is left out");
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,137 @@
+//! Amounts (`spec 02` §2.6).
+
+use std::time::Duration;
+
+use mixer_adapter::{Answer, Handle, QuotaArgs, QuotaResult};
+use mixer_attribute::{Bag, QuotaParams, References};
+use tracing::{debug, warn};
+
+use super::call::{Call, CallError, Patience};
+use super::conditions::Conditions;
+use crate::routing::{Destination, Routes, Table};
+use mixer_template::Instance;
+
+/// How long an amount is granted for that nobody limits.
+const NOBODY_DURATION: Duration = Duration::from_secs(60);
+
+/// What is asked for.
+pub(super) struct Wanted<'r> {
+    pub(super) name: &'r str,
+    pub(super) params: QuotaParams,
+    /// The same for all attempts of one call; may be empty.
+    pub(super) deduplication_id: &'r str,
+}
+
+/// What is granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// How much; 0 is a refusal.
+    pub amount: i64,
+    /// For how long.
+    pub valid_duration: Duration,
+    /// What was read to find out.
+    pub references: References,
+}
+
+/// Asks whoever limits a quota. `references`: what was read before. What cannot be answered is refused.
+pub(super) async fn allocate<'r>(
+    table: &'r Table,
+    routes: &'r Routes,
+    bag: &Bag<'r>,
+    wanted: Wanted<'r>,
+    mut references: References,
+    patience: Patience,
+) -> Grant {
+    let QuotaParams { amount, best_effort } = wanted.params;
+    let args = QuotaArgs {
+        deduplication_id: match wanted.deduplication_id {
+            "" => String::new(),
+            id => format!("{id}{}", wanted.name),
+        },
+        amount,
+        best_effort,
+    };
+    let mut configured = false;
+    let mut failed = false;
+    let mut calls = Vec::new();
+    // What was read for conditions belongs to each quota that they decide about.
+    let mut conditions = Conditions::new(table);
+    for route in &routes.quotas {
+        let Some(destination) = table.destinations.get(route.destination) else {
+            continue;
+        };
+        for group in &route.groups {
+            let named = |name: &str| name.eq_ignore_ascii_case(wanted.name);
+            let mut instances = group
+                .instances
+                .iter()
+                .filter(|one| named(one.name.short()))
+                .peekable();
+            if instances.peek().is_none() {
+                continue;
+            }
+            configured = true;
+            if !conditions.hold(group.condition, bag, &mut references) {
+                continue;
+            }
+            for instance in instances {
+                match instance.builder.build(bag, &mut references) {
+                    Ok(built) => calls.push(Call::start(destination, || call(destination, &built, &args))),
+                    Err(error) => {
+                        failed = true;
+                        warn!(quota = wanted.name, instance = %instance.name, %error, "quota is refused");
+                    }
+                }
+            }
+        }
+    }
+    let asked = !calls.is_empty();
+    let answers = Call::finish_all(calls, patience).await;
+    let (amount, valid_duration) = match first(wanted.name, answers) {
+        Some(result) => (result.amount, result.valid_duration),
+        None if asked || failed => (0, Duration::ZERO),
+        None => {
+            if !configured {
+                debug!(quota = wanted.name, "nobody limits this quota");
+            }
+            (amount, NOBODY_DURATION)
+        }
+    };
+    Grant {
+        amount,
+        valid_duration,
+        references,
+    }
+}
+
+/// The first grant counts, else the first refusal.
+fn first(quota: &str, answers: Vec<(&Destination, Result<QuotaResult, CallError>)>) -> Option<QuotaResult> {
+    let mut result: Option<QuotaResult> = None;
+    for (destination, answer) in answers {
+        match answer {
+            Err(error) => warn!(quota, %error, "quota is refused"),
+            Ok(answer)
+                if result
+                    .as_ref()
+                    .is_none_or(|result| result.amount == 0 && answer.amount != 0) =>
+            {
+                result = Some(answer);
+            }
+            Ok(_) => {
+                debug!(quota, handler = %destination.handler.name(), "another handler has limited the quota before");
+            }
+        }
+    }
+    result
+}
+
+pub(super) fn call(
+    destination: &Destination,
+    instance: &Instance<'_>,
+    args: &QuotaArgs,
+) -> Answer<QuotaResult> {
+    match (&destination.handle, instance) {
+        (Handle::Quota(handler), Instance::Quota(instance)) => handler.handle_quota(instance, args),
+        _ => Answer::failed("limits nothing"),
+    }
+}

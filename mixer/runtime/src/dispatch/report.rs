@@ -1,0 +1,159 @@
+//! What happened (`spec 02` §2.7).
+
+use mixer_attribute::{Bag, ReportRequest, Semantics, Untracked};
+
+use super::batch::Batch;
+use super::call::{Call, Patience};
+use super::conditions::Conditions;
+use super::failure::Failure;
+use super::generate::generate;
+use crate::metrics::EngineMetrics;
+use crate::routing::{Routes, Table};
+use mixer_template::Instance;
+
+/// So many instances wait at most; a report of more is handed over in parts.
+const MAX_WAITING: usize = 16_384;
+
+/// Of so many sets the errors are told.
+const MAX_ERRORS: usize = 10;
+
+/// Gathers what the sets of a report give, and hands it over: one call for each destination.
+struct Reporter<'r> {
+    table: &'r Table,
+    /// By number of the destination.
+    batches: Vec<Option<Batch<'r>>>,
+    waiting: usize,
+    conditions: Conditions<'r>,
+    errors: Vec<String>,
+    /// How many errors there were besides.
+    more: usize,
+}
+
+/// Handles a report. A set that cannot be handled does not keep the others from it.
+pub(super) async fn report<'r>(
+    table: &'r Table,
+    request: &'r ReportRequest<'r>,
+    metrics: &EngineMetrics,
+    patience: Patience,
+) -> Result<(), Failure> {
+    let mut reporter = Reporter::new(table);
+    let mut reader = table.decoder.reader(&request.default_words);
+    // What the sets said; the attributes of generators are those of one set alone.
+    let mut said = Bag::new(&table.vocabulary);
+    for set in &request.attributes {
+        let read = match request.semantics {
+            Semantics::Independent => reader.read(&mut said, *set),
+            Semantics::Delta => reader.apply(&mut said, *set),
+        };
+        if let Err(error) = read {
+            reporter.error(error.to_string());
+            continue;
+        }
+        let routes = table.routes(&said, &mut Untracked);
+        if routes.generators.is_empty() {
+            reporter.buffer(routes, &said, metrics);
+        } else {
+            let mut bag = said.clone();
+            match generate(table, routes, &mut bag, &mut Untracked, patience).await {
+                Ok(()) => {
+                    // The generators may have found the namespace.
+                    let routes = table.routes(&bag, &mut Untracked);
+                    reporter.buffer(routes, &bag, metrics);
+                }
+                Err(failure) => reporter.error(failure.message),
+            }
+        }
+        if reporter.waiting >= MAX_WAITING {
+            reporter.flush(patience).await;
+        }
+    }
+    reporter.flush(patience).await;
+    reporter.done()
+}
+
+// === impl Reporter ===
+
+impl<'r> Reporter<'r> {
+    fn new(table: &'r Table) -> Self {
+        Self {
+            table,
+            batches: table.destinations.iter().map(|_| None).collect(),
+            waiting: 0,
+            conditions: Conditions::new(table),
+            errors: Vec::new(),
+            more: 0,
+        }
+    }
+
+    fn error(&mut self, error: String) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(error);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Adds a set.
+    fn buffer(&mut self, routes: &'r Routes, bag: &Bag<'r>, metrics: &EngineMetrics) {
+        self.conditions.clear();
+        let (mut destinations, mut instances) = (0, 0);
+        for route in &routes.reports {
+            let before = instances;
+            for group in &route.groups {
+                if !self.conditions.hold(group.condition, bag, &mut Untracked) {
+                    continue;
+                }
+                for instance in &group.instances {
+                    instances += 1;
+                    match instance.builder.build(bag, &mut Untracked) {
+                        Ok(built) => self.push(route.destination, built),
+                        Err(error) => self.error(format!("{}: {error}", instance.name)),
+                    }
+                }
+            }
+            destinations += usize::from(instances > before);
+        }
+        metrics.dispatched(destinations, instances);
+    }
+
+    fn push(&mut self, destination: usize, instance: Instance<'r>) {
+        let template = self.table.destinations.get(destination).map(|one| one.template);
+        let (Some(batch), Some(template)) = (self.batches.get_mut(destination), template) else {
+            return;
+        };
+        if batch.is_none() {
+            *batch = Batch::new(template);
+        }
+        if let Some(batch) = batch {
+            batch.push(instance);
+            self.waiting += 1;
+        }
+    }
+
+    /// Hands everything over that waits.
+    async fn flush(&mut self, patience: Patience) {
+        let mut calls = Vec::new();
+        for (destination, batch) in self.table.destinations.iter().zip(&mut self.batches) {
+            if let Some(batch) = batch.take() {
+                calls.push(Call::start(destination, || batch.call(destination)));
+            }
+        }
+        self.waiting = 0;
+        for (_, answer) in Call::finish_all(calls, patience).await {
+            if let Err(error) = answer {
+                self.error(error.to_string());
+            }
+        }
+    }
+
+    fn done(self) -> Result<(), Failure> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let mut message = self.errors.join("; ");
+        if self.more > 0 {
+            message = format!("{message}; and {} more", self.more);
+        }
+        Err(Failure::unknown(message))
+    }
+}

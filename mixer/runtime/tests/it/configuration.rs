@@ -1,0 +1,228 @@
+//! From objects to routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_config::{ConfigKey, Kind};
+use mixer_runtime::config::StoreEvent;
+use mixer_runtime::{Controller, ControllerOptions, Engine};
+use tokio::sync::mpsc;
+
+use crate::world::{MANIFEST, World, events, handler, object};
+
+fn check(namespace: &str, name: &str, rest: &str) -> String {
+    object(
+        "rule",
+        namespace,
+        name,
+        &format!(
+            "{{actions: [{{handler: deny.handler.istio-system, instances: [nothing.instance.istio-system]}}]{rest}}}"
+        ),
+    )
+}
+
+fn nothing() -> String {
+    object(
+        "instance",
+        "istio-system",
+        "nothing",
+        "{compiledTemplate: checknothing}",
+    )
+}
+
+#[tokio::test]
+async fn pain_23_m115_what_is_dangling_is_told_and_the_rest_counts() {
+    let mut world = World::new();
+    let text = [
+        handler("deny", 7, "no"),
+        nothing(),
+        object(
+            "instance",
+            "istio-system",
+            "wrong",
+            "{compiledTemplate: metric, params: {value: unknown.attribute}}",
+        ),
+        object(
+            "instance",
+            "istio-system",
+            "foreign",
+            "{compiledTemplate: listentry, params: {value: source.name}}",
+        ),
+        object("handler", "istio-system", "nobody", "{compiledAdapter: nobody}"),
+        object("handler", "istio-system", "empty", "{}"),
+        check("istio-system", "good", ""),
+        object(
+            "rule",
+            "istio-system",
+            "half",
+            "{actions: [{handler: deny, instances: [nothing, nothing, missing, wrong, foreign]}, {handler: missing, instances: [nothing]}]}",
+        ),
+        object("rule", "istio-system", "unmatched", "{match: 'source.name == 1', actions: [{handler: deny, instances: [nothing]}]}"),
+        object("rule", "istio-system", "idle", "{match: 'true'}"),
+    ]
+    .concat();
+    let table = world.configure(&text).await;
+    let problems = world.problems.join("\n");
+    for expected in [
+        "handler istio-system/empty: compiledAdapter: a handler needs an adapter",
+        "handler istio-system/nobody: compiledAdapter: there is no adapter nobody",
+        "instance istio-system/wrong: params.value: ",
+        "rule istio-system/half: actions[0].instances[1]: instance nothing.instance.istio-system is there already",
+        "rule istio-system/half: actions[0].instances[2]: there is no instance missing.instance.istio-system",
+        "rule istio-system/half: actions[0].instances[3]: there is no instance wrong.instance.istio-system",
+        "rule istio-system/half: actions[0].instances[4]: instance foreign.instance.istio-system is of template listentry, which adapter denier does not serve",
+        "rule istio-system/half: actions[1].handler: there is no handler missing.handler.istio-system",
+        "rule istio-system/unmatched: match: ",
+        "rule istio-system/idle: the rule has no valid action and no header operation",
+    ] {
+        assert!(
+            problems.contains(expected),
+            "{expected}\nis missing in\n{problems}"
+        );
+    }
+    assert!(
+        problems.contains("unknown attribute unknown.attribute"),
+        "{problems}"
+    );
+    let group = &table.everywhere.checks[0].groups[0];
+    assert_eq!(group.instances.len(), 2, "of the good rule, and of the good half");
+}
+
+#[tokio::test]
+async fn m116_rules_of_the_default_namespace_come_first_in_all_others() {
+    let mut world = World::new();
+    let text = [
+        handler("deny", 0, "yes"),
+        nothing(),
+        check("istio-system", "mesh", ", match: 'source.name == \"a\"'"),
+        check("weather", "own", ", match: 'source.name == \"a\"'"),
+        check("weather", "always", ""),
+        object(
+            "rule",
+            "istio-system",
+            "headers",
+            "{requestHeaderOperations: [{name: X-Mesh, values: ['source.name']}]}",
+        ),
+    ]
+    .concat();
+    let table = world.configure(&text).await;
+    assert_eq!(world.problems, Vec::<String>::new());
+    assert_eq!(table.conditions.len(), 1, "equal texts are one condition");
+    assert_eq!(table.destinations.len(), 1);
+    let weather = &table.namespaces["weather"];
+    let groups = &weather.checks[0].groups;
+    let rules = |number: usize| -> Vec<_> {
+        groups[number]
+            .instances
+            .iter()
+            .map(|instance| instance.rule.to_string())
+            .collect()
+    };
+    assert_eq!(rules(0), ["rule istio-system/mesh", "rule weather/own"]);
+    assert_eq!(rules(1), ["rule weather/always"]);
+    assert_eq!(
+        weather.headers.len(),
+        1,
+        "header operations are inherited, too (14-D17)"
+    );
+    assert_eq!(table.everywhere.checks[0].groups.len(), 1);
+}
+
+#[tokio::test]
+async fn m116_equal_objects_have_the_same_generation() {
+    let mut world = World::new();
+    let text = [
+        handler("deny", 7, "no"),
+        nothing(),
+        check("istio-system", "mesh", ""),
+    ]
+    .concat();
+    let first = world.configure(&text).await.generation;
+    assert_eq!(world.configure(&text).await.generation, first);
+    let other = text.replace("code: 7", "code: 8");
+    assert_ne!(world.configure(&other).await.generation, first);
+}
+
+/// `spec 02` §3.3: types that conflict are told, and the first one counts.
+#[tokio::test]
+async fn spec_02_3_3_manifests_that_disagree_are_told() {
+    let mut world = World::new();
+    let other = object(
+        "attributemanifest",
+        "weather",
+        "other",
+        "{attributes: {source.name: {valueType: INT64}, own.attribute: {valueType: BOOL}, none: {}}}",
+    );
+    let table = world.configure(&other).await;
+    assert_eq!(world.problems.len(), 2, "{:?}", world.problems);
+    assert!(table.vocabulary.id("own.attribute").is_some());
+}
+
+fn controller(
+    world: World,
+) -> (
+    Controller,
+    mpsc::Sender<Vec<StoreEvent>>,
+    mpsc::Receiver<Vec<StoreEvent>>,
+) {
+    let (sender, receiver) = mpsc::channel(16);
+    let controller = Controller::new(
+        world.adapters,
+        world.factory,
+        world.engine,
+        world.engine_metrics,
+        ControllerOptions::default(),
+        None,
+    );
+    (controller, sender, receiver)
+}
+
+#[tokio::test(start_paused = true)]
+async fn m114_changes_of_one_second_are_one_configuration() {
+    let world = World::new();
+    let engine: Arc<Engine> = Arc::clone(&world.engine);
+    let (controller, sender, receiver) = controller(world);
+    let mut reports = controller.reports();
+    mesh_runtime::Spawner::default().spawn("controller", controller.run(receiver));
+
+    let first = [MANIFEST, &handler("deny", 7, "no"), &nothing()].concat();
+    let mut first = events(&first);
+    first.push(StoreEvent::Synced);
+    sender.send(first).await.unwrap();
+    reports.changed().await.unwrap();
+    assert_eq!(
+        reports.borrow_and_update().snapshot.id,
+        0,
+        "what is there at the start counts at once"
+    );
+
+    let before = tokio::time::Instant::now();
+    for number in 0..20 {
+        sender
+            .send(events(&check("istio-system", &format!("rule-{number}"), "")))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    reports.changed().await.unwrap();
+    let report = Arc::clone(&reports.borrow_and_update());
+    assert_eq!((report.snapshot.id, report.snapshot.rules.len()), (1, 20));
+    let took = before.elapsed();
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(2)).contains(&took),
+        "{took:?}"
+    );
+    assert_eq!(engine.table().everywhere.checks[0].groups[0].instances.len(), 20);
+
+    let gone = ConfigKey::new(Kind::Rule, "istio-system", "rule-0");
+    sender.send(vec![StoreEvent::Delete(gone)]).await.unwrap();
+    reports.changed().await.unwrap();
+    assert_eq!(reports.borrow_and_update().snapshot.rules.len(), 19);
+    // What changes nothing makes no configuration.
+    sender
+        .send(events(&check("istio-system", "rule-1", "")))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!reports.has_changed().unwrap());
+}
