@@ -7,10 +7,12 @@ use clap::{ArgAction, Parser, Subcommand};
 use galley_processing::kube::EXCLUDED_BY_DEFAULT;
 use galley_webhook::{RemoveArgs, ValidationArgs};
 use mesh_kube::KubeArgs;
+use mesh_runtime::Readiness;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::args::{GoDuration, ListenAddr};
 use mesh_runtime::grpc::KeepaliveArgs;
 use mesh_runtime::log::LogArgs;
+use mesh_runtime::probe::{ProbeCheckArgs, ProbeFile};
 use mesh_runtime::tls::{CertificateFiles, IdentityFiles};
 
 /// Galley reads configuration, checks it and serves it over the Mesh Configuration Protocol.
@@ -310,18 +312,6 @@ pub(crate) struct ProfilingArgs {
     pub(crate) pprof_port: u16,
 }
 
-/// Flags of `galley probe`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ProbeCheckArgs {
-    /// The file to look at.
-    #[arg(long = "probe-path", value_name = "PATH")]
-    pub(crate) path: PathBuf,
-
-    /// Age at which the file is stale.
-    #[arg(long = "interval", value_name = "DURATION", default_value = "2s")]
-    pub(crate) interval: GoDuration,
-}
-
 /// A path that may be empty, which clap's own parser refuses.
 fn maybe_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
@@ -339,6 +329,24 @@ impl CertificateArgs {
             }),
             authorities: Some(self.authorities.clone()),
         }
+    }
+}
+
+// === impl ProbeArgs ===
+
+impl ProbeArgs {
+    /// The probe files that the flags ask for.
+    pub(crate) fn files(self, readiness: &Readiness) -> impl Iterator<Item = ProbeFile> {
+        let liveness = self.liveness_interval.get();
+        let live = ProbeFile::new("liveness", self.liveness_path, liveness, None);
+        let interval = self.readiness_interval.get();
+        let ready = ProbeFile::new(
+            "readiness",
+            self.readiness_path,
+            interval,
+            Some(readiness.clone()),
+        );
+        live.into_iter().chain(ready)
     }
 }
 

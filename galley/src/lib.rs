@@ -7,5 +7,4 @@ pub mod advice;
 pub mod args;
 mod debug;
 mod mcp;
-pub mod probe;
 pub mod server;

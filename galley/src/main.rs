@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use galley::args::{Args, Command};
-use galley::{probe, server};
+use galley::server;
 use galley_webhook::RemoveArgs;
 use mesh_runtime::Runtime;
 use mesh_runtime::version::BuildInfo;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         // The command line makes a server of it.
         Command::Validator(_) => ExitCode::FAILURE,
         Command::RemoveWebhook(args) => finish(remove(&args)),
-        Command::Probe(args) => finish(probe::check(&args).map(|()| "OK".to_owned())),
+        Command::Probe(args) => finish(args.check().map(|()| "OK".to_owned()).map_err(Into::into)),
         Command::Version => {
             let BuildInfo {
                 component,

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::advice::Advice;
 use crate::args::{ServerArgs, SourceArgs};
 use crate::debug::Origin;
-use crate::{debug, mcp, probe};
+use crate::{debug, mcp};
 
 /// Batches of events that may wait for the processor.
 const EVENT_BATCHES: usize = 16;
@@ -97,7 +97,7 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
             "--enableProfiling: there is no profiler to serve, profile this process from outside"
         );
     }
-    for file in probe::files(probes, runtime.readiness()) {
+    for file in probes.files(runtime.readiness()) {
         let guard = runtime.drain().guard(file.name());
         let drain = runtime.drain().clone();
         runtime

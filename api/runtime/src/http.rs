@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
 use crate::drain::{Drain, DrainGuard};
-use crate::listen::Listener;
+use crate::listen::{Listener, Socket};
 use crate::task::Spawner;
 use crate::tls::ServerTls;
 
@@ -86,7 +86,10 @@ pub(crate) async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let guard = drain.guard(name);
-    let Listener { tcp: listener, tls } = listener;
+    let Listener {
+        socket: listener,
+        tls,
+    } = listener;
     // Closed when every connection has dropped its sender.
     let (open, mut closed) = mpsc::channel::<Infallible>(1);
     let mut number = 0_u32;
@@ -96,7 +99,7 @@ pub(crate) async fn serve<S, B>(
             () = guard.signaled() => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted.and_then(|(stream, remote)| prepare(stream, remote)) {
+        match accepted {
             Ok((stream, peer)) => {
                 number = number.wrapping_add(1);
                 let connection = Connection {
@@ -125,7 +128,7 @@ pub(crate) async fn serve<S, B>(
 }
 
 struct Connection<S> {
-    stream: TcpStream,
+    stream: Stream,
     tls: Option<ServerTls>,
     peer: Peer,
     service: S,
@@ -133,6 +136,34 @@ struct Connection<S> {
     drain: DrainGuard,
     /// Tells the server when the connection is gone.
     _open: mpsc::Sender<Infallible>,
+}
+
+/// A connection of whatever family.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Who comes through a Unix socket has no address.
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                let (stream, peer) = prepare(stream, remote)?;
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+                let peer = Peer {
+                    remote: nowhere,
+                    local: nowhere,
+                };
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
 }
 
 fn prepare(stream: TcpStream, remote: SocketAddr) -> io::Result<(TcpStream, Peer)> {
@@ -203,7 +234,14 @@ where
                 request.extensions_mut().insert(peer);
                 request
             });
-            return speak(stream, peer, service, protocol, drain).await;
+            return match stream {
+                Stream::Tcp(stream) => speak(stream, peer, service, protocol, drain).await,
+                Stream::Unix(stream) => speak(stream, peer, service, protocol, drain).await,
+            };
+        };
+        let Stream::Tcp(stream) = stream else {
+            // There is no way to ask for TLS on a Unix socket.
+            return;
         };
         let accepted = tokio::select! {
             accepted = tls.accept(stream) => accepted,

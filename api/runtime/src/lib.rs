@@ -33,6 +33,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod probe;
 pub mod readiness;
 mod runtime;
 pub mod shutdown;

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tracing::info;
 
 use crate::args::{HostPort, ListenAddr};
@@ -25,22 +27,70 @@ pub struct BindError {
 /// A listening socket, and the TLS that is spoken on its connections. A plain socket is one without TLS.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) tcp: TcpListener,
+    pub(crate) socket: Socket,
     pub(crate) tls: Option<ServerTls>,
+}
+
+/// A listening socket of whatever family.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Listener {
     /// A socket on which TLS is spoken.
     #[must_use]
     pub fn tls(tcp: TcpListener, tls: ServerTls) -> Self {
-        Self { tcp, tls: Some(tls) }
+        Self {
+            socket: Socket::Tcp(tcp),
+            tls: Some(tls),
+        }
     }
 }
 
 impl From<TcpListener> for Listener {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, tls: None }
+        Self {
+            socket: Socket::Tcp(tcp),
+            tls: None,
+        }
     }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(unix: UnixListener) -> Self {
+        Self {
+            socket: Socket::Unix(unix),
+            tls: None,
+        }
+    }
+}
+
+/// Opens a listening Unix socket. A socket that somebody left behind is removed first, a socket that is in use and a
+/// file of another kind are not.
+///
+/// # Errors
+/// [`BindError`] when something else is there, or the folder is not.
+pub async fn bind_unix(flag: &'static str, path: &Path) -> Result<UnixListener, BindError> {
+    let opened = match UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
+            std::fs::remove_file(path).and_then(|()| UnixListener::bind(path))
+        }
+        Err(_) => UnixListener::bind(path),
+    };
+    let listener = opened.map_err(|source| BindError {
+        flag,
+        address: format!("unix://{}", path.display()),
+        source,
+    })?;
+    info!(flag, path = %path.display(), "listening");
+    Ok(listener)
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Opens a listening socket and logs the address that it got, which matters for port 0.
@@ -133,6 +183,26 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.to_string(), format!("--grpcAddr: cannot listen on {local}"));
         assert!(error.source().is_some());
+    }
+
+    #[tokio::test]
+    async fn spec_02_9_1_a_stale_unix_socket_is_replaced_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mixer.socket");
+        let first = bind_unix("--address", &path).await.unwrap();
+        assert!(bind_unix("--address", &path).await.is_err(), "it is in use");
+        drop(first);
+        assert!(path.exists());
+        let _second = bind_unix("--address", &path).await.unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "content").unwrap();
+        let error = bind_unix("--address", &file).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("--address: cannot listen on unix://")
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), b"content");
     }
 
     #[tokio::test]

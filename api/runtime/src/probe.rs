@@ -1,22 +1,22 @@
-//! Probes by files: written while all is well, checked by their age (G9.1).
+//! Probes by files: written while all is well, checked by their age (G9.1, `spec 02` §9.2).
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail};
-use mesh_runtime::{Drain, Readiness};
 use tracing::{debug, warn};
 
-use crate::args::{ProbeArgs, ProbeCheckArgs};
+use crate::args::GoDuration;
+use crate::drain::Drain;
+use crate::readiness::Readiness;
 
 /// A file is as fresh as this much more than its interval.
 const TOLERANCE: Duration = Duration::from_millis(10);
 
 /// Keeps one probe file fresh while a condition holds. The file is gone when it does not, and at the end.
 #[derive(Debug)]
-pub(crate) struct ProbeFile {
+pub struct ProbeFile {
     name: &'static str,
     path: PathBuf,
     interval: Duration,
@@ -27,65 +27,99 @@ pub(crate) struct ProbeFile {
     failing: bool,
 }
 
-/// Whether the probe file is fresh.
-///
-/// # Errors
-///
-/// When the file does not exist or was not rewritten within the interval and 10 ms.
-pub fn check(args: &ProbeCheckArgs) -> anyhow::Result<()> {
-    let ProbeCheckArgs { path, interval } = args;
-    let modified = fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .with_context(|| format!("probe file {}", path.display()))?;
-    // A file from the future is fresh.
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    if age > interval.get().saturating_add(TOLERANCE) {
-        bail!(
-            "probe file {} is {age:?} old, more than {interval}",
-            path.display()
-        );
-    }
-    Ok(())
+/// Flags of the commands that check a probe file.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProbeCheckArgs {
+    /// The file to look at.
+    #[arg(long = "probe-path", value_name = "PATH")]
+    pub path: PathBuf,
+
+    /// Age at which the file is stale.
+    #[arg(long = "interval", value_name = "DURATION", default_value = "2s")]
+    pub interval: GoDuration,
 }
 
-/// The probe files that the flags ask for.
-pub(crate) fn files(args: ProbeArgs, readiness: &Readiness) -> Vec<ProbeFile> {
-    let ProbeArgs {
-        liveness_path,
-        liveness_interval,
-        readiness_path,
-        readiness_interval,
-    } = args;
-    let probe = |name, path, interval, readiness| ProbeFile {
-        name,
-        path,
-        interval,
-        readiness,
-        written: false,
-        failing: false,
-    };
-    let mut files = vec![
-        probe("liveness", liveness_path, liveness_interval.get(), None),
-        probe(
-            "readiness",
-            readiness_path,
-            readiness_interval.get(),
-            Some(readiness.clone()),
-        ),
-    ];
-    files.retain(|file| !file.path.as_os_str().is_empty());
-    files
+/// A probe file is not fresh.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFresh {
+    /// It cannot be looked at.
+    #[error("probe file {path}: {source}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is old.
+    #[error("probe file {path} is {age:?} old, more than {interval}")]
+    Old {
+        /// The file.
+        path: PathBuf,
+        /// How old it is.
+        age: Duration,
+        /// How old it may be.
+        interval: GoDuration,
+    },
+}
+
+// === impl ProbeCheckArgs ===
+
+impl ProbeCheckArgs {
+    /// Whether the probe file is fresh.
+    ///
+    /// # Errors
+    ///
+    /// When the file does not exist or was not rewritten within the interval and 10 ms.
+    pub fn check(&self) -> Result<(), NotFresh> {
+        let Self { path, interval } = self;
+        let modified = fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .map_err(|source| NotFresh::Missing {
+                path: path.clone(),
+                source,
+            })?;
+        // A file from the future is fresh.
+        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        if age > interval.get().saturating_add(TOLERANCE) {
+            return Err(NotFresh::Old {
+                path: path.clone(),
+                age,
+                interval: *interval,
+            });
+        }
+        Ok(())
+    }
 }
 
 // === impl ProbeFile ===
 
 impl ProbeFile {
-    pub(crate) fn name(&self) -> &'static str {
+    /// A file that is rewritten while the process lives, or with a readiness while it is ready; `None` for an empty path.
+    #[must_use]
+    pub fn new(
+        name: &'static str,
+        path: PathBuf,
+        interval: Duration,
+        readiness: Option<Readiness>,
+    ) -> Option<Self> {
+        (!path.as_os_str().is_empty()).then_some(Self {
+            name,
+            path,
+            interval,
+            readiness,
+            written: false,
+            failing: false,
+        })
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         self.name
     }
 
     /// Rewrites the file twice in an interval until the process leaves.
-    pub(crate) async fn run(mut self, drain: Drain) {
+    pub async fn run(mut self, drain: Drain) {
         let period = (self.interval / 2).max(Duration::from_millis(10));
         while !drain.is_draining() {
             self.update();
@@ -154,12 +188,12 @@ mod tests {
             path: path.clone(),
             interval: Duration::from_secs(2).into(),
         };
-        assert!(check(&args).unwrap_err().to_string().starts_with("probe file "));
+        assert!(args.check().unwrap_err().to_string().starts_with("probe file "));
         let file = File::create(&path).unwrap();
-        check(&args).unwrap();
+        args.check().unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(3))
             .unwrap();
-        let error = check(&args).unwrap_err().to_string();
+        let error = args.check().unwrap_err().to_string();
         assert!(error.contains("more than 2s"), "{error}");
     }
 
@@ -169,21 +203,16 @@ mod tests {
         let path = directory.path().join("ready");
         let readiness = Readiness::new();
         let pending = readiness.task("sync");
-        let args = ProbeArgs {
-            liveness_path: PathBuf::new(),
-            liveness_interval: Duration::from_secs(2).into(),
-            readiness_path: path.clone(),
-            readiness_interval: Duration::from_secs(2).into(),
-        };
-        let mut files = files(args, &readiness);
-        assert_eq!(files.len(), 1, "an empty path means no file");
-        files[0].update();
+        let interval = Duration::from_secs(2);
+        assert!(ProbeFile::new("none", PathBuf::new(), interval, None).is_none());
+        let mut file = ProbeFile::new("readiness", path.clone(), interval, Some(readiness.clone())).unwrap();
+        file.update();
         assert!(!path.exists());
         pending.ready();
-        files[0].update();
+        file.update();
         assert!(path.exists());
         let _again = readiness.task("another");
-        files[0].update();
+        file.update();
         assert!(!path.exists());
     }
 }
