@@ -85,6 +85,22 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mixer-template",
         ]),
     ),
+    (
+        "mixer",
+        Some(&[
+            "charts",
+            "galley-processing",
+            "mesh-api",
+            "mesh-config",
+            "mesh-kube",
+            "mesh-mcp",
+            "mesh-runtime",
+            "mixer-adapters",
+            "mixer-attribute",
+            "mixer-runtime",
+            "mixer-template",
+        ]),
+    ),
     ("pilot-model", Some(&["mesh-api", "mesh-config"])),
     (
         "pilot-networking",

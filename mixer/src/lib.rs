@@ -1,0 +1,13 @@
+//! Mixer: policies and telemetry for the proxies of a mesh (`spec 02`).
+//!
+//! The engine is `mixer-runtime`; here are the command line, the sources of configuration, the service of
+//! `istio.mixer.v1`, and the pages that show what is going on.
+
+pub mod args;
+mod debug;
+mod metrics;
+mod raw;
+pub mod server;
+mod service;
+mod store;
+pub mod validator;

@@ -1,0 +1,109 @@
+//! What the service tells about its calls, under the names of 1.1's gRPC statistics (`spec 02` §9.10).
+
+use std::time::Duration;
+
+use mesh_runtime::Metrics;
+use mesh_runtime::metrics::MetricsError;
+use prometheus::{HistogramVec, IntCounterVec};
+use tonic::Code;
+
+/// Upper bounds of sizes in bytes.
+const BYTES: [f64; 14] = [
+    1024.0,
+    2048.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+    4_294_967_296.0,
+    17_179_869_184.0,
+];
+
+/// Upper bounds of times in milliseconds.
+const MILLISECONDS: [f64; 36] = [
+    0.01, 0.05, 0.1, 0.3, 0.6, 0.8, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0, 30.0,
+    40.0, 50.0, 65.0, 80.0, 100.0, 130.0, 160.0, 200.0, 250.0, 300.0, 400.0, 500.0, 650.0, 800.0, 1000.0,
+    2000.0, 5000.0,
+];
+
+const METHOD: &str = "grpc_server_method";
+const STATUS: &str = "grpc_server_status";
+
+/// The metrics of the service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceMetrics {
+    received: HistogramVec,
+    sent: HistogramVec,
+    latency: HistogramVec,
+    completed: IntCounterVec,
+}
+
+// === impl ServiceMetrics ===
+
+impl ServiceMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let name = |name: &str| format!("grpc/io/server/{name}");
+        Ok(Self {
+            received: metrics.histogram_vec(
+                &name("received_bytes_per_rpc"),
+                "Bytes of requests",
+                &[METHOD],
+                &BYTES,
+            )?,
+            sent: metrics.histogram_vec(
+                &name("sent_bytes_per_rpc"),
+                "Bytes of answers",
+                &[METHOD],
+                &BYTES,
+            )?,
+            latency: metrics.histogram_vec(
+                &name("server_latency"),
+                "Time from a request to its answer in milliseconds",
+                &[METHOD],
+                &MILLISECONDS,
+            )?,
+            completed: metrics.counter_vec(&name("completed_rpcs"), "Calls by status", &[METHOD, STATUS])?,
+        })
+    }
+
+    /// A call has ended.
+    pub(crate) fn completed(
+        &self,
+        method: &str,
+        code: Code,
+        received: usize,
+        sent: Option<usize>,
+        took: Duration,
+    ) {
+        let bytes = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.received
+            .with_label_values(&[method])
+            .observe(bytes(received));
+        if let Some(sent) = sent {
+            self.sent.with_label_values(&[method]).observe(bytes(sent));
+        }
+        self.latency
+            .with_label_values(&[method])
+            .observe(took.as_secs_f64() * 1000.0);
+        self.completed.with_label_values(&[method, name(code)]).inc();
+    }
+}
+
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        _ => "INTERNAL",
+    }
+}

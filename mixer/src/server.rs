@@ -1,0 +1,171 @@
+//! Starts everything and wires it together (`spec 02` §9.1).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh_runtime::Runtime;
+use mesh_runtime::args::HostPort;
+use mesh_runtime::grpc::GrpcOptions;
+use mesh_runtime::listen::{Listener, bind, bind_unix};
+use mesh_runtime::log::Scope;
+use mixer_runtime::handler::Factory;
+use mixer_runtime::loadshed::LoadShedder;
+use mixer_runtime::{Adapters, Controller, ControllerOptions, Engine, EngineMetrics};
+use tonic::service::Routes;
+use tracing::warn;
+
+use crate::args::{Address, ListenArgs, ServerArgs, TracingArgs};
+use crate::metrics::ServiceMetrics;
+use crate::service::{MixerService, ServiceOptions};
+use crate::{debug, store};
+
+/// The longest time that a handler may take for a call. Callers of 1.1 wait for 5 seconds.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Log scopes of Mixer, named as in 1.1.
+pub const SCOPES: &[Scope] = &[
+    Scope {
+        name: "adapters",
+        description: "Adapters and their handlers",
+        targets: &["mixer_adapter", "mixer_adapters"],
+    },
+    Scope {
+        name: "api",
+        description: "The service for proxies",
+        targets: &["mixer"],
+    },
+    Scope {
+        name: "attributes",
+        description: "Attributes of requests",
+        targets: &["mixer_attribute"],
+    },
+    Scope {
+        name: "runtime",
+        description: "Configuration, routing and dispatch",
+        targets: &["mixer_runtime"],
+    },
+    Scope {
+        name: "loadshedding",
+        description: "Requests that are refused because there are too many",
+        targets: &["loadshedding"],
+    },
+    Scope {
+        name: "mcp",
+        description: "Configuration from Galley",
+        targets: &["mesh_mcp"],
+    },
+];
+
+/// Starts Mixer; it runs until the runtime leaves.
+///
+/// # Errors
+///
+/// When adapters or flags do not fit together, an address is taken, or there is no way to the configuration.
+pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
+    let ServerArgs {
+        listen,
+        config,
+        probes,
+        tracing,
+        loadshedding,
+        admin,
+        log: _,
+    } = args;
+    tell_unsupported(&listen, &tracing);
+    let adapters = Arc::new(Adapters::new(mixer_adapters::all())?);
+    let metrics = EngineMetrics::register(runtime.metrics())?;
+    let service_metrics = ServiceMetrics::register(runtime.metrics())?;
+    // The socket is there before the configuration is (§9.1).
+    let listener = open(&listen).await?;
+
+    for file in probes.files(runtime.readiness()) {
+        let guard = runtime.drain().guard(file.name());
+        let drain = runtime.drain().clone();
+        runtime
+            .spawner()
+            .spawn(format!("{} probe", file.name()), async move {
+                file.run(drain).await;
+                drop(guard);
+            });
+    }
+
+    let engine = Arc::new(Engine::new(metrics.clone()));
+    let (factory, closer) = Factory::new(Arc::clone(&adapters), runtime.spawner().clone(), metrics.clone());
+    let guard = runtime.drain().guard("handlers");
+    runtime.spawner().spawn("handlers that are closed", async move {
+        closer.run().await;
+        drop(guard);
+    });
+    let (store, events) = store::follow(runtime, &config).await?;
+    let controller = Controller::new(
+        adapters,
+        factory,
+        Arc::clone(&engine),
+        metrics.clone(),
+        ControllerOptions {
+            default_namespace: config.default_namespace,
+            ..ControllerOptions::default()
+        },
+        Some(runtime.readiness().task("configuration")),
+    );
+    let reports = controller.reports();
+    let drain = runtime.drain().clone();
+    runtime.spawner().spawn_vital("configuration", async move {
+        drain.cancel(controller.run(events)).await;
+    });
+
+    let router = runtime
+        .admin_router()
+        .merge(debug::router(reports, &engine, store));
+    runtime
+        .spawn_admin(&admin, router)
+        .await
+        .context("monitoring server")?;
+
+    let options = ServiceOptions {
+        slots: match listen.single_threaded {
+            true => 1,
+            false => usize::try_from(listen.api_worker_pool_size)?,
+        },
+        call_limit: CALL_LIMIT,
+        max_message_size: usize::try_from(listen.max_message_size)?,
+        shedding: loadshedding.mode(),
+        shedder: LoadShedder::new(loadshedding.limits()),
+        throttled: Box::new(move || metrics.throttled()),
+    };
+    let service = MixerService::new(engine, service_metrics, options);
+    let options = GrpcOptions {
+        max_concurrent_streams: listen.max_concurrent_streams,
+        ..GrpcOptions::default()
+    };
+    runtime.spawn_grpc("mixer", listener, Routes::new(service), options);
+    Ok(())
+}
+
+async fn open(args: &ListenArgs) -> anyhow::Result<Listener> {
+    let tcp = match &args.address {
+        Address::Unix(path) => return Ok(bind_unix("--address", path).await?.into()),
+        Address::Tcp(address) => bind("--address", address).await?,
+        Address::Port => bind("--port", &HostPort::any(args.port)).await?,
+    };
+    let (listener, _): (_, SocketAddr) = tcp;
+    Ok(listener.into())
+}
+
+fn tell_unsupported(listen: &ListenArgs, tracing: &TracingArgs) {
+    if !tracing.zipkin_url.is_empty() || !tracing.jaeger_url.is_empty() || tracing.log_spans {
+        let rate = tracing.sampling_rate;
+        warn!(
+            rate,
+            "--trace_*: Mixer itself is not traced, the requests of the mesh are by its proxies"
+        );
+    }
+    let accepted = (
+        listen.adapter_worker_pool_size,
+        listen.num_check_cache_entries,
+        listen.profile,
+    );
+    tracing::debug!(?accepted, "flags of 1.1 that change nothing");
+}

@@ -1,0 +1,5 @@
+//! Tests of the running `mixs`.
+
+mod commands;
+mod harness;
+mod serving;
