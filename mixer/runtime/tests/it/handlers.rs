@@ -65,7 +65,8 @@ async fn m116_a_handler_is_closed_after_its_last_request() {
             Err(format!("{lines:?}"))
         }
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
