@@ -10,12 +10,12 @@ pub struct Problems(Vec<ConfigError>);
 
 impl Problems {
     /// Notes what is wrong with a field of an object.
-    pub fn push(&mut self, key: &ConfigKey, field: impl Into<String>, reason: impl ToString) {
+    pub fn push(&mut self, key: &ConfigKey, field: impl Into<String>, reason: impl Into<String>) {
         self.0.push(ConfigError {
             location: None,
             object: key.to_string(),
             field: field.into(),
-            reason: reason.to_string(),
+            reason: reason.into(),
         });
     }
 

@@ -139,7 +139,7 @@ impl Known<'_> {
         let rule: Rule = match config.decode() {
             Ok(rule) => rule,
             Err(error) => {
-                problems.push(key, "", error);
+                problems.push(key, "", error.to_string());
                 return None;
             }
         };

@@ -38,7 +38,7 @@ fn add(config: &Config, vocabulary: &mut Vocabulary, problems: &mut Problems) {
     let key = &config.meta.key;
     let manifest: AttributeManifest = match config.decode() {
         Ok(manifest) => manifest,
-        Err(error) => return problems.push(key, "", error),
+        Err(error) => return problems.push(key, "", error.to_string()),
     };
     for (name, info) in &manifest.attributes {
         let field = || format!("attributes[{name}]");
@@ -46,7 +46,7 @@ fn add(config: &Config, vocabulary: &mut Vocabulary, problems: &mut Problems) {
             None => problems.push(key, field(), "the attribute has no type"),
             Some(value_type) => {
                 if let Err(conflict) = vocabulary.add(name, value_type) {
-                    problems.push(key, field(), conflict);
+                    problems.push(key, field(), conflict.to_string());
                 }
             }
         }
