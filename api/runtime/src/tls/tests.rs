@@ -189,9 +189,15 @@ async fn g8_6_new_certificates_are_taken_and_broken_ones_change_nothing() {
     let key = server.path().join("key.pem");
     let other = authority.issue(&[SERVER]).unwrap();
     let foreign = Authority::new("foreign").unwrap().issue(&[SERVER]).unwrap();
+    // At once: a file that was emptied and is not yet written would be one more reason, and each is told only once.
+    let replace_key = |text: &str| {
+        let new = server.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &key).unwrap();
+    };
     let damage: [&dyn Fn(); 4] = [
-        &|| fs::write(&key, &other.key).unwrap(),
-        &|| fs::write(&key, "garbage").unwrap(),
+        &|| replace_key(&other.key),
+        &|| replace_key("garbage"),
         &|| fs::remove_file(&key).unwrap(),
         &|| server.write(&foreign, &authority),
     ];
