@@ -85,18 +85,24 @@ pub fn envoy_floor() -> Result<PathBuf> {
 }
 
 fn envoy_or(release: EnvoyRelease, variable: &str) -> Result<PathBuf> {
-    match env::var_os(variable).filter(|value| !value.is_empty()) {
-        Some(path) => {
-            let path = PathBuf::from(path);
-            ensure!(
-                path.is_file(),
-                "{variable} names {}, which is no file",
-                path.display()
-            );
-            Ok(path)
-        }
+    match named_by(variable)? {
+        Some(path) => Ok(path),
         None => envoy_release(release),
     }
+}
+
+/// The program that somebody named in an environment variable.
+fn named_by(variable: &str) -> Result<Option<PathBuf>> {
+    let path = env::var_os(variable).filter(|value| !value.is_empty());
+    let path = path.map(PathBuf::from);
+    if let Some(path) = &path {
+        ensure!(
+            path.is_file(),
+            "{variable} names {}, which is no file",
+            path.display()
+        );
+    }
+    Ok(path)
 }
 
 /// Path of the executable of one release in the cache, fetched if need be.

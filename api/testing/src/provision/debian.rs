@@ -2,7 +2,6 @@
 //!
 //! apt checks packages against the signed lists of the distribution, which also say which version is the one.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::Uid;
 
-use super::{Missing, cached};
+use super::{Missing, cached, named_by};
 
 /// Debian's release, as the version of what is kept.
 const RELEASE: &str = "debian";
@@ -42,17 +41,10 @@ pub fn prometheus() -> Result<PathBuf> {
 
 impl DebianProgram {
     fn provide(&self) -> Result<PathBuf> {
-        if let Some(path) = env::var_os(self.variable).filter(|value| !value.is_empty()) {
-            let path = PathBuf::from(path);
-            ensure!(
-                path.is_file(),
-                "{} names {}, which is no file",
-                self.variable,
-                path.display()
-            );
-            return Ok(path);
+        match named_by(self.variable)? {
+            Some(path) => Ok(path),
+            None => cached(self.name, RELEASE, |folder, path| self.fetch(folder, path)),
         }
-        cached(self.name, RELEASE, |folder, path| self.fetch(folder, path))
     }
 
     fn fetch(&self, folder: &Path, path: &Path) -> Result<()> {

@@ -3,14 +3,13 @@
 //! A module of a certain version never changes: Go checks it, and all that it needs, against the public checksum
 //! database, or against the checksums that we keep. What is built once is kept in the cache.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
-use super::{Missing, cached};
+use super::{Missing, cached, named_by};
 
 /// The agent that tests run: the Consul of Istio 1.1's time, which builds in about two minutes on two cores.
 const CONSUL: GoProgram = GoProgram {
@@ -133,17 +132,10 @@ pub fn etcd() -> Result<PathBuf> {
 
 impl GoProgram {
     fn provide(&self) -> Result<PathBuf> {
-        if let Some(path) = env::var_os(self.variable).filter(|value| !value.is_empty()) {
-            let path = PathBuf::from(path);
-            ensure!(
-                path.is_file(),
-                "{} names {}, which is no file",
-                self.variable,
-                path.display()
-            );
-            return Ok(path);
+        match named_by(self.variable)? {
+            Some(path) => Ok(path),
+            None => cached(self.name, self.version, |folder, path| self.build(folder, path)),
         }
-        cached(self.name, self.version, |folder, path| self.build(folder, path))
     }
 
     /// Builds the program as a dependency of another module: one that replaces parts of itself cannot be installed by
