@@ -1,6 +1,6 @@
 //! Which attributes were read, present or not: the recipe by which an answer may be used again (`spec 02` §2.8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::vocabulary::AttributeId;
 
@@ -22,6 +22,8 @@ pub struct Untracked;
 pub struct References {
     attributes: BTreeMap<AttributeId, bool>,
     keys: BTreeMap<AttributeId, BTreeMap<Box<str>, bool>>,
+    /// Not in the request, but added to it.
+    added: BTreeSet<AttributeId>,
 }
 
 impl Track for Untracked {
@@ -32,10 +34,13 @@ impl Track for Untracked {
 
 impl Track for References {
     fn attribute(&mut self, id: AttributeId, present: bool) {
-        *self.attributes.entry(id).or_default() |= present;
+        *self.attributes.entry(id).or_default() |= present && !self.added.contains(&id);
     }
 
     fn key(&mut self, id: AttributeId, key: &str, present: bool) {
+        if self.added.contains(&id) {
+            return self.attribute(id, false);
+        }
         let keys = self.keys.entry(id).or_default();
         if let Some(known) = keys.get_mut(key) {
             *known |= present;
@@ -46,6 +51,12 @@ impl Track for References {
 }
 
 impl References {
+    /// From now on an attribute counts as absent: somebody added it to what the request brought, and the caller, who will
+    /// compare its next requests, does not have it.
+    pub fn added(&mut self, id: AttributeId) {
+        self.added.insert(id);
+    }
+
     /// The attributes that were read, and whether they were there.
     pub fn attributes(&self) -> impl Iterator<Item = (AttributeId, bool)> {
         self.attributes.iter().map(|(id, present)| (*id, *present))

@@ -122,6 +122,12 @@ impl Vocabulary {
         &self.attributes[id.index()].0
     }
 
+    /// All attributes.
+    pub fn ids(&self) -> impl Iterator<Item = AttributeId> {
+        // No more than that fit in.
+        (0..=u16::MAX).take(self.attributes.len()).map(AttributeId)
+    }
+
     /// How many attributes there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
-use mixer_attribute::{CheckRequest, References, ReportRequest};
+use mixer_attribute::{AttributeId, CheckRequest, References, ReportRequest};
 
 use crate::metrics::EngineMetrics;
 use crate::routing::Table;
@@ -84,7 +84,14 @@ impl Engine {
         let mut bag = bag.map_err(|error| Failure::invalid(error.to_string()))?;
         let mut references = References::default();
         let routes = table.routes(&bag, &mut references);
-        generate::generate(table, routes, &mut bag, &mut references, patience).await?;
+        if !routes.generators.is_empty() {
+            let sent = bag.clone();
+            generate::generate(table, routes, &mut bag, &mut references, patience).await?;
+            let is_new = |id: &AttributeId| bag.get(*id).is_some() && sent.get(*id).is_none();
+            for id in table.vocabulary.ids().filter(is_new) {
+                references.added(id);
+            }
+        }
         let routes = table.routes(&bag, &mut references);
         let before = references.clone();
         let (verdict, counts) = check::check(table, routes, &bag, &mut references, patience).await?;

@@ -322,6 +322,13 @@ async fn m57_generators_come_first_and_replace_nothing() {
     assert_eq!(world.problems, Vec::<String>::new());
     let checked = world.check(&[("source.uid", "a")], &[]).await.unwrap();
     assert_eq!(checked.verdict.status.code, 7);
+    // The caller does not have what was generated: to use the answer again it must see that it is still absent.
+    let table = world.engine.table();
+    let read: Vec<_> = checked.references.attributes().collect();
+    for (name, present) in [("source.uid", true), ("source.name", false)] {
+        let id = table.vocabulary.id(name).unwrap();
+        assert!(read.contains(&(id, present)), "{name}: {read:?}");
+    }
     let checked = world
         .check(&[("source.uid", "a"), ("source.name", "given")], &[])
         .await
