@@ -144,8 +144,12 @@ impl Expr {
         }
     }
 
-    fn is_number(&self) -> bool {
-        matches!(self.kind, Kind::Literal(Literal::Int64(_) | Literal::Double(_)))
+    /// Whether a dot behind it would belong to it: `1.` is a number, `true.x` the name of an attribute.
+    fn takes_a_dot(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Literal(Literal::Int64(_) | Literal::Double(_) | Literal::Bool(_))
+        )
     }
 
     /// Writes it with parentheses if it binds less tightly than `precedence`.
@@ -175,8 +179,7 @@ impl fmt::Display for Expr {
                 arguments,
             } => {
                 match target.as_deref() {
-                    // The dot would belong to the number.
-                    Some(target) if target.is_number() => write!(f, "({target}).")?,
+                    Some(target) if target.takes_a_dot() => write!(f, "({target}).")?,
                     Some(target) => {
                         target.write(f, 7)?;
                         f.write_str(".")?;

@@ -137,6 +137,20 @@ fn damaged(text: &str, seed: u64) -> String {
     letters.into_iter().collect()
 }
 
+/// Found at random.
+#[test]
+fn what_a_dot_would_belong_to_is_printed_in_parentheses() {
+    let world = World::read();
+    for text in [
+        "(true).startsWith(source.name)",
+        "(1).f()",
+        "(1.5).f()",
+        "(false)[\"k\"]",
+    ] {
+        try_out(&world, text);
+    }
+}
+
 proptest! {
     #[test]
     fn any_expression_is_taken_or_refused(text in expressions()) {
