@@ -1,7 +1,7 @@
 //! Rules that change under load, in any order: no request may notice (make before break).
 //!
 //! The suite runs a short version. `MESH_TEST_FULL=1` runs 500 switches under 500 requests a second, and 1,000 orders;
-//! `MESH_TEST_SWITCHES` and `MESH_TEST_ORDERS` are other numbers of them.
+//! `MESH_TEST_SWITCHES` and `MESH_TEST_ORDERS` are other numbers of them, and `MESH_TEST_SEED` makes other orders.
 
 mod orders;
 
@@ -19,6 +19,8 @@ const HOST: &str = "switched.example.com";
 struct Size {
     switches: usize,
     orders: usize,
+    /// What is added to the number of an order, so that other orders are made.
+    seed: usize,
     /// Requests a second.
     rate: u32,
 }
@@ -31,11 +33,13 @@ impl Size {
             Some(full) if full == "1" => Self {
                 switches: 500,
                 orders: 1000,
+                seed: 0,
                 rate: 500,
             },
             _ => Self {
                 switches: 30,
                 orders: 10,
+                seed: 0,
                 rate: 200,
             },
         };
@@ -49,6 +53,7 @@ impl Size {
         Self {
             switches: number("MESH_TEST_SWITCHES").unwrap_or(wanted.switches),
             orders: number("MESH_TEST_ORDERS").unwrap_or(wanted.orders),
+            seed: number("MESH_TEST_SEED").unwrap_or(wanted.seed),
             ..wanted
         }
     }

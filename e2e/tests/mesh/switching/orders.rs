@@ -171,12 +171,13 @@ async fn publications(mesh: &TestMesh) -> u64 {
 
 /// Makes the changes of one state after another, each state in an order of its own. No request has failed at the end of
 /// any.
-async fn make_orders(mesh: &TestMesh, orders: usize, loads: &[Load]) {
+async fn make_orders(mesh: &TestMesh, size: &Size, loads: &[Load]) {
+    let orders = size.orders;
     let began = Instant::now();
     let before = publications(mesh).await;
     for number in 1..=orders {
         let mut changes = changes(number);
-        shuffle(&mut changes, number);
+        shuffle(&mut changes, size.seed + number);
         let mut pace = tokio::time::interval(PACES[number % PACES.len()]);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for change in &changes {
@@ -225,7 +226,7 @@ fn pain_5_twenty_changes_in_any_order_fail_no_request() {
                     })
                 })
                 .collect();
-            make_orders(mesh, size.orders, &loads).await;
+            make_orders(mesh, &size, &loads).await;
             let mut reports = Vec::new();
             for load in loads {
                 mesh.wait_for_answers(&load, 5).await;
@@ -246,7 +247,7 @@ fn pain_5_twenty_changes_in_any_order_fail_no_request() {
     });
 }
 
-/// Shuffles by the number of the order: the same orders in every run.
+/// Shuffles by a seed: the same orders in every run.
 fn shuffle<T>(items: &mut [T], seed: usize) {
     let mut random = u64::try_from(seed)
         .expect("a seed")
