@@ -45,6 +45,9 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/extensions/access_loggers/stream/v3/stream.proto",
     "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.proto",
     "envoy/extensions/filters/network/mongo_proxy/v3/mongo_proxy.proto",
+    "envoy/service/auth/v3/external_auth.proto",
+    "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/service/accesslog/v3/als.proto",
 ];
 
 /// Folders of Envoy's filters. Somebody may write the configuration of any of them, so that their messages are described
