@@ -68,6 +68,10 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     pub(crate) address: Address,
 
+    /// Where Prometheus scrapes what the handlers of adapter prometheus show; not in 1.1, which has 42422 always.
+    #[arg(long = "prometheusAddr", value_name = "HOST:PORT", default_value = ":42422")]
+    pub(crate) prometheus: HostPort,
+
     /// Largest request in bytes.
     #[arg(long = "maxMessageSize", value_name = "BYTES", default_value_t = 1_048_576,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -341,6 +345,17 @@ impl std::str::FromStr for Address {
     }
 }
 
+// === impl ListenArgs ===
+
+impl ListenArgs {
+    /// What is said of the adapters that are built in.
+    pub(crate) fn adapters(&self) -> mixer_adapters::Options {
+        mixer_adapters::Options {
+            prometheus: self.prometheus.clone(),
+        }
+    }
+}
+
 // === impl ConfigArgs ===
 
 impl ConfigArgs {
@@ -436,6 +451,7 @@ mod tests {
             (1_048_576, 1024)
         );
         assert_eq!(args.listen.num_check_cache_entries, 1_500_000);
+        assert_eq!(args.listen.prometheus.to_string(), ":42422");
         assert_eq!(args.config.default_namespace, "istio-system");
         assert!(args.config.use_adapter_crds && args.config.store_url.is_empty());
         assert_eq!(args.loadshedding.mode(), Mode::Disabled);

@@ -74,7 +74,7 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
         log: _,
     } = args;
     tell_unsupported(&listen, &tracing);
-    let adapters = Arc::new(Adapters::new(mixer_adapters::all())?);
+    let adapters = Arc::new(Adapters::new(mixer_adapters::all_with(listen.adapters()))?);
     let metrics = EngineMetrics::register(runtime.metrics())?;
     let service_metrics = ServiceMetrics::register(runtime.metrics())?;
     // The socket is there before the configuration is (§9.1).

@@ -26,11 +26,42 @@ pub mod stdio;
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "prometheus")]
+use mesh_runtime::args::HostPort;
 use mixer_adapter::SomeAdapter;
+
+/// What is said of the adapters of a process, and not of their handlers.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where Prometheus scrapes the metrics of all its handlers.
+    #[cfg(feature = "prometheus")]
+    pub prometheus: HostPort,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            #[cfg(feature = "prometheus")]
+            prometheus: HostPort::any(prometheus::PORT),
+        }
+    }
+}
 
 /// All adapters that are built in.
 #[must_use]
 pub fn all() -> Vec<Box<dyn SomeAdapter>> {
+    all_with(Options::default())
+}
+
+/// All adapters that are built in, as a process wants them.
+#[must_use]
+#[cfg_attr(
+    not(feature = "prometheus"),
+    expect(unused_variables, reason = "no other adapter has options")
+)]
+pub fn all_with(options: Options) -> Vec<Box<dyn SomeAdapter>> {
     vec![
         #[cfg(feature = "bypass")]
         Box::new(bypass::Bypass),
@@ -43,7 +74,7 @@ pub fn all() -> Vec<Box<dyn SomeAdapter>> {
         #[cfg(feature = "noop")]
         Box::new(noop::Noop),
         #[cfg(feature = "prometheus")]
-        Box::new(prometheus::Prometheus::default()),
+        Box::new(prometheus::Prometheus::new(options.prometheus)),
         #[cfg(feature = "rbac")]
         Box::new(rbac::Rbac),
         #[cfg(feature = "statsd")]

@@ -10,6 +10,8 @@ use mesh_api::istio::mixer::v1::{
 };
 use mesh_testing::eventually;
 use mesh_testing::process::Process;
+use mixer_attribute::encode::{self, Attributes, Sent};
+use mixer_attribute::{self as attribute, QuotaParams, Semantics, StringMap, dictionary};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +22,9 @@ use tonic::{Request, Status};
 
 /// Longer than anything here takes, also on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Words of the dictionary that callers know: all.
+const WORDS: u32 = dictionary::LEN as u32;
 
 /// Attributes that the tests use.
 const MANIFEST: &str = "
@@ -34,10 +39,31 @@ spec:
 
 /// A process, killed when dropped.
 pub(crate) struct Mixer {
-    _process: Process,
-    folder: TempDir,
+    process: Process,
+    folder: Option<TempDir>,
     monitoring: SocketAddr,
     channel: Channel,
+}
+
+/// A request for a page of somebody who listens here.
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Waits until the log names the address at which somebody listens.
+async fn address(process: &mut Process, name: &str) -> SocketAddr {
+    let find = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["msg"] == "listening" && line["flag"] == name)
+            .then(|| line["address"].as_str().unwrap().parse().unwrap())
+    };
+    process.wait_for_line(PATIENCE, find).await.unwrap()
 }
 
 pub(crate) fn object(kind: &str, name: &str, spec: &str) -> String {
@@ -66,33 +92,36 @@ impl Mixer {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("manifest.yaml"), MANIFEST).unwrap();
         fs::write(folder.path().join("config.yaml"), config).unwrap();
+        let mixer = Self::at(&format!("fs://{}", folder.path().display()), flags).await;
+        Self {
+            folder: Some(folder),
+            ..mixer
+        }
+    }
+
+    /// Starts it with a store, and waits until its configuration is in force.
+    pub(crate) async fn at(store: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mixs"));
         command
             .arg("server")
-            .arg(format!("--configStoreURL=fs://{}", folder.path().display()))
+            .arg(format!("--configStoreURL={store}"))
             .args([
                 "--address=127.0.0.1:0",
                 "--monitoringAddr=127.0.0.1:0",
+                "--prometheusAddr=127.0.0.1:0",
                 "--ctrlz_address=",
                 "--log_as_json",
             ])
             .args(flags);
         let mut process = Process::start("mixs", command).unwrap();
-        let mut address = async |flag: &str| -> SocketAddr {
-            let find = |line: &str| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                (line["msg"] == "listening" && line["flag"] == flag)
-                    .then(|| line["address"].as_str().unwrap().parse().unwrap())
-            };
-            process.wait_for_line(PATIENCE, find).await.unwrap()
-        };
-        let (service, monitoring) = (address("--address").await, address("--monitoringAddr").await);
+        let service = address(&mut process, "--address").await;
+        let monitoring = address(&mut process, "--monitoringAddr").await;
         let channel = Endpoint::from_shared(format!("http://{service}"))
             .unwrap()
             .connect_lazy();
         let mixer = Self {
-            _process: process,
-            folder,
+            process,
+            folder: None,
             monitoring,
             channel,
         };
@@ -108,7 +137,8 @@ impl Mixer {
     /// Replaces the configuration, and waits until it is in force.
     pub(crate) async fn configure(&self, config: &str) {
         let before = self.json("/debug/configz").await["id"].clone();
-        fs::write(self.folder.path().join("config.yaml"), config).unwrap();
+        let folder = self.folder.as_ref().expect("a folder of its own");
+        fs::write(folder.path().join("config.yaml"), config).unwrap();
         eventually(PATIENCE, async || match self.json("/debug/configz").await["id"] {
             ref id if *id == before => Err("the former configuration is in force"),
             _ => Ok(()),
@@ -135,13 +165,32 @@ impl Mixer {
 
     /// Status and body of a page.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.monitoring).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        get(self.monitoring, path).await
+    }
+
+    /// What Prometheus would see, line by line.
+    pub(crate) async fn scrape(&mut self) -> Vec<String> {
+        let exporter = address(&mut self.process, "prometheus handlers").await;
+        let (status, body) = get(exporter, "/metrics").await;
+        assert_eq!(status, 200, "{body}");
+        body.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until it has written so many lines of JSON with a field, and returns them.
+    pub(crate) async fn lines_with(&self, field: &str, count: usize) -> Vec<Value> {
+        eventually(PATIENCE, async || {
+            let log = self.process.log();
+            let lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let lines: Vec<_> = lines.filter(|line| line.get(field).is_some()).collect();
+            match lines.len() == count {
+                true => Ok(lines),
+                false => Err(format!("{} lines", lines.len())),
+            }
+        })
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {
@@ -149,4 +198,68 @@ impl Mixer {
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
+}
+
+/// What is told of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts(Attributes<'static>);
+
+// === impl Facts ===
+
+impl Facts {
+    fn with(mut self, name: &str, value: attribute::Value<'static>) -> Self {
+        self.0.insert(name.to_owned(), Sent::Value(value));
+        self
+    }
+
+    pub(crate) fn text(self, name: &str, value: &str) -> Self {
+        self.with(name, attribute::Value::String(value.to_owned().into()))
+    }
+
+    pub(crate) fn number(self, name: &str, value: i64) -> Self {
+        self.with(name, attribute::Value::Int64(value))
+    }
+
+    pub(crate) fn flag(self, name: &str, value: bool) -> Self {
+        self.with(name, attribute::Value::Bool(value))
+    }
+
+    pub(crate) fn millis(self, name: &str, value: u64) -> Self {
+        let duration = Duration::from_millis(value).try_into().unwrap();
+        self.with(name, attribute::Value::Duration(duration))
+    }
+
+    pub(crate) fn time(self, name: &str, seconds: i64) -> Self {
+        let time = prost_types::Timestamp { seconds, nanos: 0 };
+        self.with(name, attribute::Value::Timestamp(time))
+    }
+
+    pub(crate) fn map(self, name: &str, entries: &[(&'static str, &'static str)]) -> Self {
+        let map = StringMap::borrowed(entries.iter().copied()).into_owned();
+        self.with(name, attribute::Value::StringMap(map))
+    }
+
+    /// A question about it.
+    pub(crate) fn check(&self) -> CheckRequest {
+        self.check_with(&[])
+    }
+
+    /// A question about it that also asks for quotas, all or nothing.
+    pub(crate) fn check_with(&self, quotas: &[(&str, i64)]) -> CheckRequest {
+        let quota = |(name, amount): &(&str, i64)| {
+            let params = QuotaParams {
+                amount: *amount,
+                best_effort: false,
+            };
+            ((*name).to_owned(), params)
+        };
+        let quotas = quotas.iter().map(quota).collect();
+        encode::check_request(&self.0, &quotas, String::new(), WORDS)
+    }
+}
+
+/// A report of such, as sidecars send it.
+pub(crate) fn report(requests: &[Facts]) -> ReportRequest {
+    let sets: Vec<_> = requests.iter().map(|facts| facts.0.clone()).collect();
+    encode::report_request(&sets, Semantics::Independent, WORDS).unwrap()
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod baseline;
 mod commands;
+mod defaults;
+mod examples;
 mod harness;
 mod serving;

@@ -28,7 +28,7 @@ use self::registry::Registry;
 use self::server::Endpoint;
 
 /// Where Prometheus finds the metrics of 1.1.
-const PORT: u16 = 42422;
+pub const PORT: u16 = 42422;
 
 /// Series that the metrics of a handler may have together, unless it is said.
 const SERIES: usize = 100_000;
