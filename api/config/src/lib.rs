@@ -14,6 +14,7 @@ pub mod mesh;
 mod meta;
 mod path;
 mod port;
+pub mod re2;
 pub mod validation;
 pub mod yaml;
 

@@ -1,7 +1,8 @@
 //! Patterns of RE2, which Go's `regexp` follows, for our engine of regular expressions.
 //!
 //! The grammars are nearly one. Where they differ the pattern is rewritten: classes such as `\d` are ASCII, `\Q...\E` is
-//! literal, and inside of brackets nothing but ranges and named classes has a meaning.
+//! literal, and inside of brackets nothing but ranges and named classes has a meaning. What only RE2 rejects is rejected
+//! ([`mesh_config::re2`]).
 
 use regex::{Regex, RegexBuilder};
 
@@ -15,14 +16,19 @@ const NEST_LIMIT: u32 = 100;
 
 /// Compiles a pattern.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
-    RegexBuilder::new(&translated(pattern))
+    let refused = |reason: String| EvalError::Pattern {
+        pattern: shortened(pattern).into(),
+        reason: reason.into(),
+    };
+    let translated = translated(pattern);
+    if let Some(reason) = mesh_config::re2::rejected(&translated) {
+        return Err(refused(reason));
+    }
+    RegexBuilder::new(&translated)
         .size_limit(SIZE_LIMIT)
         .nest_limit(NEST_LIMIT)
         .build()
-        .map_err(|error| EvalError::Pattern {
-            pattern: shortened(pattern).into(),
-            reason: reason(&error).into(),
-        })
+        .map_err(|error| refused(reason(&error)))
 }
 
 /// The last line of a message that shows the pattern over several lines.
