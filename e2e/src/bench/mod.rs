@@ -4,6 +4,7 @@
 //! a client that is never served makes a bench fail.
 
 pub mod galley;
+pub mod mixer;
 pub mod pilot;
 mod process;
 mod release;
@@ -14,6 +15,8 @@ mod stats;
 pub enum Args {
     /// Galley between its files and many sinks.
     Galley(galley::Args),
+    /// Mixer under Checks and Reports, with the configurations of `mixer/testdata/baseline`.
+    Mixer(mixer::Args),
     /// Pilot under the load of many proxies, with a synthetic mesh.
     Pilot(pilot::Args),
 }
@@ -26,6 +29,7 @@ pub enum Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match args {
         Args::Galley(args) => galley::run(args),
+        Args::Mixer(args) => mixer::run(args),
         Args::Pilot(args) => pilot::run(args),
     }
 }

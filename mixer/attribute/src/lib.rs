@@ -4,6 +4,8 @@
 //! Nothing here waits, reads a clock or knows a transport, so that the server and the proxy can share it.
 
 mod bag;
+#[cfg(feature = "baseline")]
+pub mod baseline;
 mod cache;
 mod decode;
 pub mod dictionary;
