@@ -19,6 +19,8 @@ pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod provision;
+pub mod redis;
+pub mod statsd;
 pub mod validation;
 
 pub use envoy::{Envoy, envoy, envoys};

