@@ -15,6 +15,9 @@ const NAMESPACE: &str = "istio";
 /// Buckets of a distribution without any: those of Prometheus' own clients.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Series that the metrics of a handler may have together, unless it is said.
+const SERIES: i64 = 100_000;
+
 /// Most buckets of a distribution: each costs memory in every series.
 const MOST_BUCKETS: usize = 1000;
 
@@ -26,6 +29,8 @@ const SHORTEST_CHECK: Duration = Duration::from_millis(100);
 pub(super) struct Config {
     pub(super) metrics: Vec<Definition>,
     pub(super) expiry: Option<Expiry>,
+    /// How many series the metrics may have together; 0: as many as come.
+    pub(super) series: usize,
 }
 
 /// When series go.
@@ -69,6 +74,14 @@ pub(super) struct Label {
     pub(super) name: String,
 }
 
+/// Parameters that nobody gave.
+pub(super) fn defaults() -> Params {
+    Params {
+        max_series: SERIES,
+        ..Params::default()
+    }
+}
+
 /// A name as Prometheus takes it: as far as that is possible, it may still be none.
 pub(super) fn sanitized(name: &str) -> String {
     name.strip_prefix('/')
@@ -108,8 +121,24 @@ impl Config {
             .metrics_expiration_policy
             .as_ref()
             .and_then(|policy| Expiry::new(policy, &mut errors));
+        let series = usize::try_from(params.max_series).unwrap_or_else(|_| {
+            errors.push("maxSeries", "it is negative");
+            0
+        });
+        // Each metric has room for what finds none.
+        if series != 0 && series < metrics.len() {
+            let reason = format!(
+                "it must be 0 or at least {}, a series for each metric",
+                metrics.len()
+            );
+            errors.push("maxSeries", reason);
+        }
         if errors.is_empty() {
-            Ok(Self { metrics, expiry })
+            Ok(Self {
+                metrics,
+                expiry,
+                series,
+            })
         } else {
             Err(errors)
         }
@@ -287,7 +316,7 @@ mod tests {
     use super::*;
 
     fn config(params: &Value) -> Result<Config, String> {
-        let params: Params = merge(&Params::default(), params).unwrap();
+        let params: Params = merge(&defaults(), params).unwrap();
         Config::new(&params).map_err(|errors| errors.to_string())
     }
 
@@ -316,6 +345,36 @@ mod tests {
             );
         }
         assert_eq!(metric(&json!({"description": "What"})).unwrap().help, "What");
+    }
+
+    /// The book's handler of several metrics that go after 15 s.
+    #[test]
+    fn m22_metrics_of_http_and_of_tcp_expire_after_15_seconds() {
+        let info = |name: &str, kind: &str| json!({"name": name, "instance_name": format!("{name}.instance.istio-system"), "kind": kind});
+        let config = config(&json!({
+            "metrics": [
+                info("requests_total", "COUNTER"), info("request_duration_seconds", "DISTRIBUTION"),
+                info("tcp_sent_bytes_total", "COUNTER"), info("tcp_connections_opened_total", "COUNTER"),
+            ],
+            "metricsExpirationPolicy": {"metricsExpiryDuration": "15s"},
+        }))
+        .unwrap();
+        let names: Vec<_> = config.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "istio_requests_total",
+                "istio_request_duration_seconds",
+                "istio_tcp_sent_bytes_total",
+                "istio_tcp_connections_opened_total"
+            ]
+        );
+        let expiry = config.expiry.unwrap();
+        assert_eq!(
+            (expiry.after, expiry.check),
+            (Duration::from_secs(15), Duration::from_millis(7500))
+        );
+        assert_eq!(config.series, 100_000);
     }
 
     #[test]
@@ -406,6 +465,13 @@ mod tests {
                     {"instance_name": "b", "name": "x", "kind": "COUNTER"},
                 ]}),
                 "metrics[1].name: istio_x is defined differently for a",
+            ),
+            (json!({"max_series": -1}), "maxSeries: it is negative"),
+            (
+                json!({"maxSeries": 1, "metrics": [
+                    {"instance_name": "a", "kind": "GAUGE"}, {"instance_name": "b", "kind": "GAUGE"},
+                ]}),
+                "maxSeries: it must be 0 or at least 2, a series for each metric",
             ),
         ] {
             assert_eq!(config(&params).unwrap_err(), expected);

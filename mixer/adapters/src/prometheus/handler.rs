@@ -51,7 +51,7 @@ fn number(value: Option<&Value<'_>>) -> Result<f64, String> {
 // === impl PrometheusHandler ===
 
 impl PrometheusHandler {
-    pub(super) fn new(config: &Config, series: usize, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
+    pub(super) fn new(config: &Config, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
         let mut metrics: HashMap<String, Vec<Lease>> = HashMap::new();
         let mut families: Vec<Arc<Family>> = Vec::new();
         for definition in &config.metrics {
@@ -71,7 +71,7 @@ impl PrometheusHandler {
         Self {
             registry: Arc::clone(registry),
             metrics,
-            budget: Budget::new(series, families),
+            budget: Budget::new(config.series, families),
             _open: open,
         }
     }

@@ -1,7 +1,7 @@
 //! `prometheus`: shows metrics to Prometheus, which scrapes them (`spec 02` §7.1).
 //!
 //! All handlers of a process share the endpoint and the metrics: a metric that is configured as before keeps its values
-//! when a handler is replaced. What does not fit the budget of series that every handler has is counted in one series for each metric
+//! when a handler is replaced. What does not fit the budget of series that every handler has (`maxSeries`) is counted in one series for each metric
 //! whose labels are all `other` (pain 24).
 
 mod config;
@@ -30,13 +30,9 @@ use self::server::Endpoint;
 /// Where Prometheus finds the metrics of 1.1.
 pub const PORT: u16 = 42422;
 
-/// Series that the metrics of a handler may have together, unless it is said.
-const SERIES: usize = 100_000;
-
 /// The adapter.
 #[derive(Debug)]
 pub struct Prometheus {
-    series: usize,
     registry: Arc<Registry>,
     endpoint: Endpoint,
 }
@@ -49,16 +45,9 @@ impl Prometheus {
     pub fn new(address: HostPort) -> Self {
         let registry = Arc::new(Registry::new());
         Self {
-            series: SERIES,
             endpoint: Endpoint::new(address, Arc::clone(&registry)),
             registry,
         }
-    }
-
-    /// How many series the metrics of a handler may have together; 0: as many as come.
-    #[must_use]
-    pub fn with_series(self, series: usize) -> Self {
-        Self { series, ..self }
     }
 
     /// Where the endpoint is; `None` before the first handler.
@@ -83,6 +72,10 @@ impl Adapter for Prometheus {
         templates: &[Template::Metric],
     };
 
+    fn defaults() -> Params {
+        config::defaults()
+    }
+
     fn validate(params: &Params, _: &Inferred) -> ConfigErrors {
         Config::new(params).err().unwrap_or_default()
     }
@@ -91,7 +84,7 @@ impl Adapter for Prometheus {
         let config = Config::new(&params).map_err(|errors| BuildError(errors.to_string()))?;
         let open = self.endpoint.open(env.spawner()).await;
         let open = open.map_err(|error| BuildError(error_chain(&error)))?;
-        let handler = Arc::new(PrometheusHandler::new(&config, self.series, &self.registry, open));
+        let handler = Arc::new(PrometheusHandler::new(&config, &self.registry, open));
         if let Some(expiry) = config.expiry {
             env.spawn(handler::expire(
                 Arc::clone(&self.registry),
