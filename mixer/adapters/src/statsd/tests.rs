@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use mesh_api::Any;
 use mesh_api::istio::policy::v1beta1::ValueType;
 use mesh_api::metric::Type;
+use mesh_testing::eventually;
 use mixer_attribute::Value as Attribute;
 use mixer_template::{Metric, Template};
 use prost::Message as _;
@@ -98,6 +100,70 @@ async fn m30_metrics_are_sent_with_prefix_and_type() {
         packet(&socket).await,
         "mesh.c.metric.ns:1|c\nmesh.c.metric.ns:1|c"
     );
+}
+
+/// M30: a real statsd counts what it is sent, by its own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn m30_statsd_counts_what_it_is_sent() {
+    let statsd = mesh_testing::statsd::Statsd::start().await.unwrap();
+    let params = params(&statsd.address(), &json!({"prefix": "mesh", "flush_bytes": 60}));
+    let handler = build(&Statsd, params).await.unwrap();
+    let span = Span {
+        seconds: 1,
+        nanos: 2_500_000,
+    };
+    for round in 1..=10 {
+        let metrics = [
+            sample("c.metric.ns", Attribute::Int64(round)),
+            sample("g.metric.ns", Attribute::Int64(round)),
+            sample("g.metric.ns", Attribute::Int64(-round)),
+            sample("d.metric.ns", Attribute::Duration(span)),
+        ];
+        now(handler.metric().handle_metric(&metrics)).unwrap();
+    }
+    handler.close().await;
+    eventually(PATIENCE, async || {
+        let (counters, gauges, timers) = (
+            statsd.ask("counters").await?,
+            statsd.ask("gauges").await?,
+            statsd.ask("timers").await?,
+        );
+        ensure!(counters.contains("'mesh.c.metric.ns': 55"), "{counters}");
+        ensure!(counters.contains("'statsd.bad_lines_seen': 0"), "{counters}");
+        ensure!(gauges.contains("'mesh.gauge.a_b': -10"), "{gauges}");
+        ensure!(timers.matches("1002.5").count() == 10, "{timers}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Values for nobody are lost; the handler goes on, and is heard as soon as somebody is there.
+#[tokio::test]
+async fn a_statsd_that_is_not_there_harms_nobody() {
+    let (socket, address) = statsd().await;
+    drop(socket);
+    let more = json!({"flush_duration": "1ms"});
+    let handler = build(&Statsd, params(&address, &more)).await.unwrap();
+    let report = || {
+        let one = [sample("c.metric.ns", Attribute::Int64(1))];
+        now(handler.metric().handle_metric(&one))
+    };
+    for _ in 0..100 {
+        report().unwrap();
+        tokio::task::yield_now().await;
+    }
+    let socket = UdpSocket::bind(&address).await.unwrap();
+    let heard = packet(&socket);
+    tokio::pin!(heard);
+    let text = loop {
+        tokio::select! {
+            text = &mut heard => break text,
+            () = tokio::time::sleep(Duration::from_millis(5)) => report().unwrap(),
+        }
+    };
+    assert!(text.starts_with("c.metric.ns:1|c"), "{text}");
+    handler.close().await;
 }
 
 /// M30: by size, long before the time.

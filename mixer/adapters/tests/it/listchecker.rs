@@ -294,6 +294,43 @@ async fn without_a_list_the_last_error_is_the_answer() {
     }
 }
 
+/// A provider that does not speak HTTP, that breaks off or that never ends its answer: a reason, and the handler is
+/// there all the same.
+#[tokio::test]
+async fn hostile_providers_are_told_with_a_reason() {
+    let answers = [
+        &b"\x16\x03\x01\x02\x00\x01garbage\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\na\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\xff\xfe\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n",
+        b"",
+    ];
+    let asked = answers.map(|answer| async move {
+        let (listener, address) = ports::listen().await.unwrap();
+        Spawner::default().spawn("provider", async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                Spawner::default().spawn("connection", async move {
+                    stream.read_u8().await?;
+                    stream.write_all(answer).await?;
+                    if answer.is_empty() {
+                        // Until the other side has enough of it.
+                        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                    }
+                    io::Result::Ok(())
+                });
+            }
+        });
+        let params = json!({"providerUrl": format!("http://{address}/list"), "overrides": ["always"]});
+        let list = build(&Listchecker::default(), params).await;
+        let status = list.list_entry(Some("a".into())).await.status;
+        assert_eq!(status.code, INTERNAL, "{answer:?}: {status:?}");
+        assert!(!status.message.is_empty());
+        assert_eq!(code(&list, "always").await, OK);
+        list.close().await;
+    });
+    futures::future::join_all(asked).await;
+}
+
 /// A provider over HTTPS is recognized by the authorities, and no other is believed.
 #[tokio::test]
 async fn providers_over_https_are_recognized() {
