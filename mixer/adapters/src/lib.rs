@@ -15,14 +15,18 @@ pub mod noop;
 mod outbox;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
-#[cfg(feature = "memquota")]
+#[cfg(any(feature = "memquota", feature = "redisquota"))]
 mod quota;
 #[cfg(feature = "rbac")]
 pub mod rbac;
+#[cfg(feature = "redisquota")]
+pub mod redisquota;
 #[cfg(feature = "statsd")]
 pub mod statsd;
 #[cfg(feature = "stdio")]
 pub mod stdio;
+#[cfg(feature = "redisquota")]
+mod tell;
 #[cfg(test)]
 mod testing;
 
@@ -77,6 +81,8 @@ pub fn all_with(options: Options) -> Vec<Box<dyn SomeAdapter>> {
         Box::new(prometheus::Prometheus::new(options.prometheus)),
         #[cfg(feature = "rbac")]
         Box::new(rbac::Rbac),
+        #[cfg(feature = "redisquota")]
+        Box::new(redisquota::Redisquota),
         #[cfg(feature = "statsd")]
         Box::new(statsd::Statsd),
         #[cfg(feature = "stdio")]

@@ -32,6 +32,16 @@ pub(crate) struct Override<L> {
     pub(crate) limit: L,
 }
 
+/// The limit of an instance.
+#[derive(Debug)]
+pub(crate) struct Found<'q, L> {
+    /// Name of the quota, as it is configured.
+    pub(crate) quota: &'q str,
+    pub(crate) limit: &'q L,
+    /// Dimensions of the override that it is of; `None` for the quota's own.
+    pub(crate) dimensions: Option<&'q BTreeMap<String, String>>,
+}
+
 /// Looks for names that are missing, empty or given twice, and for instances that have no quota.
 pub(crate) fn check_names<'n>(
     names: impl IntoIterator<Item = &'n str>,
@@ -91,14 +101,19 @@ impl<L> Quotas<L> {
 
     /// The limit of an instance: of the quota with its full name, else of that with its short name, which means
     /// instances of the namespace of the handler (`spec 02` D12).
-    pub(crate) fn find(&self, instance: &Quota<'_>) -> Option<&L> {
+    pub(crate) fn find(&self, instance: &Quota<'_>) -> Option<Found<'_, L>> {
         let by_short_name = || {
             let own = namespace(instance.name) == self.namespace;
-            own.then(|| self.quotas.get(short(instance.name))).flatten()
+            own.then(|| self.quotas.get_key_value(short(instance.name)))
+                .flatten()
         };
-        let limits = self.quotas.get(instance.name).or_else(by_short_name)?;
+        let (quota, limits) = self.quotas.get_key_value(instance.name).or_else(by_short_name)?;
         let matching = limits.overrides.iter().find(|other| other.matches(instance));
-        Some(matching.map_or(&limits.default, |other| &other.limit))
+        Some(Found {
+            quota,
+            limit: matching.map_or(&limits.default, |other| &other.limit),
+            dimensions: matching.map(|other| &other.dimensions),
+        })
     }
 }
 
@@ -146,7 +161,9 @@ mod tests {
 
     fn limit(name: &str, dimensions: &[(&str, Value<'_>)]) -> Option<u32> {
         let dimensions = dimensions.to_vec();
-        quotas().find(&Quota { name, dimensions }).copied()
+        quotas()
+            .find(&Quota { name, dimensions })
+            .map(|found| *found.limit)
     }
 
     /// D12 of `spec 02` §14.

@@ -32,13 +32,13 @@ impl Memory {
 
 impl HandleQuota for Memory {
     fn handle_quota(&self, instance: &Quota<'_>, args: &QuotaArgs) -> Answer<QuotaResult> {
-        let Some(limit) = self.quotas.find(instance) else {
+        let Some(found) = self.quotas.find(instance) else {
             return Answer::failed(format!("there is no quota for {}", instance.name));
         };
         let key = key(instance);
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that time does not run backwards for the counters.
-        let grant = counters.count(self.start.elapsed(), &key, *limit, args);
+        let grant = counters.count(self.start.elapsed(), &key, *found.limit, args);
         Answer::Now(Ok(QuotaResult {
             valid_duration: grant.valid_duration,
             amount: grant.amount,

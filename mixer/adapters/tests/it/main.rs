@@ -8,4 +8,5 @@ mod listchecker;
 mod memquota;
 mod noop;
 mod rbac;
+mod redisquota;
 mod support;
