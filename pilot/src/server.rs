@@ -100,7 +100,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         Some(client) => Some(client.clone()),
         None => kubernetes.api_server.find().await?,
     };
-    let max_message_bytes = sources.mcp_max_msg_size;
+    let (max_message_bytes, legacy) = (sources.mcp_max_msg_size, sources.use_mcp_legacy);
     let sources = sources.choose(&mesh, config_server.is_some())?;
     let trust_domain = [trust_domain, mesh.trust_domain.clone(), domain.clone()]
         .into_iter()
@@ -168,6 +168,7 @@ pub async fn start(runtime: &Runtime, args: DiscoveryArgs) -> anyhow::Result<Add
         kinds: &kinds,
         node: &pod_name,
         max_message_bytes,
+        legacy,
         api_server: config_server
             .as_ref()
             .map(|client| (client, app_namespace, &watch_options)),

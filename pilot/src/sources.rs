@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::ArgAction;
+use clap::builder::BoolishValueParser;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3::TlsSettings;
 use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
@@ -30,6 +32,16 @@ pub struct SourceArgs {
     /// Largest message in bytes that is accepted from an MCP server.
     #[arg(long = "mcpMaxMsgSize", default_value_t = 4 * 1024 * 1024)]
     pub mcp_max_msg_size: usize,
+
+    /// Speak the protocol of the generation before 1.1 with MCP servers.
+    #[arg(
+        long = "useMcpLegacy",
+        env = "USE_MCP_LEGACY",
+        value_parser = BoolishValueParser::new(),
+        default_value = "false",
+        action = ArgAction::Set
+    )]
+    pub use_mcp_legacy: bool,
 
     /// Folder of files with configuration, where no MCP server is named.
     #[arg(long = "configDir", default_value = "", hide_default_value = true)]
@@ -204,6 +216,8 @@ pub(crate) struct Following<'a> {
     /// The name of this process towards MCP servers.
     pub(crate) node: &'a str,
     pub(crate) max_message_bytes: usize,
+    /// Speak the generation of MCP before that of 1.1.
+    pub(crate) legacy: bool,
     /// The API server, its namespace, and how it is watched.
     pub(crate) api_server: Option<(&'a Client, Option<&'a str>, &'a WatchOptions)>,
 }
@@ -239,6 +253,7 @@ impl Following<'_> {
     ) -> anyhow::Result<SinkHandle> {
         let options = SinkOptions {
             max_message_bytes: self.max_message_bytes,
+            legacy: self.legacy,
             // The cost of a change follows the change.
             incremental: true,
             ..SinkOptions::new(self.node, self.kinds.iter().copied())

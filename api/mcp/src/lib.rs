@@ -20,6 +20,6 @@ pub mod sink;
 pub mod snapshot;
 pub mod source;
 
-pub use sink::{Apply, ApplyError, Change, Content, Sink, SinkHandle, SinkOptions};
+pub use sink::{Apply, ApplyError, Change, Content, Sink, SinkHandle, SinkOptions, SinkServer};
 pub use snapshot::{Collection, Entry, Snapshot, SnapshotCache};
 pub use source::{Access, Callout, Denied, Source, SourceOptions};

@@ -4,6 +4,8 @@
 
 mod codec;
 mod journal;
+mod server;
+mod session;
 mod state;
 mod status;
 
@@ -12,25 +14,26 @@ use std::future::Future;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use mesh_api::istio::mcp::v1alpha1::{RequestResources, Resources, SinkNode};
-use mesh_config::{Config, ConfigError, ConfigKey, Kind, Timestamp};
-use prost::Message as _;
+use mesh_config::{Config, ConfigError, ConfigKey, Kind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 pub use self::journal::{JournalEntry, Sent};
+pub use self::server::SinkServer;
 pub use self::state::{Pending, Refusal, SinkState, Step};
 pub(crate) use self::status::as_text;
 pub use self::status::{CollectionStatus, SinkHandle, SinkStatus};
 
-use self::codec::{HARD_LIMIT_FACTOR, Incoming, SinkCodec, TooLarge};
+use self::codec::{HARD_LIMIT_FACTOR, Incoming, Outgoing, SinkCodec};
+use self::session::Session;
 use crate::metrics::McpMetrics;
 
 const METHOD: &str = "/istio.mcp.v1alpha1.ResourceSource/EstablishResourceStream";
+const LEGACY_METHOD: &str = "/istio.mcp.v1alpha1.AggregatedMeshConfigService/StreamAggregatedResources";
 
 /// Time between the starts of two attempts to reach the source. A stream that lived longer is followed by a new one
 /// at once (G3.2).
@@ -103,16 +106,15 @@ pub struct SinkOptions {
     /// Largest response in bytes. A larger one is refused and the former state of its collection stays; the source does
     /// not send it again before it has changed.
     pub max_message_bytes: usize,
+    /// Speak the generation before, `AggregatedMeshConfigService`, which knows full states only (`USE_MCP_LEGACY`).
+    pub legacy: bool,
 }
 
 /// The client of one source.
 #[derive(Debug)]
 pub struct Sink {
     channel: Channel,
-    options: SinkOptions,
-    metrics: McpMetrics,
-    handle: SinkHandle,
-    state: SinkState,
+    session: Session,
 }
 
 /// How a stream ended.
@@ -134,6 +136,7 @@ impl SinkOptions {
             kinds: kinds.into_iter().collect(),
             incremental: false,
             max_message_bytes: MAX_MESSAGE_BYTES,
+            legacy: false,
         }
     }
 }
@@ -170,26 +173,15 @@ impl Sink {
         options: SinkOptions,
         metrics: McpMetrics,
     ) -> (Self, SinkHandle) {
-        let handle = SinkHandle::new(source.into(), &options.kinds);
-        let state = SinkState::new(options.kinds.iter().copied(), options.incremental);
-        (
-            Self {
-                channel,
-                options,
-                metrics,
-                handle: handle.clone(),
-                state,
-            },
-            handle,
-        )
+        let (session, handle) = Session::new(source.into(), options, metrics);
+        (Self { channel, session }, handle)
     }
 
     /// Follows the source until the consumer is gone.
     pub async fn run(mut self, mut consumer: impl Apply) {
-        let mut streams: u64 = 0;
         loop {
             let next_attempt = Instant::now() + RECONNECT_INTERVAL;
-            match self.follow(&mut consumer, &mut streams).await {
+            match self.follow(&mut consumer).await {
                 Ended::Closed => return,
                 Ended::Broken(status) => self.on_broken(&status),
             }
@@ -198,8 +190,12 @@ impl Sink {
     }
 
     /// One stream from its opening to its end.
-    async fn follow(&mut self, consumer: &mut impl Apply, streams: &mut u64) -> Ended {
-        let limit = self.options.max_message_bytes;
+    async fn follow(&mut self, consumer: &mut impl Apply) -> Ended {
+        let SinkOptions {
+            max_message_bytes: limit,
+            legacy,
+            ..
+        } = self.session.options;
         let mut grpc = Grpc::new(self.channel.clone())
             .max_decoding_message_size(limit.saturating_mul(HARD_LIMIT_FACTOR));
         if let Err(error) = grpc.ready().await {
@@ -207,44 +203,35 @@ impl Sink {
         }
         // One request for each collection, then one answer for each response: never more than a few wait.
         let (requests, outbound) = mpsc::unbounded_channel();
-        for request in self.state.connect() {
+        for request in self.session.subscriptions() {
             // The receiving end is still in our hands.
-            self.send(&requests, request, Sent::Subscription);
+            let _sent = requests.send(request);
         }
         let outbound = futures::stream::unfold(outbound, async |mut outbound| {
             Some((outbound.recv().await?, outbound))
         });
+        let method = if legacy { LEGACY_METHOD } else { METHOD };
         let opened = grpc
             .streaming(
                 Request::new(outbound),
-                PathAndQuery::from_static(METHOD),
-                SinkCodec { limit },
+                PathAndQuery::from_static(method),
+                SinkCodec { limit, legacy },
             )
             .await;
         let mut responses = match opened {
             Ok(response) => response.into_inner(),
             Err(status) => return Ended::Broken(status),
         };
-        *streams += 1;
-        if *streams > 1 {
-            self.metrics.reconnections.inc();
-        }
-        self.metrics.clients.set(1);
-        self.handle.set_connected(*streams);
-        info!(
-            source = self.handle.source(),
-            stream = *streams,
-            "connected to the configuration source"
-        );
+        self.session.opened();
         let ended = self.receive(&mut responses, &requests, consumer).await;
-        self.metrics.clients.set(0);
+        self.session.closed();
         ended
     }
 
     async fn receive(
         &mut self,
         responses: &mut Streaming<Incoming>,
-        requests: &mpsc::UnboundedSender<RequestResources>,
+        requests: &mpsc::UnboundedSender<Outgoing>,
         consumer: &mut impl Apply,
     ) -> Ended {
         loop {
@@ -252,108 +239,25 @@ impl Sink {
                 Ok(Some(response)) => response,
                 Ok(None) => return Ended::Broken(Status::unavailable("the source closed the stream")),
                 Err(status) => {
-                    self.metrics.recv_failures.inc();
+                    self.session.metrics.recv_failures.inc();
                     return Ended::Broken(status);
                 }
             };
-            let (request, sent) = match response {
-                Incoming::TooLarge(response) => self.refuse_large(&response),
-                Incoming::Response(response) => {
-                    self.metrics.message_size(response.encoded_len());
-                    match self.take(response, consumer).await {
-                        Ok(answer) => answer,
-                        Err(ended) => return ended,
-                    }
-                }
+            let Some(answer) = self.session.answer(response, consumer).await else {
+                return Ended::Closed;
             };
-            if !self.send(requests, request, sent) {
-                self.metrics.send_failures.inc();
+            if requests.send(answer).is_err() {
+                self.session.metrics.send_failures.inc();
                 return Ended::Broken(Status::unavailable("the stream takes no more requests"));
             }
         }
     }
 
-    /// Applies a response and makes its answer.
-    async fn take(
-        &mut self,
-        response: Resources,
-        consumer: &mut impl Apply,
-    ) -> Result<(RequestResources, Sent), Ended> {
-        let (version, nonce) = (response.system_version_info.clone(), response.nonce.clone());
-        let (change, pending) = match self.state.on_response(response, now()) {
-            Step::Apply(change, pending) => (change, pending),
-            Step::Refuse(refusal) => return Ok(self.refuse(refusal)),
-        };
-        let (collection, errors) = (change.collection, change.errors.clone());
-        for error in &errors {
-            warn!(collection, version, %error, "object left out");
-        }
-        match consumer.apply(change).await {
-            Ok(()) => {}
-            Err(ApplyError::Closed) => return Err(Ended::Closed),
-            Err(ApplyError::Rejected(reason)) => {
-                let refusal = self.state.reject(pending, reason);
-                return Ok(self.refuse(refusal));
-            }
-        }
-        let ack = self.state.accept(pending);
-        let resources = self.state.len(collection);
-        self.metrics.ack(collection);
-        self.handle
-            .set_applied(collection, version, nonce.clone(), resources, &errors);
-        debug!(collection, nonce, resources, "applied");
-        Ok((ack, Sent::Ack))
-    }
-
-    fn refuse_large(&self, response: &TooLarge) -> (RequestResources, Sent) {
-        self.metrics.message_size(response.bytes);
-        let label = label(&response.collection);
-        self.metrics.too_large.with_label_values(&[label]).inc();
-        self.refuse(self.state.too_large(response, self.options.max_message_bytes))
-    }
-
-    fn refuse(&self, refusal: Refusal) -> (RequestResources, Sent) {
-        let Refusal {
-            request,
-            code,
-            reason,
-        } = refusal;
-        warn!(
-            collection = request.collection,
-            nonce = request.response_nonce,
-            reason,
-            "response refused"
-        );
-        self.metrics.nack(label(&request.collection), code as i32);
-        self.handle.set_refused(&request.collection, &reason);
-        (
-            request,
-            Sent::Nack {
-                code: format!("{code:?}"),
-                reason,
-            },
-        )
-    }
-
-    /// Returns whether the stream takes requests.
-    fn send(
-        &self,
-        requests: &mpsc::UnboundedSender<RequestResources>,
-        mut request: RequestResources,
-        sent: Sent,
-    ) -> bool {
-        request.sink_node = Some(SinkNode {
-            id: self.options.node.clone(),
-            annotations: self.options.annotations.clone(),
-        });
-        self.handle.record(&request, sent);
-        requests.send(request).is_ok()
-    }
-
     fn on_broken(&self, status: &Status) {
-        let source = self.handle.source();
+        let handle = &self.session.handle;
+        let source = handle.source();
         // The same trouble once a second is told once.
-        if !self.handle.set_disconnected(status.message()) {
+        if !handle.set_disconnected(status.message()) {
             debug!(
                 source,
                 error = status.message(),
@@ -363,7 +267,7 @@ impl Sink {
             warn!(
                 source,
                 error = status.message(),
-                limit = self.options.max_message_bytes,
+                limit = self.session.options.max_message_bytes,
                 "a response is far larger than this sink takes (--mcpMaxMsgSize); the last good configuration stays"
             );
         } else {
@@ -374,18 +278,5 @@ impl Sink {
                 "not connected to the configuration source; the last good configuration stays"
             );
         }
-    }
-}
-
-/// The name of a collection may be anything that the source sent: only those that we know become labels.
-fn label(collection: &str) -> &'static str {
-    Kind::by_collection(collection).map_or("unknown", Kind::collection)
-}
-
-fn now() -> Timestamp {
-    let now = jiff::Timestamp::now();
-    Timestamp {
-        seconds: now.as_second(),
-        nanos: now.subsec_nanosecond(),
     }
 }

@@ -1,5 +1,7 @@
 //! Certificates for tests, of authorities that live as long as the test.
 
+use std::time::{Duration, SystemTime};
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -84,6 +86,17 @@ impl Authority {
         let mut params = Self::params(names)?;
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2001, 12, 31);
+        self.sign(&params)
+    }
+
+    /// A certificate as [`Self::issue`] makes it, which expires so long from now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue`].
+    pub fn issue_for(&self, names: &[&str], lifetime: Duration) -> Result<Pair, Error> {
+        let mut params = Self::params(names)?;
+        params.not_after = (SystemTime::now() + lifetime).into();
         self.sign(&params)
     }
 

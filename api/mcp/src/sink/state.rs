@@ -23,6 +23,8 @@ pub struct SinkState {
 #[derive(Debug)]
 struct Held {
     kind: Kind,
+    /// The version that was applied last.
+    version: String,
     /// Versions of the objects by resource name: where a new stream goes on.
     versions: BTreeMap<String, String>,
 }
@@ -31,6 +33,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Pending {
     collection: &'static str,
+    version: String,
     nonce: String,
     incremental: bool,
     /// Versions of new and changed objects.
@@ -79,6 +82,7 @@ impl SinkState {
                     kind.collection(),
                     Held {
                         kind,
+                        version: String::new(),
                         versions: BTreeMap::new(),
                     },
                 )
@@ -153,12 +157,13 @@ impl SinkState {
         let change = Change {
             collection,
             kind,
-            version,
+            version: version.clone(),
             content,
             errors: read.errors,
         };
         let pending = Pending {
             collection,
+            version,
             nonce,
             incremental,
             changed,
@@ -193,16 +198,23 @@ impl SinkState {
             .map_or(0, |held| held.versions.len())
     }
 
+    /// The version of a collection that was applied last; empty before.
+    pub fn version(&self, collection: &str) -> &str {
+        self.collections.get(collection).map_or("", |held| &held.version)
+    }
+
     /// The change was applied: the ACK.
     pub fn accept(&mut self, pending: Pending) -> RequestResources {
         let Pending {
             collection,
+            version,
             nonce,
             incremental,
             changed,
             gone,
         } = pending;
         if let Some(held) = self.collections.get_mut(collection) {
+            held.version = version;
             if !incremental {
                 held.versions.clear();
             }

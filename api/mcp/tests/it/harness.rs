@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use mesh_config::{Config, ConfigKey, Kind, Meta, Scope, Timestamp};
 use mesh_mcp::metrics::McpMetrics;
-use mesh_mcp::source::ConnectionStatus;
+use mesh_mcp::source::{ConnectionStatus, Everybody};
 use mesh_mcp::{
-    Apply, Change, Content, Entry, Sink, SinkHandle, SinkOptions, Snapshot, SnapshotCache, Source,
-    SourceOptions,
+    Apply, Callout, Change, Content, Entry, Sink, SinkHandle, SinkOptions, SinkServer, Snapshot,
+    SnapshotCache, Source, SourceOptions,
 };
-use mesh_runtime::drain::{self, DrainSignal};
+use mesh_runtime::drain::{self, Drain, DrainSignal};
 use mesh_runtime::grpc::{self, ClientOptions, GrpcMetrics, GrpcOptions};
 use mesh_runtime::{Metrics, Spawner, TaskHandle};
 use tokio::sync::mpsc;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
 /// Longer than anything here takes, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A source with a runtime of its own, so that it can be killed with everything it has open.
 pub(crate) struct TestSource {
@@ -78,7 +79,7 @@ impl TestSource {
         let snapshots = SnapshotCache::new();
         let mcp_metrics = McpMetrics::register(&metrics, "mcp").unwrap();
         let source = Source::new(snapshots.clone(), options, mcp_metrics, drain.clone());
-        let routes = Routes::new(source.service());
+        let routes = Routes::new(source.service()).add_service(source.legacy_service());
         let grpc_metrics = GrpcMetrics::register(&metrics).unwrap();
         let spawner = Spawner::default();
         let guard = runtime.enter();
@@ -114,6 +115,15 @@ impl TestSource {
 
     pub(crate) fn channel(&self) -> Channel {
         channel(self.port())
+    }
+
+    /// Calls the sink at this port, again and again.
+    pub(crate) fn call(&self, port: u16) {
+        // Its connections end with the source.
+        let _inside = self.runtime.as_ref().unwrap().enter();
+        let sink = format!("127.0.0.1:{port}");
+        let callout = Callout::new(self.source.clone(), channel(port), sink, MetadataMap::new());
+        Spawner::default().spawn("call", callout.run(Drain::never()));
     }
 
     pub(crate) fn publish(&mut self, kind: Kind, version: &str, names: &[&str]) {
@@ -202,6 +212,53 @@ impl TestSink {
 
     pub(crate) fn metric(&self, name: &str) -> f64 {
         metric(&self.metrics, name)
+    }
+}
+
+/// A sink that waits for its source to call.
+pub(crate) struct TestSinkServer {
+    pub(crate) port: u16,
+    pub(crate) sink: TestSink,
+}
+
+// === impl TestSinkServer ===
+
+impl TestSinkServer {
+    pub(crate) async fn start(options: SinkOptions) -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let metrics = Metrics::new();
+        let mcp_metrics = McpMetrics::register(&metrics, "mcp").unwrap();
+        let (sender, changes) = mpsc::channel(1);
+        let (signal, drain) = drain::channel();
+        let (server, handle) = SinkServer::new(
+            "source",
+            options,
+            mcp_metrics,
+            sender,
+            Arc::new(Everybody),
+            drain.clone(),
+        );
+        let grpc_metrics = GrpcMetrics::register(&metrics).unwrap();
+        let spawner = Spawner::default();
+        let task = spawner.clone().spawn("sink", async move {
+            let _never = signal;
+            let (routes, options) = (Routes::new(server), GrpcOptions::default());
+            grpc::serve("mcp", listener, routes, options, grpc_metrics, spawner, drain).await;
+        });
+        let sink = TestSink {
+            changes,
+            handle,
+            task,
+            metrics,
+        };
+        Self { port, sink }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        channel(self.port)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Source and sinks over loopback.
 
 mod harness;
+mod legacy;
+mod waiting;
 
 use std::sync::Arc;
 
