@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::path::{Path, Segment, display};
 use crate::yaml::Document;
 use crate::{Body, Config, ConfigError, Kind, Scope};
-pub use faults::faults;
+pub use faults::{faults, message_faults};
 use header::Header;
 pub use time::duration_of as duration;
 use wire::{Fault, Reader};
@@ -88,20 +88,25 @@ pub fn from_json(kind: Option<Kind>, value: &Value) -> Result<Config, ConfigErro
 ///
 /// Unknown message or field, wrong type: the error names field and reason.
 pub fn message(name: &str, value: &Value) -> Result<Any, MessageError> {
+    let encoded = encode(name, value)?;
+    Ok(Any {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: encoded.into(),
+    })
+}
+
+fn encode(name: &str, value: &Value) -> Result<Vec<u8>, Fault> {
     let unknown = || Fault::new(&Path::Root, suggest::unknown("message", name, []));
-    let encoded = mesh_api::descriptors()
-        .get_message_by_name(name)
-        .ok_or_else(unknown)
-        .and_then(|descriptor| Reader::default().message(&descriptor, value, &Path::Root));
-    match encoded {
-        Ok(encoded) => Ok(Any {
-            type_url: format!("type.googleapis.com/{name}"),
-            value: encoded.into(),
-        }),
-        Err(Fault { path, reason }) => Err(MessageError {
+    let descriptor = mesh_api::descriptors().get_message_by_name(name);
+    Reader::default().message(&descriptor.ok_or_else(unknown)?, value, &Path::Root)
+}
+
+impl From<Fault> for MessageError {
+    fn from(Fault { path, reason }: Fault) -> Self {
+        Self {
             field: display(&path),
             reason,
-        }),
+        }
     }
 }
 

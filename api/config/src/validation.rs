@@ -9,6 +9,7 @@ mod destination_rule;
 mod envoy_filter;
 mod gateway;
 pub mod mesh;
+mod parameters;
 pub(crate) mod primitive;
 mod problems;
 mod rbac;
@@ -65,6 +66,20 @@ pub fn validate(config: &Config) -> Vec<Problem> {
         Kind::Sidecar => check(config, &mut problems, sidecar::check),
         Kind::VirtualService => check(config, &mut problems, virtual_service::check),
         _ => {}
+    }
+    problems.into_vec()
+}
+
+/// What is wrong with parameters of the adapters and templates that Mixer of 1.1 had built in, in every kind that holds some.
+///
+/// For whoever admits objects (spec 02 §9.11). It is none of the rules of [`validate`]: Mixer judges parameters itself, together
+/// with what they are for, and keeps the handler that was there before.
+pub fn parameters(config: &Config) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    match config.meta.key.kind {
+        Kind::Handler => check(config, &mut problems, parameters::check_handler),
+        Kind::Instance => check(config, &mut problems, parameters::check_instance),
+        _ => parameters::check_free_form(config, &mut problems),
     }
     problems.into_vec()
 }

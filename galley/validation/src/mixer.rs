@@ -1,7 +1,7 @@
 //! `/admitmixer`: the kinds that Mixer reads (G8.5).
 //!
-//! Objects are checked alone: that a rule names handlers that exist, that expressions have the right type and that
-//! parameters fit their adapter is for whoever knows all of them.
+//! Objects are checked alone, parameters of the adapters and templates of 1.1 included: that a rule names handlers that exist
+//! and that expressions have the right type is for whoever knows all of them.
 
 use mesh_config::Kind;
 use serde_json::Value;

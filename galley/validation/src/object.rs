@@ -54,6 +54,7 @@ pub(crate) fn check(request: &Request, more: &dyn Warnings) -> Verdict {
             let name = config.meta.key.to_string();
             let broken: Vec<_> = validation::validate(&config)
                 .into_iter()
+                .chain(validation::parameters(&config))
                 .map(|problem| ConfigError {
                     location: None,
                     object: name.clone(),

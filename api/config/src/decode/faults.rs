@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{error, read};
+use super::wire::Fault;
+use super::{MessageError, encode, error, read};
 use crate::path::Segment;
 use crate::{ConfigError, Kind};
 
@@ -11,14 +12,25 @@ use crate::{ConfigError, Kind};
 /// Reading ends at a fault, so what is at fault is taken away and the rest read again. An item of a list takes its list
 /// with it, since the others would get other numbers.
 pub fn faults(kind: Option<Kind>, value: &Value, limit: usize) -> Vec<ConfigError> {
-    let mut found = Vec::new();
+    let found = every(value, limit, |rest| read(rest, kind).err());
+    found.into_iter().map(|fault| error(None, value, fault)).collect()
+}
+
+/// Faults of what should be a message ([`super::message`]), found in the same way.
+pub fn message_faults(name: &str, value: &Value, limit: usize) -> Vec<MessageError> {
+    let found = every(value, limit, |rest| encode(name, rest).err());
+    found.into_iter().map(MessageError::from).collect()
+}
+
+fn every(value: &Value, limit: usize, fault: impl Fn(&Value) -> Option<Fault>) -> Vec<Fault> {
+    let mut found: Vec<Fault> = Vec::new();
     let mut rest = value.clone();
     while found.len() < limit
-        && let Err(fault) = read(&rest, kind)
+        && let Some(fault) = fault(&rest)
     {
-        let path = fault.path.clone();
-        found.push(error(None, value, fault));
-        if !remove(&mut rest, &path) {
+        let is_gone = remove(&mut rest, &fault.path);
+        found.push(fault);
+        if !is_gone {
             break;
         }
     }

@@ -1,3 +1,4 @@
 //! The rules of objects, from tables.
 
+mod parameters;
 mod validation;

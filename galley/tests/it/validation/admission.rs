@@ -36,6 +36,9 @@ async fn g8_4_kubectl_shows_field_and_reason() {
     let denier = mixers("denier", &json!({ "status": { "code": 7 } }));
     site.done("create -f -", &denier).await;
     site.done("delete -f -", &denier).await;
+    let nonsense = mixers("denier", &json!({ "validDuration": "soon" }));
+    let text = site.refused("create -f -", &nonsense).await;
+    assert!(text.contains("validDuration: "), "{text}");
     let text = site
         .refused(
             "create -f -",

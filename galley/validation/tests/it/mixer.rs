@@ -25,12 +25,12 @@ fn g8_5_what_is_admitted_and_what_is_not() {
             "",
         ),
         (
-            "a handler",
+            "a handler of an adapter that is not built in",
             request(
                 "UPDATE",
                 &mixers(
                     "handler",
-                    json!({"compiledAdapter": "stdio", "params": {"any": ["thing"]}}),
+                    json!({"compiledAdapter": "mine", "params": {"any": ["thing"]}}),
                 ),
             ),
             true,
@@ -38,11 +38,32 @@ fn g8_5_what_is_admitted_and_what_is_not() {
             "",
         ),
         (
+            "a handler with another adapter's parameters",
+            request(
+                "CREATE",
+                &mixers(
+                    "handler",
+                    json!({"compiledAdapter": "stdio", "params": {"address": "localhost:8125"}}),
+                ),
+            ),
+            false,
+            Some(Reason::InvalidResource),
+            "configuration is invalid: handler weather/forecast: params.address: unknown field `address`",
+        ),
+        (
             "a handler of the former kind",
             request("CREATE", &mixers("denier", json!({"status": {"code": 7}}))),
             true,
             None,
             "",
+        ),
+        (
+            "a misspelled parameter of an adapter of a vendor",
+            request("CREATE", &mixers("signalfx", json!({"accessTokn": "secret"}))),
+            false,
+            Some(Reason::InvalidResource),
+            "configuration is invalid: signalfx weather/forecast: accessTokn: unknown field `accessTokn`, \
+             did you mean `accessToken`?",
         ),
         (
             "a misspelled field",
