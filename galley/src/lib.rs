@@ -5,6 +5,7 @@
 mod access_list;
 pub mod advice;
 pub mod args;
+mod certificates;
 mod debug;
 mod mcp;
 pub mod server;

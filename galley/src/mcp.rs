@@ -11,7 +11,7 @@ use mesh_runtime::Runtime;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::{self, ClientOptions, GrpcOptions};
 use mesh_runtime::listen::{Listener, bind_if_enabled};
-use mesh_runtime::tls::{CertificateFiles, ClientAuth, Credentials, H2, ServerTls};
+use mesh_runtime::tls::{ClientAuth, Credentials, H2, ServerTls};
 use tonic::metadata::{MetadataKey, MetadataMap};
 use tonic::service::Routes;
 
@@ -23,18 +23,18 @@ pub(crate) fn check(args: &McpArgs) -> anyhow::Result<()> {
     call(&args.sink).map(drop)
 }
 
-/// Starts the server and the call.
+/// Starts the server and the call; without credentials it is plain text.
 pub(crate) async fn start(
     runtime: &Runtime,
     args: McpArgs,
-    certificates: CertificateFiles,
+    credentials: Option<Credentials>,
     snapshots: SnapshotCache,
     grpc: GrpcOptions,
 ) -> anyhow::Result<(Source, Option<SocketAddr>)> {
     let McpArgs {
         enable_server: _,
         server_address,
-        insecure,
+        insecure: _,
         access_list_file,
         sink,
         max_received_message_size,
@@ -55,17 +55,16 @@ pub(crate) async fn start(
         ..SourceOptions::default()
     };
     options.collections.insert(mesh::COLLECTION.into());
-    let tls = if insecure {
-        None
-    } else {
+    let tls = if let Some(credentials) = credentials {
         let list = AccessList::load(access_list_file)?;
         let metrics = AccessListMetrics::register(runtime.metrics())?;
         runtime
             .spawner()
             .spawn("access list", list.clone().follow(metrics));
         options.access = Arc::new(list);
-        let credentials = follow_certificates(runtime, certificates)?;
         Some(ServerTls::new(credentials, ClientAuth::Required, &[H2]))
+    } else {
+        None
     };
     let metrics = McpMetrics::register(runtime.metrics(), "galley/mcp/source")?;
     let source = Source::new(snapshots, options, metrics, runtime.drain().clone());
@@ -84,31 +83,6 @@ pub(crate) async fn start(
     let routes = Routes::new(source.service()).add_service(source.legacy_service());
     runtime.spawn_grpc("mcp", listener, routes, grpc);
     Ok((source, Some(local)))
-}
-
-/// Certificates that may come later than this process; it is not ready before.
-fn follow_certificates(runtime: &Runtime, files: CertificateFiles) -> anyhow::Result<Credentials> {
-    let updates = runtime.metrics().counter(
-        "galley/mcp/certificate_updates_total",
-        "Number of certificates of the MCP server that were taken over",
-    )?;
-    let errors = runtime.metrics().counter(
-        "galley/mcp/certificate_errors_total",
-        "Number of certificates of the MCP server that could not be used",
-    )?;
-    let credentials = Credentials::new(files);
-    let follow = credentials.clone().follow(move |outcome| match outcome {
-        Ok(()) => updates.inc(),
-        Err(_) => errors.inc(),
-    });
-    runtime.spawner().spawn_vital("MCP certificates", follow);
-    let found = runtime.readiness().task("certificates of the MCP server");
-    let waiting = credentials.clone();
-    runtime.spawner().spawn("first MCP certificates", async move {
-        waiting.ready().await;
-        found.ready();
-    });
-    Ok(credentials)
 }
 
 /// The sink that is to be called, and what goes with the call.

@@ -17,14 +17,14 @@ use mesh_mcp::SnapshotCache;
 use mesh_runtime::Runtime;
 use mesh_runtime::admin::AdminArgs;
 use mesh_runtime::log::Scope;
-use mesh_runtime::tls::CertificateFiles;
+use mesh_runtime::tls::Credentials;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::advice::Advice;
 use crate::args::{ServerArgs, SourceArgs};
 use crate::debug::Origin;
-use crate::{debug, mcp};
+use crate::{certificates, debug, mcp};
 
 /// Batches of events that may wait for the processor.
 const EVENT_BATCHES: usize = 16;
@@ -107,10 +107,17 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
                 drop(guard);
             });
     }
-    let validation = if source.validates() {
-        Some(start_validation(runtime, &source, validation, certificates.files()).await?)
+    let serves_tls = mcp.enable_server && !mcp.insecure;
+    let credentials = if serves_tls || source.validates() {
+        Some(certificates::follow(runtime, certificates.files())?)
     } else {
         None
+    };
+    let validation = match &credentials {
+        Some(credentials) if source.validates() => {
+            Some(start_validation(runtime, &source, validation, credentials.clone()).await?)
+        }
+        _ => None,
     };
     if !mcp.enable_server {
         info!("--enable-server=false: no configuration is served");
@@ -124,8 +131,8 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<Addres
 
     let snapshots = SnapshotCache::new();
     let (processing, origin) = start_processing(runtime, source, &snapshots).await?;
-    let (source, address) =
-        mcp::start(runtime, mcp, certificates.files(), snapshots, keepalive.into()).await?;
+    let credentials = credentials.filter(|_| serves_tls);
+    let (source, address) = mcp::start(runtime, mcp, credentials, snapshots, keepalive.into()).await?;
     let router = runtime
         .admin_router()
         .merge(debug::router(processing, origin, source));
@@ -153,12 +160,12 @@ async fn start_validation(
     runtime: &Runtime,
     source: &SourceArgs,
     args: ValidationArgs,
-    certificates: CertificateFiles,
+    credentials: Credentials,
 ) -> anyhow::Result<SocketAddr> {
     let client = source.kube.client().await.context("validation webhook")?;
     let advice = Advice::start(&client, &source.domain, runtime.spawner());
     let namespace = &source.deployment_namespace;
-    let start = galley_webhook::start(runtime, args, certificates, client, namespace, Arc::new(advice));
+    let start = galley_webhook::start(runtime, args, credentials, client, namespace, Arc::new(advice));
     Ok(start.await?)
 }
 

@@ -122,6 +122,24 @@ async fn names_without_end_are_not_kept() {
     others_are_served(&mut galley, &config).await;
 }
 
+/// `G3.1`: 1.1 had the flags and did not apply them. Who is turned away harms nobody.
+#[tokio::test]
+async fn g3_1_streams_beyond_the_rate_are_turned_away() {
+    let config = ConfigDir::new();
+    config.write("a.yaml", gateway("a", 80));
+    let flags = ["--newConnectionBurstSize=1", "--newConnectionFreq=10m"];
+    let galley = Galley::start_with(config.path(), "127.0.0.1:0", &flags);
+    let mut first = sink(&galley).await;
+    let second = open::<RequestResources, Resources>(channel(galley.mcp).await, PATH).await;
+    let refused = second.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    first.send(RequestResources {
+        collection: GATEWAYS.to_owned(),
+        ..RequestResources::default()
+    });
+    assert_eq!(first.next().await.resources.len(), 1);
+}
+
 #[tokio::test]
 async fn ten_thousand_requests_of_a_sink_that_does_not_read() {
     let config = ConfigDir::new();

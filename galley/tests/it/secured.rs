@@ -185,7 +185,7 @@ async fn g9_2_certificates_are_replaced_under_open_streams() {
 
     fs::write(own.path().join("key.pem"), "broken").unwrap();
     within("the error", async || {
-        (galley.metric("galley_mcp_certificate_errors_total").await >= 1.0).then_some(())
+        (galley.metric("galley_validation_cert_key_update_errors").await >= 1.0).then_some(())
     })
     .await;
     let mut same = Identity::new(&first, PILOT).sink(&galley).await;

@@ -27,7 +27,7 @@ use mesh_runtime::Runtime;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::listen::{BindError, Listener, bind};
 use mesh_runtime::metrics::MetricsError;
-use mesh_runtime::tls::{CertificateFiles, ClientAuth, Credentials, HTTP_1, ServerTls};
+use mesh_runtime::tls::{ClientAuth, Credentials, HTTP_1, ServerTls};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -53,7 +53,7 @@ pub enum StartError {
 
 /// Serves the webhook until the process leaves, registers it where a file says how, and returns where it listens.
 ///
-/// The process is not ready before there is a certificate, our own port answers with it, and a call came back through the
+/// The process is not ready before our own port answers with a certificate of `credentials`, and a call came back through the
 /// API server. `namespace` is the one that this process runs in; `warnings` says more about objects that are admitted.
 ///
 /// # Errors
@@ -62,14 +62,12 @@ pub enum StartError {
 pub async fn start(
     runtime: &Runtime,
     args: ValidationArgs,
-    certificates: CertificateFiles,
+    credentials: Credentials,
     client: Client,
     namespace: &str,
     warnings: Arc<dyn Warnings>,
 ) -> Result<SocketAddr, StartError> {
     let metrics = ValidationMetrics::register(runtime.metrics())?;
-    let credentials = Credentials::new(certificates);
-    spawn_certificates(runtime, &credentials, &metrics);
     let address = HostPort {
         host: None,
         port: args.port,
@@ -93,24 +91,6 @@ pub async fn start(
         spawn_registration(runtime, args, client, namespace, &credentials, host, metrics);
     }
     Ok(local)
-}
-
-fn spawn_certificates(runtime: &Runtime, credentials: &Credentials, metrics: &ValidationMetrics) {
-    let metrics = metrics.clone();
-    let mut pending = Some(runtime.readiness().task("validation: certificate"));
-    let follow = credentials.clone().follow(move |result| match result {
-        Ok(()) => {
-            metrics.certificate_updates.inc();
-            drop(pending.take());
-        }
-        Err(_) => metrics.certificate_update_errors.inc(),
-    });
-    let drain = runtime.drain().clone();
-    runtime
-        .spawner()
-        .spawn_vital("validation certificate", async move {
-            drain.cancel(follow).await.unwrap_or(Ok(()))
-        });
 }
 
 /// Reads the file and keeps the API server at what it says.

@@ -18,8 +18,6 @@ pub(crate) struct ValidationMetrics {
     passed: IntCounterVec,
     failed: IntCounterVec,
     http_errors: IntCounterVec,
-    pub(crate) certificate_updates: IntCounter,
-    pub(crate) certificate_update_errors: IntCounter,
     pub(crate) config_updates: IntCounter,
     pub(crate) config_update_errors: IntCounterVec,
     pub(crate) config_loads: IntCounter,
@@ -46,14 +44,6 @@ impl ValidationMetrics {
                 &["group", "version", "resource", "reason"],
             )?,
             http_errors: labelled("http_error", "Requests that held no review", &["status"])?,
-            certificate_updates: counter(
-                "cert_key_updates",
-                "Certificates that were taken from their files",
-            )?,
-            certificate_update_errors: counter(
-                "cert_key_update_errors",
-                "Certificates that could not be used",
-            )?,
             config_updates: counter("config_updates", "Writes of the webhook configuration")?,
             config_update_errors: labelled(
                 "config_update_error",

@@ -1,8 +1,10 @@
 //! `ResourceSource`: the sink calls (G2, G3.1).
 
-use super::wire::{RequestResources, Resources, SinkNode, Status};
+use prost::Message as _;
+
+use super::wire::{MeshConfig, RequestResources, Resources, SinkNode, Status};
 use super::{Ends, GATEWAYS, SIDECARS, channel, open};
-use crate::harness::{ConfigDir, Galley, gateway};
+use crate::harness::{ConfigDir, Galley, gateway, within};
 
 type Sink = Ends<RequestResources, Resources>;
 
@@ -107,7 +109,7 @@ async fn g2_full_states_are_sent_acknowledged_refused_and_replaced() {
     sink.send(ack(&third));
 
     // The source shows what was said.
-    let page = crate::harness::within("the answers", async || {
+    let page = within("the answers", async || {
         let page = galley.json("/debug/mcp").await["connections"][0].clone();
         (page["watches"][GATEWAYS]["acks"] == 2).then_some(page)
     })
@@ -159,7 +161,7 @@ async fn g2_changes_are_sent_to_who_asks_for_them_and_says_what_it_has() {
         .map(|resource| (resource.name().to_owned(), resource.version().to_owned()))
         .collect();
     has.remove("weather/a");
-    let newest = crate::harness::within("the change", async || {
+    let newest = within("the change", async || {
         let page = galley
             .json(&format!("/debug/configz?collection={GATEWAYS}"))
             .await;
@@ -178,6 +180,41 @@ async fn g2_changes_are_sent_to_who_asks_for_them_and_says_what_it_has() {
         (names(&third), third.removed_resources.clone()),
         (vec!["weather/c"], vec!["weather/d".to_owned()])
     );
+}
+
+/// `G6.3`: for who asks, the mesh configuration is a collection like others; a file that cannot be read takes nothing away.
+#[tokio::test]
+async fn g6_3_the_mesh_configuration_is_delivered_as_a_collection() {
+    let class = |response: &Resources| {
+        assert_eq!(names(response), ["istio-system/meshconfig"]);
+        let body = response.resources[0].body.as_ref().unwrap();
+        assert_eq!(
+            body.type_url,
+            "type.googleapis.com/istio.mesh.v1alpha1.MeshConfig"
+        );
+        MeshConfig::decode(&*body.value).unwrap().ingress_class
+    };
+    let (config, mesh) = (ConfigDir::new(), ConfigDir::new());
+    let file = mesh.write("mesh", "ingressClass: first\n");
+    let flag = format!("--meshConfigFile={}", file.display());
+    let galley = Galley::start_with(config.path(), "127.0.0.1:0", &[&flag]);
+    let mut sink = connect(&galley).await;
+    sink.send(subscription("istio/mesh/v1alpha1/MeshConfig"));
+    let first = sink.next().await;
+    assert_eq!(class(&first), "first");
+    sink.send(ack(&first));
+
+    mesh.replace("mesh", "ingressClass: [\n");
+    within("the fault", async || {
+        let errors = galley.errors().await;
+        errors.into_iter().find(|row| row["object"] == "MeshConfig")
+    })
+    .await;
+    mesh.replace("mesh", "ingressClass: second\n");
+    let second = sink.next().await;
+    assert_eq!(class(&second), "second");
+    assert_ne!(second.system_version_info, first.system_version_info);
+    assert_ne!(second.resources[0].version(), first.resources[0].version());
 }
 
 #[tokio::test]

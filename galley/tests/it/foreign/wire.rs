@@ -53,6 +53,13 @@ pub(crate) struct Resources {
     pub(crate) incremental: bool,
 }
 
+/// What tests look at of a mesh configuration.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MeshConfig {
+    #[prost(string, tag = "7")]
+    pub(crate) ingress_class: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MeshConfigRequest {
     #[prost(string, tag = "1")]

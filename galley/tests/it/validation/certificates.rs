@@ -1,6 +1,7 @@
 //! Certificates that are replaced, and those that cannot be used.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mesh_testing::certificates::{Authority, Pair};
 use mesh_testing::eventually;
@@ -89,6 +90,44 @@ async fn g8_2_a_broken_certificate_leaves_the_former_in_use() {
     }
     site.write_pair(&site.issue());
     another_is_shown(&site, &before).await;
+    site.refused_eventually().await;
+}
+
+/// It goes on to be shown, so that whoever calls says what is wrong; Galley is not ready, and so is noticed; a new one is all
+/// that is needed.
+#[tokio::test]
+async fn g8_2_a_certificate_that_expires_in_use_is_noticed_and_can_be_replaced() {
+    let site = Site::new(shared().await).await;
+    let galley = site.serving().await;
+    let authority = site.authority.certificate();
+    let before = shown(&site, authority).await;
+    let mut lifetime = Duration::from_secs(10);
+    loop {
+        let pair = site.authority.issue_for(&[&*site.host()], lifetime).unwrap();
+        let errors = galley.metric("galley_validation_cert_key_update_errors").await;
+        site.write_pair(&pair);
+        let taken = eventually(PATIENCE, async || match site.connect(authority).await {
+            Ok(stream) if stream.get_ref().1.peer_certificates().unwrap()[0].to_vec() == before => {
+                // It may have expired before it was looked at, on a machine that is busy.
+                let now = galley.metric("galley_validation_cert_key_update_errors").await;
+                if now > errors { Ok(false) } else { Err("as before") }
+            }
+            _ => Ok(true),
+        });
+        if taken.await.unwrap() {
+            break;
+        }
+        lifetime *= 2;
+    }
+    let port = site.port;
+    galley
+        .pending(&[&format!("validation: https://127.0.0.1:{port}/ready")])
+        .await;
+    let refused = site.connect(authority).await.unwrap_err().to_string();
+    assert!(refused.to_lowercase().contains("expired"), "{refused}");
+
+    site.write_pair(&site.issue());
+    galley.ready().await;
     site.refused_eventually().await;
 }
 
