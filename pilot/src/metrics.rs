@@ -21,6 +21,7 @@ struct ConfigurationMetrics {
     services: IntGauge,
     virtual_services: IntGauge,
     rejected: IntGaugeVec,
+    object_errors: IntGaugeVec,
     held: IntGaugeVec,
     clients: ClientMetrics,
     /// By the rule that configuration broke.
@@ -136,6 +137,10 @@ impl ConfigurationMetrics {
                 ),
                 &["type", "name"],
             )?,
+            object_errors: IntGaugeVec::new(
+                Opts::new("pilot_k8s_object_errors", "Errors converting k8s CRDs"),
+                &["name"],
+            )?,
             held: IntGaugeVec::new(
                 Opts::new(
                     "pilot_held_objects",
@@ -152,8 +157,13 @@ impl ConfigurationMetrics {
     }
 
     fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
-        let totals: [&dyn Collector; 4] =
-            [&self.services, &self.virtual_services, &self.rejected, &self.held];
+        let totals: [&dyn Collector; 5] = [
+            &self.services,
+            &self.virtual_services,
+            &self.rejected,
+            &self.object_errors,
+            &self.held,
+        ];
         let warnings = self.warnings.values().map(|gauge| gauge as &dyn Collector);
         totals
             .into_iter()
@@ -184,8 +194,12 @@ impl ConfigurationMetrics {
             self.virtual_services
                 .set(count(snapshot.virtual_services.iter().count()));
             self.rejected.reset();
+            self.object_errors.reset();
             for key in publication.rejected.keys() {
                 self.count_rejected(key);
+                // 1.1 never took back what it once said.
+                let name = key.resource_name();
+                self.object_errors.with_label_values(&[&name]).inc();
             }
             self.count_held(&publication.published.held);
         }

@@ -413,9 +413,6 @@ impl ControllerTask {
                 was_last || accepted || !events.is_empty()
             }
             Input::Refused { key, reason } => {
-                if let Some(metrics) = &self.metrics {
-                    metrics.count_error();
-                }
                 self.refused.insert(key, reason);
                 true
             }
@@ -433,11 +430,6 @@ impl ControllerTask {
             }
             for change in self.registries.apply(event) {
                 self.builder.apply(change);
-            }
-            if let Some(metrics) = &self.metrics
-                && self.registries.has_rejected(event)
-            {
-                metrics.count_error();
             }
             if let Some(ingresses) = &mut self.ingresses {
                 ingresses.note(event.key());
@@ -506,13 +498,8 @@ impl ControllerTask {
         if !was_complete && self.is_complete() {
             self.debounce.on_change(self.started.elapsed());
         }
-        if let Some(metrics) = &self.metrics {
-            if let Some(happened) = event.happened() {
-                metrics.count_kube(&happened, self.registries.has(cluster, &event));
-            }
-            if let KubeEvent::Rejected(..) = event {
-                metrics.count_error();
-            }
+        if let (Some(metrics), Some(happened)) = (&self.metrics, event.happened()) {
+            metrics.count_kube(&happened, self.registries.has(cluster, &event));
         }
         if let Some(ingresses) = &mut self.ingresses {
             match &event {

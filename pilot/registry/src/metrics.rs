@@ -19,8 +19,6 @@ pub struct RegistryMetrics {
     services: IntCounterVec,
     /// `pilot_k8s_cfg_events{type,event}`: all other objects.
     configs: IntCounterVec,
-    /// `pilot_k8s_object_errors`: versions of objects that could not be followed.
-    errors: IntCounter,
 }
 
 // === impl RegistryMetrics ===
@@ -43,7 +41,6 @@ impl RegistryMetrics {
                 "Events from k8s config.",
                 &["type", "event"],
             )?,
-            errors: metrics.counter("pilot_k8s_object_errors", "Errors converting k8s CRDs")?,
         };
         // What did not happen yet reads 0, and is not missing.
         for kind in kinds() {
@@ -74,11 +71,6 @@ impl RegistryMetrics {
             (false, false) => return,
         };
         self.services.with_label_values(&[happened.kind, event]).inc();
-    }
-
-    /// Counts an object that is left out.
-    pub(crate) fn count_error(&self) {
-        self.errors.inc();
     }
 
     fn event(&self, kind: Kind, event: &str) -> IntCounter {

@@ -244,16 +244,6 @@ impl Registries {
         }
     }
 
-    /// Whether an event that was applied last left its object out.
-    pub fn has_rejected(&self, event: &ConfigEvent) -> bool {
-        match event {
-            ConfigEvent::Added(config) | ConfigEvent::Set(config) => {
-                self.rejected.contains_key(&config.meta.key)
-            }
-            ConfigEvent::Gone(_) => false,
-        }
-    }
-
     /// The objects that were left out, and why.
     pub fn rejected(&self) -> &BTreeMap<ConfigKey, String> {
         &self.rejected

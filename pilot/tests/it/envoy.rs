@@ -130,6 +130,14 @@ impl Envoy {
         }
     }
 
+    /// Takes whatever comes, however long it takes; never ends.
+    pub(crate) async fn follow(&mut self) {
+        loop {
+            let answer = self.receive().await.unwrap();
+            self.take(&answer).unwrap();
+        }
+    }
+
     /// Takes the next response if one comes soon.
     pub(crate) async fn glance(&mut self) {
         if let Ok(received) = tokio::time::timeout(GLANCE, self.receive()).await {

@@ -58,7 +58,6 @@ const FROM_THE_START: &[(&str, &str, &str)] = &[
         "counter",
         r#"{event="update",type="ServiceEntry"}"#,
     ),
-    ("pilot_k8s_object_errors", "counter", ""),
     // The auditor, and what a proxy rejects.
     ("pilot_endpoint_divergence", "gauge", ""),
     ("pilot_isolated_configs", "gauge", ""),
@@ -159,9 +158,18 @@ async fn p17_objects_that_cannot_be_followed_are_counted() {
     config.body.value = vec![0xff].into();
     galley.set_config(config);
     galley.publish();
-    pilot.until_metric("pilot_k8s_object_errors", 1.0).await;
+    let errors = "pilot_k8s_object_errors{name=\"weather/forecast\"}";
+    pilot.until_metric(errors, 1.0).await;
+    assert!(
+        pilot
+            .metrics()
+            .await
+            .contains("# TYPE pilot_k8s_object_errors gauge")
+    );
     let labels = "{name=\"weather/forecast\",type=\"VirtualService\"}";
     pilot
         .until_metric(&format!("pilot_total_rejected_configs{labels}"), 1.0)
         .await;
+    galley.apply(&forecast_to("v2"));
+    pilot.until_metric(errors, 0.0).await;
 }
