@@ -52,6 +52,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         Some(&["mesh-api", "mesh-config", "mixer-attribute", "mixer-expr"]),
     ),
     ("mixc", Some(&["mesh-api", "mesh-runtime", "mixer-attribute"])),
+    ("mixgen", Some(&["mesh-runtime"])),
     (
         "mixer-adapter",
         Some(&[

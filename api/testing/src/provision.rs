@@ -6,6 +6,7 @@
 mod debian;
 mod go;
 mod npm;
+mod python;
 
 use std::env;
 use std::fmt;
@@ -48,6 +49,7 @@ const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 pub use self::debian::{prometheus, redis_server};
 pub use self::go::{consul, etcd, kube_apiserver, kubectl};
 pub use self::npm::statsd;
+pub use self::python::{environment, wheels};
 
 /// Something that this machine lacks, and how to get it. One line.
 #[derive(Debug, thiserror::Error)]
