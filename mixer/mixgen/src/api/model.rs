@@ -10,6 +10,12 @@ use crate::error::Invalid;
 /// The message whose values may be of any type.
 const VALUE: &str = "istio.policy.v1beta1.Value";
 
+/// Where our protos of Mixer's model are.
+pub(super) const MODEL_FOLDER: &str = "istio/mixer/adapter/model/v1beta1";
+
+/// Where our protos of policies' values are.
+pub(super) const POLICY_FOLDER: &str = "istio/policy/v1beta1";
+
 /// The other messages that stand for a type of values.
 const TYPED: &[&str] = &[
     "istio.policy.v1beta1.TimeStamp",
@@ -140,9 +146,9 @@ impl Model {
             model_folder: folder_of(
                 &descriptors.pool,
                 &format!("{MODEL}.TemplateVariety"),
-                "istio/mixer/adapter/model/v1beta1",
+                MODEL_FOLDER,
             ),
-            policy_folder: folder_of(&descriptors.pool, VALUE, "istio/policy/v1beta1"),
+            policy_folder: folder_of(&descriptors.pool, VALUE, POLICY_FOLDER),
             instance,
             output,
             resources,

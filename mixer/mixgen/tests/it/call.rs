@@ -51,8 +51,12 @@ impl Adapter {
         message
     }
 
-    /// One call with an instance that has what its template can have.
-    pub(crate) async fn call(&mut self, adapter_config: DynamicMessage) -> Result<DynamicMessage, Status> {
+    /// One call with an instance that has what its template can have, about a path.
+    pub(crate) async fn call(
+        &mut self,
+        path: &str,
+        adapter_config: DynamicMessage,
+    ) -> Result<DynamicMessage, Status> {
         let mut request = DynamicMessage::new(self.method.input());
         let input = self.method.input();
         let (field, repeated) = match input.get_field_by_name("instances") {
@@ -69,7 +73,7 @@ impl Adapter {
         let _absent = instance.try_set_field_by_name("value", of("int64_value", Value::I64(1)));
         let dimensions = [(
             MapKey::String("path".to_owned()),
-            of("string_value", Value::String("/hello".to_owned())),
+            of("string_value", Value::String(path.to_owned())),
         )];
         let _absent = instance.try_set_field_by_name("dimensions", Value::Map(dimensions.into()));
         let instance = Value::Message(instance);

@@ -2,23 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::Command;
 
-use mesh_testing::provision::wheels;
-use mesh_testing::{Process, eventually};
+use mesh_testing::Process;
 
-use crate::projects::REQUIREMENTS;
+use crate::call::Adapter;
+use crate::projects::{listening, python};
 use crate::support::Author;
-
-const PATIENCE: Duration = Duration::from_secs(900);
-
-/// Commands that go on until they are told to end, and what they say when they are ready.
-const SERVERS: [(&str, &str); 3] = [
-    ("python3 run.py", "listening on "),
-    ("cargo run", "listening on "),
-    ("mixs server", "listening"),
-];
 
 /// The commands of a text: `$ ` begins one, `> ` continues it.
 fn commands(text: &str) -> Vec<String> {
@@ -43,118 +33,64 @@ fn commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// A terminal in a network of its own, so that ports are free and nothing can be fetched.
-struct Terminal {
-    author: Author,
-    /// Keeps the network.
-    network: Process,
-    /// Where commands run.
-    folder: String,
-    servers: Vec<Process>,
+/// The value of a field of one line.
+fn field(yaml: &str, name: &str) -> String {
+    let line = yaml
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap().trim_matches('"').to_owned()
 }
 
-// === impl Terminal ===
-
-impl Terminal {
-    async fn open() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c"]);
-        command.arg("ip link set lo up && echo up && exec sleep infinity");
-        let mut network = Process::start("network", command).unwrap();
-        let up = network.wait_for_line(PATIENCE, |line| (line == "up").then_some(()));
-        up.await.unwrap();
-        Self {
-            author: Author::new(),
-            network,
-            folder: String::new(),
-            servers: Vec::new(),
-        }
-    }
-
-    fn command(&self, command: &str) -> Command {
-        let programs = Path::new(env!("CARGO_BIN_EXE_mixgen")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap();
-        let mut shell = Command::new("nsenter");
-        shell
-            .args(["--user", "--preserve-credentials", "--net", "--target"])
-            .arg(self.network.id().to_string())
-            .args(["bash", "-e", "-o", "pipefail", "-c", command])
-            .current_dir(self.author.path(&self.folder))
-            .env("PATH", format!("{}:{path}", programs.display()))
-            .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", wheels(Path::new(REQUIREMENTS)).unwrap());
-        shell
-    }
-
-    fn output(&self, command: &str) -> Output {
-        self.command(command).output().unwrap()
-    }
-
-    /// Runs a command of the guide as an author does: servers in a terminal of their own until they are ready.
-    async fn run(&mut self, command: &str) {
-        if let Some(folder) = command.strip_prefix("cd ") {
-            self.folder = format!("{}{folder}/", self.folder);
-            return;
-        }
-        if let Some((_, ready)) = SERVERS.iter().find(|(server, _)| command.starts_with(server)) {
-            let mut server = Process::start(command, self.command(&format!("exec {command}"))).unwrap();
-            let line = server.wait_for_line(PATIENCE, |line| line.contains(ready).then_some(()));
-            line.await.unwrap();
-            self.servers.push(server);
-            return;
-        }
-        let output = self.output(command);
-        assert!(output.status.success(), "{command}: {output:?}");
-    }
-
-    /// Runs a command until the adapter has written a line about it: Mixer takes a moment to see what changed.
-    async fn request(&self, command: &str, seen: impl Fn(&str) -> bool) {
-        let adapter = self.servers.first().expect("the adapter is started before");
-        eventually(PATIENCE, async || {
-            let output = self.output(command);
-            if seen(&adapter.log()) {
-                Ok(())
-            } else {
-                Err(format!(
-                    "{output:?}, and the adapter has written:\n{}",
-                    adapter.log()
-                ))
-            }
-        })
-        .await
-        .unwrap();
-    }
-}
-
+/// The author's commands run as they are written. Adapters get a port of their own, and what Mixer sends for a request by the
+/// objects of the project is sent by the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pain_25_m109_the_guide_does_what_it_says() {
     let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../ADAPTERS.md")).unwrap();
     let commands = commands(&guide);
     let first = commands
         .iter()
-        .position(|command| command.starts_with("mixc report"))
-        .unwrap();
-    assert!(first < 6, "{} commands to the first line", first + 1);
+        .position(|command| command.starts_with("mixc report"));
+    assert!(first.unwrap() < 6, "{commands:?}");
 
-    let mut terminal = Terminal::open().await;
+    let author = Author::new();
+    let programs = Path::new(env!("CARGO_BIN_EXE_mixgen")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut folder = author.path("");
+    let mut adapter = None;
+    let mut address = String::new();
     for command in &commands {
-        if !command.starts_with("mixc report") {
-            terminal.run(command).await;
-        } else if command.contains("/hello") {
-            let line = |line: &str| line.starts_with("metric ") && line.contains("/hello");
-            terminal.request(command, |log| log.lines().any(line)).await;
+        if let Some(into) = command.strip_prefix("cd ") {
+            folder.push(into);
+        } else if command == "python3 run.py" {
+            let mut started = Process::start(command, python(&folder)).unwrap();
+            address = listening(&mut started).await;
+            adapter = Some(started);
+        } else if command.starts_with("mixs server") {
+            assert!(folder.join("config").is_dir(), "{command}");
+        } else if let Some(request) = command.strip_prefix("mixc report ") {
+            let about = request.split("request.path=").nth(1).unwrap();
+            let handler = fs::read_to_string(folder.join("config/handler.yaml")).unwrap();
+            let mut called = Adapter::connect("metric", &address).await;
+            let config = called.params("hello", &field(&handler, "file_path"));
+            called.call(about, config).await.unwrap();
+            let log = adapter.as_ref().map(Process::log).unwrap_or_default();
+            let line = |line: &str| line.starts_with("metric ") && line.contains(about);
+            assert!(log.lines().any(line), "{log}");
         } else {
-            let file = terminal.author.path("hello/instances.txt");
-            let again = |_: &str| fs::read_to_string(&file).is_ok_and(|text| text.contains("/again"));
-            terminal.request(command, again).await;
+            let mut shell = Command::new("bash");
+            shell
+                .args(["-e", "-c", command])
+                .current_dir(&folder)
+                .env("PATH", &path);
+            let output = shell.output().unwrap();
+            assert!(output.status.success(), "{command}: {output:?}");
         }
     }
+    assert!(author.read("hello/instances.txt").contains("/again"));
     // The template of one's own is there.
-    let made = terminal.author.read("hello/config/audit.yaml");
+    let made = author.read("hello/config/audit.yaml");
     assert!(made.contains("kind: template"), "{made}");
-    let service = terminal
-        .author
-        .read("hello/proto/audit/template_handler_service.proto");
+    let service = author.read("hello/proto/audit/template_handler_service.proto");
     assert!(
         service.contains("rpc HandleAudit(HandleAuditRequest)"),
         "{service}"

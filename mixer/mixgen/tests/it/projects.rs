@@ -164,7 +164,7 @@ fn pain_25_what_cannot_be_a_project_is_told() {
 async fn assert_serves(template: &str, package: &str, adapter: &mut Process, out: &Path) -> DynamicMessage {
     let mut called = Adapter::connect(template, &listening(adapter).await).await;
     let config = called.params(package, &out.display().to_string());
-    let answer = called.call(config).await.unwrap();
+    let answer = called.call("/hello", config).await.unwrap();
     let begin = format!("{template} ");
     let line = adapter
         .wait_for_line(PATIENCE, |line| line.starts_with(&begin).then(|| line.to_owned()))
@@ -173,7 +173,10 @@ async fn assert_serves(template: &str, package: &str, adapter: &mut Process, out
     assert!(line.contains("hello.instance.istio-system"), "{line}");
     assert_eq!(fs::read_to_string(out).unwrap(), format!("{line}\n"));
 
-    let error = called.call(called.params("somebody.else", "")).await.unwrap_err();
+    let error = called
+        .call("/hello", called.params("somebody.else", ""))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
     assert!(error.message().contains("somebody.else.config.Params"), "{error}");
     answer
