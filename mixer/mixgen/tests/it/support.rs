@@ -78,9 +78,15 @@ impl Author {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// Folders of protos: the author's, ours, and what ours import beyond `google.protobuf`.
+    fn includes(&self) -> [PathBuf; 3] {
+        let more = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+        [self.folder.path().to_owned(), protos(), more]
+    }
+
     /// A descriptor set as protoc writes it.
     pub(crate) fn descriptor_set(&self, name: &str, protos: &[&str], imports: bool) {
-        let mut compiler = protox::Compiler::new([self.folder.path(), &self::protos()]).unwrap();
+        let mut compiler = protox::Compiler::new(self.includes()).unwrap();
         compiler.include_imports(imports).include_source_info(true);
         for proto in protos {
             compiler.open_file(proto).unwrap();
@@ -90,12 +96,7 @@ impl Author {
 
     /// What a proto of the folder describes.
     pub(crate) fn compiled(&self, name: &str) -> DescriptorPool {
-        let mut compiler = protox::Compiler::new([
-            self.folder.path().to_owned(),
-            protos(),
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("proto"),
-        ])
-        .unwrap();
+        let mut compiler = protox::Compiler::new(self.includes()).unwrap();
         compiler.include_imports(true).open_file(name).unwrap();
         compiler.descriptor_pool()
     }
