@@ -11,6 +11,8 @@ pub mod listchecker;
 pub mod memquota;
 #[cfg(feature = "noop")]
 pub mod noop;
+#[cfg(feature = "opa")]
+pub mod opa;
 #[cfg(any(feature = "statsd", feature = "stdio"))]
 mod outbox;
 #[cfg(feature = "prometheus")]
@@ -25,7 +27,7 @@ pub mod redisquota;
 pub mod statsd;
 #[cfg(feature = "stdio")]
 pub mod stdio;
-#[cfg(feature = "redisquota")]
+#[cfg(any(feature = "opa", feature = "redisquota"))]
 mod tell;
 #[cfg(test)]
 mod testing;
@@ -77,6 +79,8 @@ pub fn all_with(options: Options) -> Vec<Box<dyn SomeAdapter>> {
         Box::new(memquota::Memquota),
         #[cfg(feature = "noop")]
         Box::new(noop::Noop),
+        #[cfg(feature = "opa")]
+        Box::new(opa::Opa),
         #[cfg(feature = "prometheus")]
         Box::new(prometheus::Prometheus::new(options.prometheus)),
         #[cfg(feature = "rbac")]

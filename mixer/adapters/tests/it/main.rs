@@ -7,6 +7,7 @@ mod denier;
 mod listchecker;
 mod memquota;
 mod noop;
+mod opa;
 mod rbac;
 mod redisquota;
 mod support;
