@@ -75,7 +75,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
         ]),
     ),
     (
-        "mixer-runtime",
+        "mixer-dynamic",
         Some(&[
             "mesh-api",
             "mesh-config",
@@ -86,6 +86,21 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mixer-template",
         ]),
     ),
+    (
+        "mixer-runtime",
+        Some(&[
+            "mesh-api",
+            "mesh-config",
+            "mesh-runtime",
+            "mixer-adapter",
+            "mixer-attribute",
+            "mixer-dynamic",
+            "mixer-expr",
+            "mixer-template",
+        ]),
+    ),
+    ("mixer-sdk", Some(&["mesh-api"])),
+    ("mygrpcprint", Some(&["mesh-runtime", "mixer-sdk"])),
     (
         "mixer",
         Some(&[

@@ -11,7 +11,7 @@ mod well_known;
 pub(crate) mod wire;
 
 use mesh_api::Any;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::path::{Path, Segment, display};
@@ -91,6 +91,19 @@ pub fn message(name: &str, value: &Value) -> Result<Any, MessageError> {
     let encoded = encode(name, value)?;
     Ok(Any {
         type_url: format!("type.googleapis.com/{name}"),
+        value: encoded.into(),
+    })
+}
+
+/// Reads a message that somebody describes, by canonical proto JSON, strictly.
+///
+/// # Errors
+///
+/// Unknown field, wrong type: the error names field and reason.
+pub fn described(descriptor: &MessageDescriptor, value: &Value) -> Result<Any, MessageError> {
+    let encoded = Reader::default().message(descriptor, value, &Path::Root)?;
+    Ok(Any {
+        type_url: format!("type.googleapis.com/{}", descriptor.full_name()),
         value: encoded.into(),
     })
 }

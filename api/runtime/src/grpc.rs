@@ -13,7 +13,7 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Service, ServiceExt as _};
 
-pub use self::client::{ClientOptions, ConnectError, connect, connect_tls};
+pub use self::client::{ClientOptions, ConnectError, connect, connect_observed, connect_tls};
 pub use self::metrics::GrpcMetrics;
 use self::metrics::{Measured, MeasuredBody};
 use crate::args::GoDuration;

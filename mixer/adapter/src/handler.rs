@@ -145,6 +145,18 @@ impl<T> Answer<T> {
         Self::Now(Err(HandlerError::new(reason)))
     }
 
+    /// The same answer in another form.
+    #[must_use]
+    pub fn map<U>(self, into: impl FnOnce(T) -> U + Send + 'static) -> Answer<U>
+    where
+        T: 'static,
+    {
+        match self {
+            Self::Now(result) => Answer::Now(result.map(into)),
+            Self::Later(future) => Answer::Later(Box::pin(async move { future.await.map(into) })),
+        }
+    }
+
     /// Waits for the answer.
     ///
     /// # Errors

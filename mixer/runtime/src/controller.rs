@@ -37,7 +37,7 @@ pub struct Report {
     /// What the objects say.
     pub snapshot: Arc<Snapshot>,
     /// Handlers at work: name, adapter, configuration that they were built for.
-    pub handlers: Vec<(String, &'static str, u64)>,
+    pub handlers: Vec<(String, String, u64)>,
     /// What became of handlers.
     pub handler_counts: HandlerCounts,
     /// Everything that is left out, and why.
@@ -188,7 +188,10 @@ impl Controller {
         let report = Report {
             handlers: handlers
                 .iter()
-                .map(|handler| (handler.name().to_string(), handler.adapter(), handler.config_id()))
+                .map(|handler| {
+                    let adapter = handler.adapter().to_owned();
+                    (handler.name().to_string(), adapter, handler.config_id())
+                })
                 .collect(),
             snapshot,
             handler_counts,

@@ -4,7 +4,7 @@ mod builder;
 mod instance;
 mod kind;
 
-pub use builder::{BuildError, FieldError, Instance, InstanceBuilder};
+pub use builder::{Bindings, BuildError, FieldError, Instance, InstanceBuilder, Outputs};
 pub use instance::{
     Action, ApiKey, Authorization, CheckNothing, Edge, Fields, Kubernetes, KubernetesOutput, KubernetesSide,
     ListEntry, LogEntry, Metric, Quota, ReportNothing, Subject, TraceSpan,

@@ -1,8 +1,10 @@
 //! Channels to a gRPC server: lazy, kept alive and reconnecting by themselves.
 
+use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{CONNECTION_WINDOW, KeepaliveArgs, STREAM_WINDOW};
@@ -62,6 +64,50 @@ pub fn connect_tls(
         async move { tls.connect(&host, port).await.map(TokioIo::new) }
     });
     Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+/// Like [`connect`] or, with `tls`, [`connect_tls`]. `told` hears how each attempt to connect has ended.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_observed(
+    address: &HostPort,
+    options: &ClientOptions,
+    tls: Option<ClientTls>,
+    told: impl Fn(Result<(), &io::Error>) + Clone + Send + Sync + 'static,
+) -> Result<Channel, ConnectError> {
+    // Here it is waited for a shorter time, so that an attempt that takes too long is told.
+    let endpoint = endpoint(address, options)?.connect_timeout(options.connect_timeout * 2);
+    let (host, port) = (address.host.clone().unwrap_or_default(), address.port);
+    let limit = options.connect_timeout;
+    Ok(match tls {
+        Some(tls) => endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let (tls, host, told) = (tls.clone(), host.clone(), told.clone());
+            async move { attempt(limit, tls.connect(&host, port), told).await }
+        })),
+        None => endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let (host, told) = (host.clone(), told.clone());
+            async move { attempt(limit, plain(host, port), told).await }
+        })),
+    })
+}
+
+async fn plain(host: String, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn attempt<S>(
+    limit: Duration,
+    connect: impl Future<Output = io::Result<S>>,
+    told: impl Fn(Result<(), &io::Error>),
+) -> io::Result<TokioIo<S>> {
+    let connected = tokio::time::timeout(limit, connect)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    told(connected.as_ref().map(|_| ()));
+    connected.map(TokioIo::new)
 }
 
 fn endpoint(address: &HostPort, options: &ClientOptions) -> Result<Endpoint, ConnectError> {

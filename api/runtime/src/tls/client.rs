@@ -25,6 +25,8 @@ use super::{H2, provider};
 pub enum ServerCheck {
     /// Not at all.
     None,
+    /// By an authority, whatever its names.
+    Authority,
     /// By an authority, and the name under which it was asked for.
     Name,
     /// By an authority, and one of these alternative names: SPIFFE ids, DNS names.
@@ -38,6 +40,8 @@ pub struct ClientTls {
     check: ServerCheck,
     /// Name that the server is asked for, instead of the host of its address.
     sni: Option<String>,
+    /// What is spoken, for ALPN.
+    protocol: &'static [u8],
 }
 
 /// Applies a [`ServerCheck`].
@@ -58,7 +62,14 @@ impl ClientTls {
             credentials,
             check,
             sni: None,
+            protocol: H2,
         }
+    }
+
+    /// Speaks another protocol than that of gRPC, such as [`super::HTTP_1`].
+    #[must_use]
+    pub fn with_protocol(self, protocol: &'static [u8]) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Asks the server for this name instead of the host of its address, and checks that.
@@ -71,7 +82,11 @@ impl ClientTls {
     }
 
     /// Connects to `host:port`.
-    pub(crate) async fn connect(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no certificate yet, nobody listens, or the server is not recognized.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = self.sni.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name)
@@ -98,7 +113,7 @@ impl ClientTls {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![H2.to_vec()];
+        config.alpn_protocols = vec![self.protocol.to_vec()];
         Ok(config)
     }
 }
@@ -143,7 +158,7 @@ impl ServerCertVerifier for Verifier {
                 return Err(Error::InvalidCertificate(Reason::NotValidForName));
             }
             ServerCheck::Name => verify_server_name(&certificate, server_name)?,
-            ServerCheck::None | ServerCheck::AnyOf(_) => {}
+            ServerCheck::None | ServerCheck::Authority | ServerCheck::AnyOf(_) => {}
         }
         Ok(ServerCertVerified::assertion())
     }

@@ -15,6 +15,7 @@ use rustls::{CertificateError as Reason, RootCertStore};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::peer::uris;
 use super::provider;
 use crate::backoff::Backoff;
 use crate::error_chain;
@@ -61,8 +62,16 @@ pub struct Certificates {
 /// Certificates that follow their files. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    files: Arc<CertificateFiles>,
+    files: Arc<Files>,
     current: Arc<watch::Sender<Option<Arc<Certificates>>>>,
+}
+
+/// All files of some credentials.
+#[derive(Debug)]
+struct Files {
+    named: CertificateFiles,
+    /// Authorities that count, too, if the file is there.
+    bundle: Option<PathBuf>,
 }
 
 /// A file cannot be used.
@@ -106,6 +115,20 @@ impl CertificateFiles {
     }
 }
 
+// === impl Files ===
+
+impl Files {
+    async fn load(&self) -> Result<Certificates, CertificateError> {
+        let mut certificates = self.named.load().await?;
+        if let Some(bundle) = &self.bundle
+            && let Ok(text) = read(bundle).await
+        {
+            certificates.trust(bundle, text)?;
+        }
+        Ok(certificates)
+    }
+}
+
 async fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     tokio::fs::read(path)
         .await
@@ -135,6 +158,30 @@ impl Certificates {
         let name = ServerName::try_from(host).ok();
         leaf.zip(name)
             .is_some_and(|(leaf, name)| verify_server_name(&leaf, &name).is_ok())
+    }
+
+    /// The alternative names of the own certificate that are URIs, such as its SPIFFE id.
+    #[must_use]
+    pub fn uris(&self) -> Vec<String> {
+        let leaf = self.identity.as_ref().and_then(|identity| identity.cert.first());
+        uris(leaf)
+    }
+
+    /// Adds the authorities of a bundle to those that there are.
+    fn trust(&mut self, bundle: &Path, text: Vec<u8>) -> Result<(), CertificateError> {
+        let mut store = self
+            .authorities
+            .as_deref()
+            .cloned()
+            .unwrap_or_else(RootCertStore::empty);
+        // One that is strange does not spoil the others: nobody here has chosen them.
+        let (usable, _) = store.add_parsable_certificates(certificates(bundle, &text)?);
+        if usable > 0 {
+            self.authorities = Some(Arc::new(store));
+        }
+        // Before that of the own authorities, which stands last.
+        self.text.insert(0, text);
+        Ok(())
     }
 
     /// `text` stands in the order of [`CertificateFiles::paths`].
@@ -275,6 +322,13 @@ impl Credentials {
     /// Without certificates: every handshake fails until [`Self::follow`] has found some.
     #[must_use]
     pub fn new(files: CertificateFiles) -> Self {
+        Self::of(Files {
+            named: files,
+            bundle: None,
+        })
+    }
+
+    fn of(files: Files) -> Self {
         Self {
             files: Arc::new(files),
             current: Arc::new(watch::Sender::new(None)),
@@ -288,10 +342,30 @@ impl Credentials {
     /// When a file cannot be read or used, or they do not fit together: a key of another certificate, a certificate whose
     /// time is over or that the authorities have not signed.
     pub async fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
-        let certificates = files.load().await?;
-        let credentials = Self::new(files);
-        credentials.take(certificates);
-        Ok(credentials)
+        Self::new(files).loaded().await
+    }
+
+    /// As [`Self::load`]; the authorities of `bundle`, such as those of the operating system, count as well, if the file
+    /// is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::load`], and a bundle without certificates.
+    pub async fn load_with_bundle(
+        files: CertificateFiles,
+        bundle: PathBuf,
+    ) -> Result<Self, CertificateError> {
+        let files = Files {
+            named: files,
+            bundle: Some(bundle),
+        };
+        Self::of(files).loaded().await
+    }
+
+    async fn loaded(self) -> Result<Self, CertificateError> {
+        let certificates = self.files.load().await?;
+        self.take(certificates);
+        Ok(self)
     }
 
     /// What is to be used now.
@@ -325,7 +399,7 @@ impl Credentials {
         self,
         mut report: impl FnMut(Result<(), &CertificateError>) + Send,
     ) -> Result<(), WatchError> {
-        let mut watch = FileWatch::new(self.files.paths(), QUIET)?;
+        let mut watch = FileWatch::new(self.files.named.paths(), QUIET)?;
         let mut look = Backoff::new(FIRST_LOOK, LAST_LOOK);
         let mut told: Option<String> = None;
         loop {
@@ -334,7 +408,7 @@ impl Credentials {
                 Ok(certificates) => {
                     told = None;
                     if self.take(certificates) {
-                        info!(files = %self.files, "certificates are in use");
+                        info!(files = %self.files.named, "certificates are in use");
                         report(Ok(()));
                     }
                 }

@@ -25,12 +25,17 @@ impl PeerCertificates {
     /// The alternative names of the client's own certificate that are URIs, such as its SPIFFE id.
     #[must_use]
     pub fn uris(&self) -> Vec<String> {
-        let leaf = self.0.first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
-        leaf.iter()
-            .flat_map(|leaf| leaf.valid_uri_names())
-            .map(str::to_owned)
-            .collect()
+        uris(self.0.first())
     }
+}
+
+/// The alternative names of a certificate that are URIs.
+pub(super) fn uris(leaf: Option<&CertificateDer<'_>>) -> Vec<String> {
+    let leaf = leaf.and_then(|leaf| EndEntityCert::try_from(leaf).ok());
+    leaf.iter()
+        .flat_map(|leaf| leaf.valid_uri_names())
+        .map(str::to_owned)
+        .collect()
 }
 
 impl fmt::Debug for PeerCertificates {

@@ -127,6 +127,7 @@ async fn g9_3_both_ends_know_each_other_and_strangers_are_turned_away() {
     for (check, fits) in [
         (ServerCheck::None, true),
         (ServerCheck::Name, true),
+        (ServerCheck::Authority, true),
         (names(&["other", SERVER]), true),
         (names(&["other"]), false),
     ] {

@@ -6,6 +6,7 @@ mod handlers;
 mod instances;
 mod names;
 mod problems;
+mod remote;
 mod rules;
 mod snapshot;
 mod state;
@@ -19,11 +20,12 @@ use prost::Message as _;
 use prost_types::Struct;
 use serde_json::Value;
 
-pub use handlers::HandlerConfig;
+pub use handlers::{AdapterConfig, HandlerConfig};
 pub use instances::InstanceConfig;
 pub use names::FullName;
 pub use problems::Problems;
-pub use rules::{ActionConfig, Condition, HeaderOperation, HeaderTarget, RuleConfig};
+pub use remote::RemoteAdapter;
+pub use rules::{ActionConfig, Condition, HeaderOperation, HeaderTarget, RuleConfig, RuleOutputs};
 pub use snapshot::{Counts, Snapshot};
 pub use state::{Objects, State, StoreEvent};
 pub use vocabulary::{DESTINATION_NAMESPACE, REPORTER_KIND, SOURCE_NAMESPACE};
@@ -59,7 +61,8 @@ pub fn kinds(legacy: bool) -> BTreeSet<Kind> {
 /// Whether an object of this kind is nothing but the parameters of an adapter or a template.
 fn is_legacy(kind: Kind) -> bool {
     let schema = kind.schema();
-    schema.group == GROUP && schema.message == STRUCT
+    let described = matches!(kind, Kind::Adapter | Kind::Template);
+    schema.group == GROUP && schema.message == STRUCT && !described
 }
 
 /// The template that a legacy kind is called after.

@@ -10,6 +10,7 @@ use mesh_api::istio::policy::v1beta1::{Action, Rule};
 use mesh_config::{Config, ConfigKey, Kind, Str};
 use mixer_attribute::{ValueType, Vocabulary};
 use mixer_expr::{EvalError, Program};
+use mixer_template::{Outputs, Variety};
 use tracing::{debug, warn};
 
 use super::handlers::HandlerConfig;
@@ -19,6 +20,7 @@ use super::problems::Problems;
 use super::snapshot::Counts;
 use super::state::Objects;
 use crate::adapters::Adapters;
+use crate::instance::AnyTemplate;
 
 /// A rule of which at least something can be done.
 #[derive(Clone, Debug)]
@@ -31,6 +33,19 @@ pub struct RuleConfig {
     pub actions: Vec<ActionConfig>,
     /// What happens to headers, if all checks are passed.
     pub headers: Vec<Arc<HeaderOperation>>,
+    /// What its actions put out for that, if any does.
+    pub outputs: Option<Arc<RuleOutputs>>,
+}
+
+/// What the actions of a rule put out, as the expressions of its header operations see it (§5.8).
+#[derive(Clone, Debug)]
+pub struct RuleOutputs {
+    /// How many attributes a request may have; outputs are numbered from there on.
+    pub first: usize,
+    /// How many outputs there are.
+    pub count: usize,
+    /// By number of the action.
+    pub actions: Vec<(usize, Outputs)>,
 }
 
 /// When rules apply. Rules with the same text share it.
@@ -159,6 +174,8 @@ impl Known<'_> {
                 None => counts.unsatisfied_actions += 1,
             }
         }
+        let (extended, outputs) = self.outputs(key, &actions, problems);
+        let vocabulary = extended.as_ref().unwrap_or(self.vocabulary);
         let mut headers = Vec::new();
         for (target, field, templates) in [
             (
@@ -174,7 +191,7 @@ impl Known<'_> {
         ] {
             for (number, template) in templates.iter().enumerate() {
                 let field = format!("{field}[{number}]");
-                self.header(key, target, &field, template, &mut headers, problems);
+                header(key, target, &field, template, vocabulary, &mut headers, problems);
             }
         }
         if actions.is_empty() && headers.is_empty() {
@@ -186,7 +203,50 @@ impl Known<'_> {
             condition,
             actions,
             headers,
+            outputs: outputs.map(Arc::new),
         })
+    }
+
+    /// The attributes of requests and, beside them, what the actions of a rule put out: `action.output.field`. Nothing
+    /// where no action puts out anything.
+    fn outputs(
+        &self,
+        key: &ConfigKey,
+        actions: &[ActionConfig],
+        problems: &mut Problems,
+    ) -> (Option<Vocabulary>, Option<RuleOutputs>) {
+        let mut extended = None;
+        let mut of_actions = Vec::new();
+        for (number, action) in actions
+            .iter()
+            .enumerate()
+            .filter(|(_, action)| !action.name.is_empty())
+        {
+            let mut instances = action
+                .instances
+                .iter()
+                .filter_map(|name| self.instances.get(name));
+            let template = instances.find_map(|instance| match &instance.template {
+                AnyTemplate::Remote(template) if template.variety() == Variety::CheckWithOutput => {
+                    Some(template)
+                }
+                AnyTemplate::BuiltIn(_) | AnyTemplate::Remote(_) => None,
+            });
+            let Some(template) = template else { continue };
+            let vocabulary = extended.get_or_insert_with(|| self.vocabulary.clone());
+            let prefix = format!("{}.output.", action.name);
+            match Outputs::declare(vocabulary, &[prefix.as_str()], template.outputs()) {
+                Ok(outputs) => of_actions.push((number, outputs)),
+                Err(conflict) => problems.push(key, format!("actions[{number}].name"), conflict.to_string()),
+            }
+        }
+        let first = self.vocabulary.len();
+        let outputs = extended.as_ref().map(|extended| RuleOutputs {
+            first,
+            count: extended.len() - first,
+            actions: of_actions,
+        });
+        (extended, outputs)
     }
 
     /// Conditions that always hold need no program (§9.5.4).
@@ -203,16 +263,12 @@ impl Known<'_> {
             return Ok(Some(Arc::clone(condition)));
         }
         let condition = Arc::new(Condition {
-            program: self.program(text, ValueType::Bool)?,
+            program: program(text, self.vocabulary, ValueType::Bool)?,
             text: text.into(),
             told: AtomicBool::new(false),
         });
         conditions.insert(text.to_owned(), Arc::clone(&condition));
         Ok(Some(condition))
-    }
-
-    fn program(&self, text: &str, expected: ValueType) -> Result<Program, String> {
-        mixer_expr::compile_typed(text, self.vocabulary, expected).map_err(|error| error.to_string())
     }
 
     fn action(
@@ -233,10 +289,6 @@ impl Known<'_> {
             );
             return None;
         };
-        let templates = match self.adapters.get(handler.adapter) {
-            Some(adapter) => adapter.info().templates,
-            None => &[],
-        };
         let mut seen = BTreeSet::new();
         let mut instances = Vec::new();
         for (number, reference) in action.instances.iter().enumerate() {
@@ -245,11 +297,7 @@ impl Known<'_> {
             let fault = match self.instances.get(&name) {
                 None => Some(format!("there is no instance {name} that can be used")),
                 Some(_) if !seen.insert(name.clone()) => Some(format!("instance {name} is there already")),
-                Some(instance) if !templates.contains(&instance.template) => Some(format!(
-                    "instance {name} is of template {}, which adapter {} does not serve",
-                    instance.template, handler.adapter
-                )),
-                Some(_) => None,
+                Some(instance) => handler.refuses(instance, self.adapters),
             };
             match fault {
                 None => instances.push(name),
@@ -266,44 +314,48 @@ impl Known<'_> {
             name: action.name.clone(),
         })
     }
+}
 
-    /// One operation for each value; none of a header that is removed.
-    fn header(
-        &self,
-        key: &ConfigKey,
-        target: HeaderTarget,
-        field: &str,
-        template: &HeaderOperationTemplate,
-        headers: &mut Vec<Arc<HeaderOperation>>,
-        problems: &mut Problems,
-    ) {
-        let Ok(operation) = Operation::try_from(template.operation) else {
-            let reason = format!("there is no operation {}", template.operation);
-            return problems.push(key, format!("{field}.operation"), reason);
-        };
-        let name = template.name.to_ascii_lowercase();
-        if name.is_empty() {
-            return problems.push(key, format!("{field}.name"), "a header needs a name");
-        }
-        if operation == Operation::Remove {
-            headers.push(Arc::new(HeaderOperation {
+fn program(text: &str, vocabulary: &Vocabulary, expected: ValueType) -> Result<Program, String> {
+    mixer_expr::compile_typed(text, vocabulary, expected).map_err(|error| error.to_string())
+}
+
+/// One operation for each value; none of a header that is removed.
+fn header(
+    key: &ConfigKey,
+    target: HeaderTarget,
+    field: &str,
+    template: &HeaderOperationTemplate,
+    vocabulary: &Vocabulary,
+    headers: &mut Vec<Arc<HeaderOperation>>,
+    problems: &mut Problems,
+) {
+    let Ok(operation) = Operation::try_from(template.operation) else {
+        let reason = format!("there is no operation {}", template.operation);
+        return problems.push(key, format!("{field}.operation"), reason);
+    };
+    let name = template.name.to_ascii_lowercase();
+    if name.is_empty() {
+        return problems.push(key, format!("{field}.name"), "a header needs a name");
+    }
+    if operation == Operation::Remove {
+        headers.push(Arc::new(HeaderOperation {
+            target,
+            name,
+            operation,
+            value: None,
+        }));
+        return;
+    }
+    for (number, text) in template.values.iter().enumerate() {
+        match program(text, vocabulary, ValueType::String) {
+            Ok(program) => headers.push(Arc::new(HeaderOperation {
                 target,
-                name,
+                name: name.clone(),
                 operation,
-                value: None,
-            }));
-            return;
-        }
-        for (number, text) in template.values.iter().enumerate() {
-            match self.program(text, ValueType::String) {
-                Ok(program) => headers.push(Arc::new(HeaderOperation {
-                    target,
-                    name: name.clone(),
-                    operation,
-                    value: Some(program),
-                })),
-                Err(reason) => problems.push(key, format!("{field}.values[{number}]"), reason),
-            }
+                value: Some(program),
+            })),
+            Err(reason) => problems.push(key, format!("{field}.values[{number}]"), reason),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mesh_config::{ConfigError, Kind};
+use mesh_config::ConfigError;
 use mixer_attribute::Vocabulary;
 use mixer_template::Template;
 
@@ -11,6 +11,7 @@ use super::handlers::{self, HandlerConfig};
 use super::instances::{self, InstanceConfig};
 use super::names::FullName;
 use super::problems::Problems;
+use super::remote::Remotes;
 use super::rules::{self, Known, RuleConfig};
 use super::state::Objects;
 use super::vocabulary;
@@ -67,9 +68,9 @@ impl Snapshot {
             ..Counts::default()
         };
         let vocabulary = vocabulary::build(objects, &mut problems);
-        let handlers = handlers::build(objects, adapters, &mut problems);
-        let (instances, instance_errors) = instances::build(objects, &vocabulary, &mut problems);
-        remote(objects, &mut counts, &mut problems);
+        let remotes = Remotes::new(objects, &mut counts, &mut problems);
+        let handlers = handlers::build(objects, adapters, &remotes, &mut problems);
+        let (instances, instance_errors) = instances::build(objects, &vocabulary, &remotes, &mut problems);
         let known = Known {
             adapters,
             vocabulary: &vocabulary,
@@ -90,23 +91,5 @@ impl Snapshot {
             problems: problems.into_vec(),
             counts,
         }
-    }
-}
-
-/// Adapters and templates of other processes, which nothing can be made of yet.
-fn remote(objects: &Objects, counts: &mut Counts, problems: &mut Problems) {
-    for key in objects.keys() {
-        let (count, errors) = match key.kind {
-            Kind::Adapter => (&mut counts.adapter_infos, &mut counts.adapter_info_errors),
-            Kind::Template => (&mut counts.templates, &mut counts.template_errors),
-            _ => continue,
-        };
-        *count += 1;
-        *errors += 1;
-        problems.push(
-            key,
-            "",
-            "adapters that run in a process of their own are not supported",
-        );
     }
 }

@@ -1,9 +1,11 @@
 //! Instances that wait until a report is complete (`spec 02` §2.7).
 
 use mixer_adapter::{Answer, Handle};
-use mixer_template::{Edge, LogEntry, Metric, ReportNothing, Template, TraceSpan};
+use mixer_template::{Edge, LogEntry, Metric, ReportNothing, Template, TraceSpan, Variety};
+use tokio::time::Instant;
 
-use crate::routing::Destination;
+use crate::instance::{AnyTemplate, Made};
+use crate::routing::{Destination, Target};
 use mixer_template::Instance;
 
 /// Instances for one destination.
@@ -13,13 +15,22 @@ pub(super) enum Batch<'r> {
     Metric(Vec<Metric<'r>>),
     ReportNothing(Vec<ReportNothing<'r>>),
     TraceSpan(Vec<TraceSpan<'r>>),
+    /// For an adapter of another process.
+    Encoded(Vec<u8>),
 }
 
 // === impl Batch ===
 
 impl<'r> Batch<'r> {
     /// An empty one; `None` for templates that are not reported.
-    pub(super) fn new(template: Template) -> Option<Self> {
+    pub(super) fn new(template: &AnyTemplate) -> Option<Self> {
+        let template = match template {
+            AnyTemplate::BuiltIn(template) => template,
+            AnyTemplate::Remote(template) => {
+                let reported = template.variety() == Variety::Report;
+                return reported.then(|| Self::Encoded(Vec::new()));
+            }
+        };
         Some(match template {
             Template::Edge => Self::Edge(Vec::new()),
             Template::LogEntry => Self::LogEntry(Vec::new()),
@@ -36,7 +47,16 @@ impl<'r> Batch<'r> {
     }
 
     /// Adds an instance of its template; others are none of its business.
-    pub(super) fn push(&mut self, instance: Instance<'r>) {
+    pub(super) fn push(&mut self, made: Made<'r>) {
+        let instance = match made {
+            Made::BuiltIn(instance) => instance,
+            Made::Encoded(one) => {
+                if let Self::Encoded(all) = self {
+                    all.extend(one);
+                }
+                return;
+            }
+        };
         match (self, instance) {
             (Self::Edge(all), Instance::Edge(one)) => all.push(one),
             (Self::LogEntry(all), Instance::LogEntry(one)) => all.push(one),
@@ -48,13 +68,20 @@ impl<'r> Batch<'r> {
     }
 
     /// Hands all of them over.
-    pub(super) fn call(&self, destination: &Destination) -> Answer<()> {
-        match (&destination.handle, self) {
-            (Handle::Edge(handler), Self::Edge(all)) => handler.handle_edge(all),
-            (Handle::LogEntry(handler), Self::LogEntry(all)) => handler.handle_log_entry(all),
-            (Handle::Metric(handler), Self::Metric(all)) => handler.handle_metric(all),
-            (Handle::ReportNothing(handler), Self::ReportNothing(all)) => handler.handle_report_nothing(all),
-            (Handle::TraceSpan(handler), Self::TraceSpan(all)) => handler.handle_trace_span(all),
+    pub(super) fn call(self, destination: &Destination, until: Instant) -> Answer<()> {
+        let called = match (&destination.target, self) {
+            (Target::Remote(backend, template), Self::Encoded(all)) => {
+                return backend.report(template, all, until);
+            }
+            (Target::BuiltIn(handle), batch) => (handle, batch),
+            (Target::Remote(..), _) => return Answer::failed("is told nothing"),
+        };
+        match called {
+            (Handle::Edge(handler), Self::Edge(all)) => handler.handle_edge(&all),
+            (Handle::LogEntry(handler), Self::LogEntry(all)) => handler.handle_log_entry(&all),
+            (Handle::Metric(handler), Self::Metric(all)) => handler.handle_metric(&all),
+            (Handle::ReportNothing(handler), Self::ReportNothing(all)) => handler.handle_report_nothing(&all),
+            (Handle::TraceSpan(handler), Self::TraceSpan(all)) => handler.handle_trace_span(&all),
             _ => Answer::failed("is told nothing"),
         }
     }

@@ -43,6 +43,11 @@ enum State<T> {
 // === impl Patience ===
 
 impl Patience {
+    /// When a call that begins now has to be answered.
+    pub(super) fn from_now(self) -> Instant {
+        self.until(Instant::now())
+    }
+
     fn until(self, started: Instant) -> Instant {
         let limit = started + self.call_limit;
         self.deadline.map_or(limit, |deadline| deadline.min(limit))

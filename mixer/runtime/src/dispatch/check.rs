@@ -1,15 +1,20 @@
 //! Whether a request may pass (`spec 02` §2.4, §2.5).
 
-use mixer_adapter::{Answer, CheckResult, Handle};
+use std::sync::Arc;
+
+use mesh_config::ConfigKey;
+use mixer_adapter::{Answer, Handle};
 use mixer_attribute::{Bag, Track};
+use mixer_dynamic::{Checked, Output};
+use mixer_template::Instance;
 
 use super::call::{Call, Patience};
 use super::combine::{Verdict, combine};
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::headers;
-use crate::routing::{Destination, Routes, Table};
-use mixer_template::Instance;
+use crate::instance::Made;
+use crate::routing::{Destination, RoutedInstance, Routes, Table, Target};
 
 /// Asks everybody whom the rules name, and makes one verdict of what they say.
 pub(super) async fn check<'r>(
@@ -22,6 +27,7 @@ pub(super) async fn check<'r>(
     let mut conditions = Conditions::new(table);
     let mut counts = Counts::default();
     let mut calls = Vec::new();
+    let mut instances: Vec<&RoutedInstance> = Vec::new();
     let mut errors = Vec::new();
     for route in &routes.checks {
         let Some(destination) = table.destinations.get(route.destination) else {
@@ -34,8 +40,11 @@ pub(super) async fn check<'r>(
             }
             for instance in &group.instances {
                 counts.instances += 1;
-                match instance.builder.build(bag, track) {
-                    Ok(built) => calls.push(Call::start(destination, || call(destination, &built))),
+                match instance.maker.make(bag, track) {
+                    Ok(made) => {
+                        calls.push(Call::start(destination, || call(destination, made, patience)));
+                        instances.push(instance);
+                    }
                     Err(error) => errors.push(format!("{}: {error}", instance.name)),
                 }
             }
@@ -43,9 +52,18 @@ pub(super) async fn check<'r>(
         counts.destinations += usize::from(counts.instances > before);
     }
     let mut results = Vec::with_capacity(calls.len());
-    for (destination, answer) in Call::finish_all(calls, patience).await {
+    let mut outputs = Vec::new();
+    let answers = Call::finish_all(calls, patience).await;
+    for ((destination, answer), instance) in answers.into_iter().zip(instances) {
         match answer {
-            Ok(result) => results.push((destination.handler.label(), result)),
+            Ok(Checked { result, output }) => {
+                results.push((destination.handler.label(), result));
+                outputs.extend(output.map(|output| ActionOutput {
+                    rule: &instance.rule,
+                    action: instance.action,
+                    output,
+                }));
+            }
             Err(error) => errors.push(error.to_string()),
         }
     }
@@ -57,9 +75,17 @@ pub(super) async fn check<'r>(
     }
     let mut verdict = combine(results);
     if verdict.is_ok() {
-        verdict.directive = headers::operations(&routes.headers, bag, &mut conditions, track);
+        verdict.directive = headers::operations(&routes.headers, bag, &outputs, &mut conditions, track);
     }
     Ok((verdict, counts))
+}
+
+/// What an action put out.
+pub(super) struct ActionOutput<'r> {
+    pub(super) rule: &'r Arc<ConfigKey>,
+    /// Number of the action.
+    pub(super) action: usize,
+    pub(super) output: Output,
 }
 
 /// How far a request was spread.
@@ -69,8 +95,15 @@ pub(super) struct Counts {
     pub(super) instances: usize,
 }
 
-pub(super) fn call(destination: &Destination, instance: &Instance<'_>) -> Answer<CheckResult> {
-    match (&destination.handle, instance) {
+fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Checked> {
+    let (handle, instance) = match (&destination.target, made) {
+        (Target::Remote(backend, template), Made::Encoded(instance)) => {
+            return backend.check(template, instance, patience.from_now());
+        }
+        (Target::BuiltIn(handle), Made::BuiltIn(instance)) => (handle, instance),
+        _ => return Answer::failed("decides nothing"),
+    };
+    let answer = match (handle, &instance) {
         (Handle::ApiKey(handler), Instance::ApiKey(instance)) => handler.handle_api_key(instance),
         (Handle::Authorization(handler), Instance::Authorization(instance)) => {
             handler.handle_authorization(instance)
@@ -80,5 +113,6 @@ pub(super) fn call(destination: &Destination, instance: &Instance<'_>) -> Answer
         }
         (Handle::ListEntry(handler), Instance::ListEntry(instance)) => handler.handle_list_entry(instance),
         _ => Answer::failed("decides nothing"),
-    }
+    };
+    answer.map(|result| Checked { result, output: None })
 }

@@ -2,13 +2,14 @@
 
 use mixer_adapter::{Answer, Handle};
 use mixer_attribute::{Bag, Track};
-use mixer_template::KubernetesOutput;
+use mixer_dynamic::Output;
+use mixer_template::{BuildError, Instance, KubernetesOutput};
 
 use super::call::{Call, Patience};
 use super::conditions::Conditions;
 use super::failure::Failure;
-use crate::routing::{Destination, RoutedInstance, Routes, Table};
-use mixer_template::Instance;
+use crate::instance::{Made, Maker};
+use crate::routing::{Destination, RoutedInstance, Routes, Table, Target};
 
 /// Adds to a bag what the generators of `routes` know. What the request brought is not replaced, and of several
 /// generators the first one counts.
@@ -35,9 +36,9 @@ pub(super) async fn generate<'r>(
                 continue;
             }
             for instance in &group.instances {
-                match instance.builder.build(bag, track) {
-                    Ok(built) => {
-                        calls.push(Call::start(destination, || call(destination, &built)));
+                match instance.maker.make(bag, track) {
+                    Ok(made) => {
+                        calls.push(Call::start(destination, || call(destination, made, patience)));
                         instances.push(instance);
                     }
                     Err(error) => errors.push(format!("{}: {error}", instance.name)),
@@ -48,9 +49,8 @@ pub(super) async fn generate<'r>(
     let answers = Call::finish_all(calls, patience).await;
     for ((_, answer), instance) in answers.into_iter().zip(instances) {
         let bound = match answer {
-            Ok(output) => instance
-                .builder
-                .bind(&output, bag, track)
+            Ok(output) => output
+                .bind(&instance.maker, bag, track)
                 .map_err(|error| format!("{}: {error}", instance.name)),
             Err(error) => Err(error.to_string()),
         };
@@ -67,9 +67,35 @@ pub(super) async fn generate<'r>(
     )))
 }
 
-fn call(destination: &Destination, instance: &Instance<'_>) -> Answer<KubernetesOutput> {
-    match (&destination.handle, instance) {
-        (Handle::Kubernetes(handler), Instance::Kubernetes(instance)) => handler.handle_kubernetes(instance),
+/// What an adapter knows.
+enum Generated {
+    BuiltIn(Box<KubernetesOutput>),
+    Remote(Output),
+}
+
+// === impl Generated ===
+
+impl Generated {
+    fn bind<'r>(self, maker: &'r Maker, bag: &mut Bag<'r>, track: &mut impl Track) -> Result<(), BuildError> {
+        match (self, maker) {
+            (Self::BuiltIn(output), Maker::BuiltIn(builder)) => builder.bind(&output, bag, track),
+            (Self::Remote(output), Maker::Remote(encoder)) => encoder.bind(output, bag, track),
+            // Whoever makes instances also knows their answers.
+            (Self::BuiltIn(_), Maker::Remote(_)) | (Self::Remote(_), Maker::BuiltIn(_)) => Ok(()),
+        }
+    }
+}
+
+fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Generated> {
+    match (&destination.target, made) {
+        (Target::BuiltIn(Handle::Kubernetes(handler)), Made::BuiltIn(Instance::Kubernetes(instance))) => {
+            let known = |output| Generated::BuiltIn(Box::new(output));
+            handler.handle_kubernetes(&instance).map(known)
+        }
+        (Target::Remote(backend, template), Made::Encoded(instance)) => {
+            let answer = backend.generate(template, instance, patience.from_now());
+            answer.map(Generated::Remote)
+        }
         _ => Answer::failed("generates no attributes"),
     }
 }

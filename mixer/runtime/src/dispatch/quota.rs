@@ -8,7 +8,8 @@ use tracing::{debug, warn};
 
 use super::call::{Call, CallError, Patience};
 use super::conditions::Conditions;
-use crate::routing::{Destination, Routes, Table};
+use crate::instance::Made;
+use crate::routing::{Destination, RoutedInstance, Routes, Table, Target};
 use mixer_template::Instance;
 
 /// How long an amount is granted for that nobody limits.
@@ -75,8 +76,10 @@ pub(super) async fn allocate<'r>(
                 continue;
             }
             for instance in instances {
-                match instance.builder.build(bag, &mut references) {
-                    Ok(built) => calls.push(Call::start(destination, || call(destination, &built, &args))),
+                match instance.maker.make(bag, &mut references) {
+                    Ok(made) => calls.push(Call::start(destination, || {
+                        call(destination, instance, made, &args, patience)
+                    })),
                     Err(error) => {
                         failed = true;
                         warn!(quota = wanted.name, instance = %instance.name, %error, "quota is refused");
@@ -125,13 +128,21 @@ fn first(quota: &str, answers: Vec<(&Destination, Result<QuotaResult, CallError>
     result
 }
 
-pub(super) fn call(
+fn call(
     destination: &Destination,
-    instance: &Instance<'_>,
+    routed: &RoutedInstance,
+    made: Made<'_>,
     args: &QuotaArgs,
+    patience: Patience,
 ) -> Answer<QuotaResult> {
-    match (&destination.handle, instance) {
-        (Handle::Quota(handler), Instance::Quota(instance)) => handler.handle_quota(instance, args),
+    match (&destination.target, made) {
+        (Target::BuiltIn(Handle::Quota(handler)), Made::BuiltIn(Instance::Quota(instance))) => {
+            handler.handle_quota(&instance, args)
+        }
+        (Target::Remote(backend, template), Made::Encoded(instance)) => {
+            let name = routed.name.as_str();
+            backend.quota(template, name, instance, args, patience.from_now())
+        }
         _ => Answer::failed("limits nothing"),
     }
 }

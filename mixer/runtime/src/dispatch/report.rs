@@ -7,9 +7,9 @@ use super::call::{Call, Patience};
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::generate::generate;
+use crate::instance::Made;
 use crate::metrics::EngineMetrics;
 use crate::routing::{Routes, Table};
-use mixer_template::Instance;
 
 /// So many instances wait at most; a report of more is handed over in parts.
 const MAX_WAITING: usize = 16_384;
@@ -105,8 +105,8 @@ impl<'r> Reporter<'r> {
                 }
                 for instance in &group.instances {
                     instances += 1;
-                    match instance.builder.build(bag, &mut Untracked) {
-                        Ok(built) => self.push(route.destination, built),
+                    match instance.maker.make(bag, &mut Untracked) {
+                        Ok(made) => self.push(route.destination, made),
                         Err(error) => self.error(format!("{}: {error}", instance.name)),
                     }
                 }
@@ -116,8 +116,8 @@ impl<'r> Reporter<'r> {
         metrics.dispatched(destinations, instances);
     }
 
-    fn push(&mut self, destination: usize, instance: Instance<'r>) {
-        let template = self.table.destinations.get(destination).map(|one| one.template);
+    fn push(&mut self, destination: usize, made: Made<'r>) {
+        let template = self.table.destinations.get(destination).map(|one| &one.template);
         let (Some(batch), Some(template)) = (self.batches.get_mut(destination), template) else {
             return;
         };
@@ -125,7 +125,7 @@ impl<'r> Reporter<'r> {
             *batch = Batch::new(template);
         }
         if let Some(batch) = batch {
-            batch.push(instance);
+            batch.push(made);
             self.waiting += 1;
         }
     }
@@ -135,7 +135,8 @@ impl<'r> Reporter<'r> {
         let mut calls = Vec::new();
         for (destination, batch) in self.table.destinations.iter().zip(&mut self.batches) {
             if let Some(batch) = batch.take() {
-                calls.push(Call::start(destination, || batch.call(destination)));
+                let until = patience.from_now();
+                calls.push(Call::start(destination, || batch.call(destination, until)));
             }
         }
         self.waiting = 0;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use mixer_adapter::{Env, Handler, Workers};
+use mixer_adapter::{Env, Workers};
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
+use super::live::Work;
 use crate::config::FullName;
 use crate::metrics::EngineMetrics;
 
@@ -21,7 +22,7 @@ const STRAY_CHECKS: usize = 10;
 /// A handler that nobody uses any more.
 pub(super) struct Closing {
     pub(super) name: FullName,
-    pub(super) handler: Handler,
+    pub(super) work: Work,
     pub(super) env: Env,
 }
 
@@ -52,8 +53,8 @@ impl Closer {
 }
 
 async fn close(closing: Closing, metrics: EngineMetrics) {
-    let Closing { name, handler, env } = closing;
-    let closed = AssertUnwindSafe(handler.close()).catch_unwind();
+    let Closing { name, work, env } = closing;
+    let closed = AssertUnwindSafe(work.close()).catch_unwind();
     match tokio::time::timeout(CLOSE_LIMIT, closed).await {
         Ok(Ok(())) => {
             debug!(handler = %name, "closed");

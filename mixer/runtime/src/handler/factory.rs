@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
+use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_config::ConfigError;
 use mesh_runtime::Spawner;
 use mixer_adapter::{Configured, Env, Inferred, SomeAdapter};
+use mixer_dynamic::{Backend, BackendOptions, Pace};
 use tokio::sync::mpsc;
 
 use super::HandlerTable;
 use super::close::{Closer, Closing};
-use super::live::LiveHandler;
+use super::live::{LiveHandler, Work};
 use super::signature::Signature;
 use crate::adapters::Adapters;
-use crate::config::{FullName, HandlerConfig, Problems, Snapshot};
+use crate::config::{
+    AdapterConfig, FullName, HandlerConfig, InstanceConfig, Problems, RemoteAdapter, Snapshot,
+};
 use crate::metrics::EngineMetrics;
 
 /// How long building a handler may take before it counts as failed.
@@ -30,6 +34,7 @@ pub struct Factory {
     spawner: Spawner,
     closing: mpsc::UnboundedSender<Closing>,
     build_limit: Duration,
+    pace: Pace,
 }
 
 /// The handlers of a configuration, and what became of those that are missing.
@@ -61,10 +66,18 @@ pub struct HandlerCounts {
 /// A handler to be built.
 struct Order<'a> {
     config: &'a HandlerConfig,
-    adapter: &'a dyn SomeAdapter,
-    inferred: &'a Inferred,
-    configured: Configured,
+    what: What<'a>,
     signature: Signature,
+}
+
+/// What a handler is built of.
+enum What<'a> {
+    BuiltIn {
+        adapter: &'a dyn SomeAdapter,
+        inferred: Inferred,
+        configured: Configured,
+    },
+    Remote(Box<BackendOptions>),
 }
 
 // === impl Factory ===
@@ -80,6 +93,7 @@ impl Factory {
             spawner,
             closing: sender,
             build_limit: BUILD_LIMIT,
+            pace: Pace::default(),
         };
         let closer = Closer {
             closing: receiver,
@@ -94,6 +108,12 @@ impl Factory {
         Self { build_limit, ..self }
     }
 
+    /// Changes how adapters of other processes are connected to.
+    #[must_use]
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
     /// The handlers that the rules of a configuration use. One that would be the same as before is kept; one that cannot
     /// be made stays as it was before, if it was there with the same adapter, and is told.
     pub async fn build(&self, snapshot: &Snapshot, previous: &HandlerTable) -> Built {
@@ -102,14 +122,14 @@ impl Factory {
         let mut handlers: BTreeMap<FullName, Arc<LiveHandler>> = BTreeMap::new();
         let mut orders = Vec::new();
         let needed = needed(snapshot);
-        for (name, inferred) in &needed {
+        for (name, instances) in &needed {
             let Some(config) = snapshot.handlers.get(name) else {
                 continue;
             };
             let before = previous
                 .get(name)
-                .filter(|before| before.adapter() == config.adapter);
-            match self.order(config, inferred, &mut problems) {
+                .filter(|before| before.adapter() == config.adapter.name());
+            match self.order(config, instances, &mut problems) {
                 None => {
                     counts.validation_errors += 1;
                     handlers.extend(before.map(|before| (name.clone(), Arc::clone(before))));
@@ -127,7 +147,7 @@ impl Factory {
             let key = &order.config.key;
             let before = previous.get(&order.config.name);
             let before = before
-                .filter(|before| before.adapter() == order.config.adapter)
+                .filter(|before| before.adapter() == order.config.adapter.name())
                 .cloned();
             (key, before, self.make(snapshot.id, order).await)
         });
@@ -163,50 +183,44 @@ impl Factory {
     fn order<'a>(
         &'a self,
         config: &'a HandlerConfig,
-        inferred: &'a Inferred,
+        instances: &[&InstanceConfig],
         problems: &mut Problems,
     ) -> Option<Order<'a>> {
-        let (adapter, configured) = configure(&self.adapters, config, inferred, problems)?;
+        let what = configure(&self.adapters, config, instances, self.pace, problems)?;
+        let adapter = config.adapter.name();
+        let signature = match &what {
+            What::BuiltIn {
+                inferred, configured, ..
+            } => Signature::of(adapter, configured.encoded(), inferred),
+            What::Remote(options) => Signature::remote(adapter, options),
+        };
         Some(Order {
             config,
-            adapter,
-            inferred,
-            signature: Signature::of(config.adapter, configured.encoded(), inferred),
-            configured,
+            what,
+            signature,
         })
     }
 
     async fn make(&self, config_id: u64, order: Order<'_>) -> Result<LiveHandler, String> {
         let Order {
             config,
-            adapter,
-            inferred,
-            configured,
+            what,
             signature,
         } = order;
         let env = Env::new(config.name.as_str(), self.spawner.clone());
-        let build = AssertUnwindSafe(async { adapter.build(configured, inferred, env.clone()).await });
+        let build = AssertUnwindSafe(what.build(env.clone()));
         let built = match tokio::time::timeout(self.build_limit, build.catch_unwind()).await {
-            Ok(Ok(Ok(handler))) => Ok(handler),
-            Ok(Ok(Err(error))) => Err(format!("cannot be built: {error}")),
+            Ok(Ok(Ok(work))) => Ok(work),
+            Ok(Ok(Err(reason))) => Err(format!("cannot be built: {reason}")),
             Ok(Err(_)) => Err("cannot be built: the adapter panicked".to_owned()),
             Err(_) => Err(format!("cannot be built within {:?}", self.build_limit)),
         };
-        let complete = built.and_then(|handler| {
-            let missing = inferred
-                .values()
-                .find(|(template, _)| handler.handle(*template).is_none());
-            match missing {
-                Some((template, _)) => Err(format!("adapter {} does not serve {template}", config.adapter)),
-                None => Ok(handler),
-            }
-        });
-        match complete {
-            Ok(handler) => Ok(LiveHandler::new(
+        match built {
+            Ok(work) => Ok(LiveHandler::new(
                 config,
                 config_id,
                 signature,
-                handler,
+                work,
                 env,
                 self.closing.clone(),
             )),
@@ -218,15 +232,43 @@ impl Factory {
     }
 }
 
+// === impl What ===
+
+impl What<'_> {
+    async fn build(self, env: Env) -> Result<Work, String> {
+        match self {
+            Self::BuiltIn {
+                adapter,
+                inferred,
+                configured,
+            } => {
+                let handler = adapter.build(configured, &inferred, env).await;
+                let handler = handler.map_err(|error| error.to_string())?;
+                let mut templates = inferred.values().map(|(template, _)| *template);
+                match templates.find(|template| handler.handle(*template).is_none()) {
+                    Some(template) => {
+                        let name = adapter.info().name;
+                        Err(format!("adapter {name} does not serve {template}"))
+                    }
+                    None => Ok(Work::BuiltIn(handler)),
+                }
+            }
+            Self::Remote(options) => {
+                let backend = Backend::build(*options, &env).await;
+                backend.map(Work::Remote).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
 /// Everything that is wrong with the parameters of handlers, used or not. Nothing is built.
 #[must_use]
 pub fn validate(snapshot: &Snapshot, adapters: &Adapters) -> Vec<ConfigError> {
     let mut problems = Problems::default();
     let needed = needed(snapshot);
-    let unused = Inferred::default();
     for (name, config) in &snapshot.handlers {
-        let inferred = needed.get(name).unwrap_or(&unused);
-        let _faults_are_told = configure(adapters, config, inferred, &mut problems);
+        let instances = needed.get(name).map_or(&[][..], Vec::as_slice);
+        let _faults_are_told = configure(adapters, config, instances, Pace::default(), &mut problems);
     }
     problems.into_vec()
 }
@@ -235,15 +277,50 @@ pub fn validate(snapshot: &Snapshot, adapters: &Adapters) -> Vec<ConfigError> {
 fn configure<'a>(
     adapters: &'a Adapters,
     config: &HandlerConfig,
-    inferred: &Inferred,
+    instances: &[&InstanceConfig],
+    pace: Pace,
     problems: &mut Problems,
-) -> Option<(&'a dyn SomeAdapter, Configured)> {
-    let Some(adapter) = adapters.get(config.adapter) else {
-        problems.push(&config.key, "", format!("there is no adapter {}", config.adapter));
+) -> Option<What<'a>> {
+    match &config.adapter {
+        AdapterConfig::BuiltIn(name) => built_in(adapters, name, config, instances, problems),
+        AdapterConfig::Remote(remote, connection) => {
+            let options = remote_options(remote, connection, config, instances, problems)?;
+            let options = BackendOptions { pace, ..options };
+            let faults = [options.address().err(), options.timeout().err()];
+            let before = problems.len();
+            for (field, reason) in faults.into_iter().flatten() {
+                problems.push(&config.key, field, reason);
+            }
+            (problems.len() == before).then(|| What::Remote(Box::new(options)))
+        }
+    }
+}
+
+fn built_in<'a>(
+    adapters: &'a Adapters,
+    name: &str,
+    config: &HandlerConfig,
+    instances: &[&InstanceConfig],
+    problems: &mut Problems,
+) -> Option<What<'a>> {
+    let Some(adapter) = adapters.get(name) else {
+        problems.push(&config.key, "", format!("there is no adapter {name}"));
         return None;
     };
-    match catch_unwind(AssertUnwindSafe(|| adapter.configure(&config.params, inferred))) {
-        Ok(Ok(configured)) => Some((adapter, configured)),
+    let inferred: Inferred = instances
+        .iter()
+        .filter_map(|instance| {
+            let builder = instance.builder.as_ref()?;
+            let types = (builder.template(), builder.inferred().clone());
+            Some((instance.name.as_str().to_owned(), types))
+        })
+        .collect();
+    match catch_unwind(AssertUnwindSafe(|| adapter.configure(&config.params, &inferred))) {
+        Ok(Ok(configured)) => Some(What::BuiltIn {
+            adapter,
+            inferred,
+            configured,
+        }),
         Ok(Err(errors)) => {
             for error in errors.0 {
                 problems.push(&config.key, error.field, error.reason);
@@ -261,19 +338,46 @@ fn configure<'a>(
     }
 }
 
-/// The handlers that rules use, with the types of what each is sent.
-fn needed(snapshot: &Snapshot) -> BTreeMap<FullName, Inferred> {
-    let mut needed: BTreeMap<FullName, Inferred> = BTreeMap::new();
+fn remote_options(
+    remote: &RemoteAdapter,
+    connection: &Connection,
+    config: &HandlerConfig,
+    instances: &[&InstanceConfig],
+    problems: &mut Problems,
+) -> Option<BackendOptions> {
+    let params = remote.adapter.params(&config.params).map_err(|error| {
+        let field = match error.field.as_str() {
+            "" => "params".to_owned(),
+            field => format!("params.{field}"),
+        };
+        problems.push(&config.key, field, error.reason);
+    });
+    let inferred = instances.iter().filter_map(|instance| {
+        let types = instance.encoder.as_ref().ok()?.inferred()?;
+        Some((instance.name.as_str().to_owned(), types.clone()))
+    });
+    Some(BackendOptions {
+        connection: connection.clone(),
+        config: params.ok()?,
+        session_based: remote.adapter.session_based,
+        inferred: inferred.collect(),
+        pace: Pace::default(),
+    })
+}
+
+/// The handlers that rules use, with what each is sent.
+fn needed(snapshot: &Snapshot) -> BTreeMap<FullName, Vec<&InstanceConfig>> {
+    let mut needed: BTreeMap<FullName, BTreeMap<&FullName, &InstanceConfig>> = BTreeMap::new();
     for action in snapshot.rules.iter().flat_map(|rule| &rule.actions) {
-        let inferred = needed.entry(action.handler.clone()).or_default();
+        let instances = needed.entry(action.handler.clone()).or_default();
         for name in &action.instances {
             if let Some(instance) = snapshot.instances.get(name) {
-                inferred.insert(
-                    name.as_str().to_owned(),
-                    (instance.template, instance.builder.inferred().clone()),
-                );
+                instances.insert(&instance.name, instance);
             }
         }
     }
-    needed
+    let sorted = needed.into_iter();
+    sorted
+        .map(|(handler, instances)| (handler, instances.into_values().collect()))
+        .collect()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mixer_adapter::{Env, Handle, Handler, Workers};
+use mixer_dynamic::Backend;
 use mixer_template::Template;
 use tokio::sync::mpsc;
 
@@ -16,14 +17,34 @@ use crate::config::{FullName, HandlerConfig};
 pub struct LiveHandler {
     name: FullName,
     label: Arc<str>,
-    adapter: &'static str,
+    adapter: Arc<str>,
     /// The configuration that it was built for.
     config_id: u64,
     pub(super) signature: Signature,
     /// There until it is dropped.
-    handler: Option<Handler>,
+    work: Option<Work>,
     env: Env,
     closing: mpsc::UnboundedSender<Closing>,
+}
+
+/// What does the work of a handler.
+pub(super) enum Work {
+    /// An adapter that is built in.
+    BuiltIn(Handler),
+    /// One of another process.
+    Remote(Backend),
+}
+
+// === impl Work ===
+
+impl Work {
+    /// Sends what it has, and closes its connections.
+    pub(super) async fn close(self) {
+        match self {
+            Self::BuiltIn(handler) => handler.close().await,
+            Self::Remote(backend) => backend.close().await,
+        }
+    }
 }
 
 // === impl LiveHandler ===
@@ -33,17 +54,17 @@ impl LiveHandler {
         config: &HandlerConfig,
         config_id: u64,
         signature: Signature,
-        handler: Handler,
+        work: Work,
         env: Env,
         closing: mpsc::UnboundedSender<Closing>,
     ) -> Self {
         Self {
             name: config.name.clone(),
             label: Arc::clone(&config.label),
-            adapter: config.adapter,
+            adapter: config.adapter.name().into(),
             config_id,
             signature,
-            handler: Some(handler),
+            work: Some(work),
             env,
             closing,
         }
@@ -63,8 +84,8 @@ impl LiveHandler {
 
     /// The adapter that it is made of.
     #[must_use]
-    pub fn adapter(&self) -> &'static str {
-        self.adapter
+    pub fn adapter(&self) -> &str {
+        &self.adapter
     }
 
     /// The configuration that it was built for.
@@ -76,7 +97,19 @@ impl LiveHandler {
     /// How it serves a template; `None` if it does not.
     #[must_use]
     pub fn handle(&self, template: Template) -> Option<&Handle> {
-        self.handler.as_ref()?.handle(template)
+        match self.work.as_ref()? {
+            Work::BuiltIn(handler) => handler.handle(template),
+            Work::Remote(_) => None,
+        }
+    }
+
+    /// The process of its adapter; `None` if the adapter is built in.
+    #[must_use]
+    pub fn backend(&self) -> Option<&Backend> {
+        match self.work.as_ref()? {
+            Work::BuiltIn(_) => None,
+            Work::Remote(backend) => Some(backend),
+        }
     }
 
     /// How many tasks of it are running.
@@ -88,10 +121,10 @@ impl LiveHandler {
 
 impl Drop for LiveHandler {
     fn drop(&mut self) {
-        if let Some(handler) = self.handler.take() {
+        if let Some(work) = self.work.take() {
             let closing = Closing {
                 name: self.name.clone(),
-                handler,
+                work,
                 env: self.env.clone(),
             };
             // Without a closer the process is at its end, and so is the handler.

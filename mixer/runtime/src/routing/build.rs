@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mesh_config::{ConfigKey, Str};
-use mixer_template::{Template, Variety};
+use mixer_template::Variety;
 use sha2::{Digest as _, Sha256};
 
-use super::table::{Destination, Group, HeaderRoute, Route, RoutedInstance, Routes, Table};
-use crate::config::{ActionConfig, Condition, FullName, Objects, Problems, RuleConfig, Snapshot};
+use super::table::{Destination, Group, HeaderRoute, Route, RoutedInstance, Routes, Table, Target};
+use crate::config::{
+    ActionConfig, Condition, FullName, InstanceConfig, Objects, Problems, RuleConfig, Snapshot,
+};
 use crate::handler::HandlerTable;
+use crate::instance::{AnyTemplate, Maker};
 use crate::metrics::EngineMetrics;
 
 /// Gathers destinations and conditions, and gives them numbers.
@@ -18,7 +21,8 @@ struct Builder<'a> {
     handlers: &'a HandlerTable,
     metrics: &'a EngineMetrics,
     table: Table,
-    destinations: HashMap<(FullName, Template), usize>,
+    /// By handler and name of the template.
+    destinations: HashMap<(FullName, Box<str>), usize>,
     conditions: HashMap<Box<str>, usize>,
     unsatisfied: usize,
 }
@@ -105,6 +109,7 @@ impl Builder<'_> {
                 condition,
                 rule: key,
                 operations: rule.headers.clone(),
+                outputs: rule.outputs.clone(),
             });
         }
     }
@@ -137,7 +142,7 @@ impl Builder<'_> {
             .iter()
             .filter_map(|name| snapshot.instances.get(name));
         for instance in instances {
-            let Some(destination) = self.destination(&action.handler, instance.template) else {
+            let Some((destination, maker)) = self.destination(&action.handler, instance) else {
                 let reason = format!("handler {} does not serve {}", action.handler, instance.template);
                 problems.push(rule, format!("actions[{number}].handler"), reason);
                 continue;
@@ -151,19 +156,34 @@ impl Builder<'_> {
             let routed = RoutedInstance {
                 name: instance.name.clone(),
                 rule: Arc::clone(rule),
-                builder: Arc::clone(&instance.builder),
+                action: number,
+                maker,
             };
             route(list, destination, condition).instances.push(routed);
         }
     }
 
-    fn destination(&mut self, name: &FullName, template: Template) -> Option<usize> {
-        if let Some(number) = self.destinations.get(&(name.clone(), template)) {
-            return Some(*number);
-        }
+    /// The number of the destination of an instance, and what makes the instances for it.
+    fn destination(&mut self, name: &FullName, instance: &InstanceConfig) -> Option<(usize, Maker)> {
         let handler = self.handlers.get(name)?;
+        let maker = instance.maker(handler.backend().is_some())?;
+        let template = match &maker {
+            Maker::BuiltIn(builder) => AnyTemplate::BuiltIn(builder.template()),
+            Maker::Remote(encoder) => AnyTemplate::Remote(Arc::clone(encoder.template())),
+        };
+        let key = (name.clone(), template.name().into());
+        if let Some(number) = self.destinations.get(&key) {
+            return Some((*number, maker));
+        }
+        let target = match (&template, handler.backend()) {
+            (AnyTemplate::BuiltIn(template), _) => Target::BuiltIn(handler.handle(*template)?.clone()),
+            (AnyTemplate::Remote(template), Some(backend)) => {
+                Target::Remote(backend.clone(), Arc::clone(template))
+            }
+            (AnyTemplate::Remote(_), None) => return None,
+        };
         let destination = Destination {
-            handle: handler.handle(template)?.clone(),
+            target,
             metrics: self
                 .metrics
                 .calls(template.name(), name.as_str(), handler.adapter()),
@@ -172,8 +192,8 @@ impl Builder<'_> {
         };
         let number = self.table.destinations.len();
         self.table.destinations.push(destination);
-        self.destinations.insert((name.clone(), template), number);
-        Some(number)
+        self.destinations.insert(key, number);
+        Some((number, maker))
     }
 }
 

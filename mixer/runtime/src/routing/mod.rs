@@ -5,4 +5,5 @@
 mod build;
 mod table;
 
+pub(crate) use table::Target;
 pub use table::{Destination, Group, HeaderRoute, Route, RoutedInstance, Routes, Table};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use mesh_config::{ConfigKey, Str};
 use mixer_adapter::Handle;
 use mixer_attribute::{AttributeId, Bag, Decoder, Text, Track, Value, Vocabulary};
-use mixer_template::Template;
 
 use crate::config::{
-    Condition, DESTINATION_NAMESPACE, FullName, HeaderOperation, REPORTER_KIND, SOURCE_NAMESPACE,
+    Condition, DESTINATION_NAMESPACE, FullName, HeaderOperation, REPORTER_KIND, RuleOutputs, SOURCE_NAMESPACE,
 };
 use crate::handler::LiveHandler;
+use crate::instance::{AnyTemplate, Maker};
 use crate::metrics::CallMetrics;
-use mixer_template::InstanceBuilder;
+use mixer_dynamic::Backend;
 
 /// All routes of a configuration.
 #[derive(Debug)]
@@ -42,9 +42,18 @@ pub struct Destination {
     /// The handler.
     pub handler: Arc<LiveHandler>,
     /// The template.
-    pub template: Template,
-    pub(crate) handle: Handle,
+    pub template: AnyTemplate,
+    pub(crate) target: Target,
     pub(crate) metrics: CallMetrics,
+}
+
+/// Who serves a destination.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// An adapter that is built in.
+    BuiltIn(Handle),
+    /// One of another process.
+    Remote(Backend, Arc<mixer_dynamic::Template>),
 }
 
 /// What happens to the requests of a namespace, by variety.
@@ -87,7 +96,9 @@ pub struct RoutedInstance {
     pub name: FullName,
     /// The rule that sends it.
     pub rule: Arc<ConfigKey>,
-    pub(crate) builder: Arc<InstanceBuilder>,
+    /// The action of the rule that sends it.
+    pub action: usize,
+    pub(crate) maker: Maker,
 }
 
 /// What happens to headers under one condition.
@@ -99,6 +110,8 @@ pub struct HeaderRoute {
     pub rule: Arc<ConfigKey>,
     /// What happens.
     pub operations: Vec<Arc<HeaderOperation>>,
+    /// What actions of the rule put out for that.
+    pub outputs: Option<Arc<RuleOutputs>>,
 }
 
 /// The attributes that decide about the namespace of a request.

@@ -6,4 +6,5 @@ mod adapter;
 mod configuration;
 mod dispatching;
 mod handlers;
+mod remote;
 mod world;

@@ -43,6 +43,7 @@ pub(crate) struct World {
     pub(crate) handlers: HandlerTable,
     pub(crate) problems: Vec<String>,
     pub(crate) counts: HandlerCounts,
+    pub(crate) patience: Patience,
     next: u64,
 }
 
@@ -108,6 +109,10 @@ impl World {
             handlers: HandlerTable::default(),
             problems: Vec::new(),
             counts: HandlerCounts::default(),
+            patience: Patience {
+                call_limit: Duration::from_millis(100),
+                deadline: None,
+            },
             next: 0,
         }
     }
@@ -158,7 +163,7 @@ impl World {
         .encode_to_vec();
         let request = mixer_attribute::CheckRequest::read(&message).unwrap();
         let table = self.engine.table();
-        self.engine.check(&table, &request, patience()).await
+        self.engine.check(&table, &request, self.patience).await
     }
 
     pub(crate) async fn report(&self, sets: &[&[(&str, &str)]]) -> Result<(), Failure> {
@@ -170,14 +175,7 @@ impl World {
         .encode_to_vec();
         let request = mixer_attribute::ReportRequest::read(&message).unwrap();
         let table = self.engine.table();
-        self.engine.report(&table, &request, patience()).await
-    }
-}
-
-pub(crate) fn patience() -> Patience {
-    Patience {
-        call_limit: Duration::from_millis(100),
-        deadline: None,
+        self.engine.report(&table, &request, self.patience).await
     }
 }
 

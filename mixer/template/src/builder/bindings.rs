@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mixer_attribute::{AttributeId, Bag, Text, Track, Value, ValueType, Vocabulary};
+use mixer_attribute::{AttributeId, Bag, Conflict, Text, Track, Value, ValueType, Vocabulary};
 use mixer_expr::{Overlay, Program};
 
-use super::BuildError;
-use super::field::Compiler;
+use super::{BuildError, FieldError};
 use crate::instance::{KubernetesOutput, KubernetesSide};
 
 /// How expressions name outputs: those of instances of built-in templates, and those of others. Both are taken in both.
@@ -55,14 +54,19 @@ const OUTPUTS: [Output; 12] = [
 /// The outputs that both sides have; the others are of the destination only.
 const OF_BOTH: usize = 11;
 
-/// Attributes, and the expressions that give them.
+/// Attributes, and the expressions over outputs of an adapter that give them.
 #[derive(Debug, Default)]
-pub(super) struct Bindings {
+pub struct Bindings {
     bound: Vec<Binding>,
+    outputs: Outputs,
+}
+
+/// What an adapter puts out, as expressions see it: attributes above those of the request.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
     /// How many attributes a request may have. Outputs are numbered from there on.
     first: usize,
-    /// Outputs of source and destination in the order of [`OUTPUTS`].
-    outputs: [Vec<AttributeId>; 2],
+    ids: Vec<AttributeId>,
 }
 
 #[derive(Debug)]
@@ -72,24 +76,100 @@ struct Binding {
     program: Program,
 }
 
-impl Bindings {
-    pub(super) fn compile(bindings: &BTreeMap<String, String>, compiler: &mut Compiler<'_>) -> Self {
-        if bindings.is_empty() {
-            return Self::default();
+/// The outputs of the template `kubernetes`, in the order of [`values`].
+pub(super) fn kubernetes() -> impl Iterator<Item = (String, ValueType)> {
+    let of = |side: &'static str, count: usize| {
+        OUTPUTS[..count]
+            .iter()
+            .map(move |(name, value_type, _)| (format!("{side}_{name}"), *value_type))
+    };
+    of("source", OF_BOTH).chain(of("destination", OUTPUTS.len()))
+}
+
+/// The values of the outputs of the template `kubernetes`.
+pub(super) fn values(output: &KubernetesOutput) -> impl Iterator<Item = Option<Value<'static>>> {
+    let of = |side: &KubernetesSide, count: usize| -> Vec<_> {
+        OUTPUTS[..count].iter().map(|(_, _, value)| value(side)).collect()
+    };
+    let mut values = of(&output.source, OF_BOTH);
+    values.extend(of(&output.destination, OUTPUTS.len()));
+    values.into_iter()
+}
+
+// === impl Outputs ===
+
+impl Outputs {
+    /// Adds outputs to a vocabulary, each under all of its names: behind each of the prefixes.
+    ///
+    /// # Errors
+    ///
+    /// When an attribute of another type is called so, or there are too many.
+    pub fn declare(
+        vocabulary: &mut Vocabulary,
+        prefixes: &[&str],
+        outputs: impl IntoIterator<Item = (String, ValueType)>,
+    ) -> Result<Self, Conflict> {
+        let first = vocabulary.len();
+        let mut ids = Vec::new();
+        for (name, value_type) in outputs {
+            let mut names = prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+            let Some(name) = names.next() else { continue };
+            let id = vocabulary.add(&name, value_type)?;
+            for name in names {
+                vocabulary.alias(&name, id)?;
+            }
+            ids.push(id);
         }
-        let vocabulary = compiler.vocabulary();
-        let mut extended = vocabulary.clone();
-        let mut outputs = [Vec::new(), Vec::new()];
-        for (side, ids) in ["source", "destination"].iter().zip(&mut outputs) {
-            let count = if *side == "source" { OF_BOTH } else { OUTPUTS.len() };
-            for (name, value_type, _) in &OUTPUTS[..count] {
-                match declare(&mut extended, &format!("{side}_{name}"), *value_type) {
-                    Ok(id) => ids.push(id),
-                    Err(conflict) => compiler.refuse("attributeBindings", conflict),
-                }
+        Ok(Self { first, ids })
+    }
+
+    /// Puts values above a bag, in the order in which their outputs were declared; `None` is absent.
+    pub fn fill<'r>(
+        &self,
+        overlay: &mut Overlay<'_, 'r>,
+        values: impl IntoIterator<Item = Option<Value<'static>>>,
+    ) {
+        for (id, value) in self.ids.iter().zip(values) {
+            if let Some(value) = value {
+                overlay.set(*id, value);
             }
         }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+// === impl Bindings ===
+
+impl Bindings {
+    /// Compiles expressions over `outputs`, by the attribute that each gives.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them: attributes and outputs that are unknown, or of another type.
+    pub fn compile(
+        bindings: &BTreeMap<String, String>,
+        outputs: impl IntoIterator<Item = (String, ValueType)>,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, Vec<FieldError>> {
+        if bindings.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut extended = vocabulary.clone();
+        let outputs = Outputs::declare(&mut extended, &PREFIXES, outputs)
+            .map_err(|conflict| vec![fault("attributeBindings".to_owned(), conflict.to_string())])?;
         let mut bound = Vec::with_capacity(bindings.len());
+        let mut errors = Vec::new();
         for (name, text) in bindings {
             let program = match vocabulary.id(name) {
                 None => Err(format!("unknown attribute {name}")),
@@ -103,34 +183,32 @@ impl Bindings {
                     name: name.as_str().into(),
                     program,
                 }),
-                Err(reason) => compiler.refuse(path(name), reason),
+                Err(reason) => errors.push(fault(path(name), reason)),
             }
         }
-        Self {
-            bound,
-            first: vocabulary.len(),
-            outputs,
+        if errors.is_empty() {
+            Ok(Self { bound, outputs })
+        } else {
+            Err(errors)
         }
     }
 
-    pub(super) fn bind<'r>(
+    /// Adds the attributes that the values of outputs give; see [`InstanceBuilder::bind`](super::InstanceBuilder::bind).
+    ///
+    /// # Errors
+    ///
+    /// When the expression of a binding has no value. Nothing is added then.
+    pub fn bind<'r>(
         &'r self,
-        output: &KubernetesOutput,
+        output: impl IntoIterator<Item = Option<Value<'static>>>,
         bag: &mut Bag<'r>,
         track: &mut impl Track,
     ) -> Result<(), BuildError> {
-        let count = self.outputs.iter().map(Vec::len).sum();
-        let mut overlay: Overlay<'_, 'r> = Overlay::new(bag, self.first, count);
-        for (side, ids) in [&output.source, &output.destination]
-            .into_iter()
-            .zip(&self.outputs)
-        {
-            for (id, (_, _, value)) in ids.iter().zip(&OUTPUTS) {
-                if let Some(value) = value(side) {
-                    overlay.set(*id, value);
-                }
-            }
+        if self.bound.is_empty() {
+            return Ok(());
         }
+        let mut overlay: Overlay<'_, 'r> = Overlay::new(bag, self.outputs.first, self.outputs.len());
+        self.outputs.fill(&mut overlay, output);
         let mut track = overlay.track(track);
         let mut values = Vec::with_capacity(self.bound.len());
         for binding in &self.bound {
@@ -152,16 +230,8 @@ impl Bindings {
     }
 }
 
-/// Adds an output by all of its names.
-fn declare(vocabulary: &mut Vocabulary, name: &str, value_type: ValueType) -> Result<AttributeId, String> {
-    let [first, second] = PREFIXES.map(|prefix| format!("{prefix}{name}"));
-    let id = vocabulary
-        .add(&first, value_type)
-        .map_err(|conflict| conflict.to_string())?;
-    vocabulary
-        .alias(&second, id)
-        .map_err(|conflict| conflict.to_string())?;
-    Ok(id)
+fn fault(field: String, reason: String) -> FieldError {
+    FieldError { field, reason }
 }
 
 fn path(attribute: &str) -> String {

@@ -50,10 +50,6 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    pub(super) fn vocabulary(&self) -> &'a Vocabulary {
-        self.vocabulary
-    }
-
     /// Compiles fields of a message that is a field itself.
     pub(super) fn within<T>(&mut self, prefix: &'static str, compile: impl FnOnce(&mut Self) -> T) -> T {
         self.prefix = prefix;

@@ -17,7 +17,7 @@ use crate::instance::{
     Quota, ReportNothing, TraceSpan,
 };
 use crate::kind::Template;
-use bindings::Bindings;
+pub use bindings::{Bindings, Outputs};
 use field::{Compiler, Reader};
 use templates::{
     ApiKeyFields, AuthorizationFields, CheckNothingFields, EdgeFields, KubernetesFields, ListEntryFields,
@@ -136,8 +136,12 @@ impl InstanceBuilder {
             let reason = format!("template {template} gives no attributes");
             compiler.refuse("attributeBindings", reason);
         }
-        let bindings = Bindings::compile(&bindings, &mut compiler);
-        let errors = compiler.into_errors();
+        let bindings = Bindings::compile(&bindings, bindings::kubernetes(), vocabulary);
+        let mut errors = compiler.into_errors();
+        let bindings = bindings.unwrap_or_else(|faults| {
+            errors.extend(faults);
+            Bindings::default()
+        });
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -193,7 +197,7 @@ impl InstanceBuilder {
         bag: &mut Bag<'r>,
         track: &mut impl Track,
     ) -> Result<(), BuildError> {
-        self.bindings.bind(output, bag, track)
+        self.bindings.bind(bindings::values(output), bag, track)
     }
 }
 

@@ -1,0 +1,17 @@
+//! Calls of an adapter that runs in a process of its own (`spec 02` §10.2-§10.5).
+
+mod answer;
+mod backend;
+mod codec;
+mod endpoint;
+mod oauth;
+mod pool;
+mod request;
+mod security;
+mod session;
+
+pub use answer::Checked;
+pub use backend::{Backend, BackendOptions};
+#[cfg(feature = "testing")]
+pub(crate) use codec::BytesCodec;
+pub use pool::Pace;
