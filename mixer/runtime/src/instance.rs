@@ -27,6 +27,10 @@ pub enum Maker {
 
 /// An instance.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an allocation for each instance of a report would cost more"
+)]
 pub enum Made<'r> {
     /// For an adapter that is built in.
     BuiltIn(Instance<'r>),

@@ -144,7 +144,7 @@ fn compile(
                 let remote = remotes.built_in(known.name());
                 let encoder = remote
                     .ok_or_else(|| "there are no adapters of other processes".into())
-                    .and_then(|remote| encoder(remote).map_err(joined));
+                    .and_then(|remote| encoder(remote).map_err(|errors| joined(&errors)));
                 (Some(Arc::new(builder)), encoder)
             })
         }
@@ -164,7 +164,7 @@ fn compile(
     }
 }
 
-fn joined(errors: Vec<FieldError>) -> Box<str> {
+fn joined(errors: &[FieldError]) -> Box<str> {
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     errors.join("; ").into()
 }

@@ -44,7 +44,7 @@ enum State<T> {
 
 impl Patience {
     /// When a call that begins now has to be answered.
-    pub(super) fn from_now(self) -> Instant {
+    pub(super) fn ends_by(self) -> Instant {
         self.until(Instant::now())
     }
 

@@ -98,7 +98,7 @@ pub(super) struct Counts {
 fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Checked> {
     let (handle, instance) = match (&destination.target, made) {
         (Target::Remote(backend, template), Made::Encoded(instance)) => {
-            return backend.check(template, instance, patience.from_now());
+            return backend.check(template, instance, patience.ends_by());
         }
         (Target::BuiltIn(handle), Made::BuiltIn(instance)) => (handle, instance),
         _ => return Answer::failed("decides nothing"),

@@ -93,7 +93,7 @@ fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer
             handler.handle_kubernetes(&instance).map(known)
         }
         (Target::Remote(backend, template), Made::Encoded(instance)) => {
-            let answer = backend.generate(template, instance, patience.from_now());
+            let answer = backend.generate(template, instance, patience.ends_by());
             answer.map(Generated::Remote)
         }
         _ => Answer::failed("generates no attributes"),

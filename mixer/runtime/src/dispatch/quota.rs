@@ -141,7 +141,7 @@ fn call(
         }
         (Target::Remote(backend, template), Made::Encoded(instance)) => {
             let name = routed.name.as_str();
-            backend.quota(template, name, instance, args, patience.from_now())
+            backend.quota(template, name, instance, args, patience.ends_by())
         }
         _ => Answer::failed("limits nothing"),
     }

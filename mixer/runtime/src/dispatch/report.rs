@@ -135,7 +135,7 @@ impl<'r> Reporter<'r> {
         let mut calls = Vec::new();
         for (destination, batch) in self.table.destinations.iter().zip(&mut self.batches) {
             if let Some(batch) = batch.take() {
-                let until = patience.from_now();
+                let until = patience.ends_by();
                 calls.push(Call::start(destination, || batch.call(destination, until)));
             }
         }
