@@ -61,7 +61,7 @@ async fn spec_02_10_2_instances_parameters_and_ids_arrive() {
     };
     let backend = backend(BackendOptions {
         config: Some(config.clone()),
-        ..options(adapter.address())
+        ..options(&adapter.address())
     })
     .await;
     for _ in 0..2 {
@@ -97,7 +97,7 @@ async fn spec_02_10_2_instances_parameters_and_ids_arrive() {
 #[tokio::test]
 async fn spec_02_10_3_a_report_is_one_call() {
     let adapter = FakeAdapter::start(|_| ok(&ReportResult {})).await;
-    let backend = backend(options(adapter.address())).await;
+    let backend = backend(options(&adapter.address())).await;
     let template = known("metric");
     let mut instances = Vec::new();
     for value in 1..=3 {
@@ -135,7 +135,7 @@ async fn spec_02_10_3_quotas_go_by_their_full_name() {
         })
     })
     .await;
-    let backend = backend(options(adapter.address())).await;
+    let backend = backend(options(&adapter.address())).await;
     let template = known("quota");
     let ask = async |best_effort| {
         let args = QuotaArgs {
@@ -169,7 +169,7 @@ async fn answers_that_are_garbage_are_errors_of_one_call() {
         async move { Ok(Bytes::from_static(bytes)) }.boxed()
     })
     .await;
-    let backend = backend(options(adapter.address())).await;
+    let backend = backend(options(&adapter.address())).await;
     let mut told = BTreeSet::new();
     for _ in 0..12 {
         told.insert(check(&backend).await.unwrap_err());
@@ -185,7 +185,7 @@ async fn answers_that_are_garbage_are_errors_of_one_call() {
 #[tokio::test]
 async fn spec_02_10_3_a_slow_adapter_is_given_up() {
     let adapter = FakeAdapter::start(|_| std::future::pending().boxed()).await;
-    let mut limited = options(adapter.address());
+    let mut limited = options(&adapter.address());
     limited.connection.timeout = Some(Span {
         seconds: 0,
         nanos: 20_000_000,
@@ -196,7 +196,7 @@ async fn spec_02_10_3_a_slow_adapter_is_given_up() {
         error.contains("no answer within 20ms") || error.contains("Timeout expired"),
         "{error}"
     );
-    let of_caller = backend(options(adapter.address())).await;
+    let of_caller = backend(options(&adapter.address())).await;
     let template = known("listentry");
     let instance = encoded(&template, &json!({"value": "text"}));
     let soon = Instant::now() + Duration::from_millis(20);
@@ -205,7 +205,7 @@ async fn spec_02_10_3_a_slow_adapter_is_given_up() {
         .wait()
         .await
         .unwrap_err();
-    let mut negative = options(adapter.address());
+    let mut negative = options(&adapter.address());
     negative.connection.timeout = Some(Span {
         seconds: -1,
         nanos: 0,
@@ -219,7 +219,7 @@ async fn spec_02_10_3_a_slow_adapter_is_given_up() {
 async fn an_adapter_that_dies_in_a_call_is_called_again_when_it_is_back() {
     let first = FakeAdapter::start(|_| std::future::pending().boxed()).await;
     let port = first.address().port();
-    let backend = backend(options(first.address())).await;
+    let backend = backend(options(&first.address())).await;
     let waiting = backend.clone();
     let call = mesh_runtime::Spawner::default().spawn("call", async move {
         let error = check(&waiting).await.unwrap_err();
@@ -261,7 +261,7 @@ async fn spec_02_10_3_an_adapter_needs_an_address() {
 async fn spec_02_10_3_addresses_are_called_in_turn() {
     // `localhost` may have both families: on a port where only one listens, the other is left alone.
     let adapter = FakeAdapter::start(|_| ok(&CheckResult::default())).await;
-    let backend = backend(options(format!("localhost:{}", adapter.address().port()))).await;
+    let backend = backend(options(&format!("localhost:{}", adapter.address().port()))).await;
     eventually(PATIENCE, async || check(&backend).await)
         .await
         .unwrap();

@@ -41,7 +41,7 @@ async fn server(files: CertificateFiles, client: ClientAuth) -> FakeAdapter {
     FakeAdapter::listen(0, Some(tls), |_| ok(&CheckResult::default())).await
 }
 
-fn secured(address: impl ToString, auth_type: AuthType) -> BackendOptions {
+fn secured(address: &(impl ToString + ?Sized), auth_type: AuthType) -> BackendOptions {
     let mut options = options(address);
     options.connection.authentication = Some(Authentication {
         auth_type: Some(auth_type),
@@ -99,7 +99,7 @@ async fn spec_02_10_5_tls_checks_the_server_and_shows_a_token() {
             token_type,
             ..tls.clone()
         };
-        call(secured(adapter.address(), AuthType::Tls(tls)))
+        call(secured(&adapter.address(), AuthType::Tls(tls)))
             .await
             .unwrap();
         let calls = adapter.calls();
@@ -116,18 +116,18 @@ async fn spec_02_10_5_tls_checks_the_server_and_shows_a_token() {
         ..tls.clone()
     };
     for wrong in [other_name, other_authority] {
-        call(secured(adapter.address(), AuthType::Tls(wrong)))
+        call(secured(&adapter.address(), AuthType::Tls(wrong)))
             .await
             .unwrap_err();
     }
     // In plain text.
-    call(options(adapter.address())).await.unwrap_err();
+    call(options(&adapter.address())).await.unwrap_err();
     assert_eq!(adapter.calls().len(), before);
     let no_token = Tls {
         token_source: Some(TokenSource::TokenPath(path(folder.path(), "missing"))),
         ..tls
     };
-    let error = call(secured(adapter.address(), AuthType::Tls(no_token)))
+    let error = call(secured(&adapter.address(), AuthType::Tls(no_token)))
         .await
         .unwrap_err();
     assert!(error.contains("cannot read "), "{error}");
@@ -146,7 +146,7 @@ async fn spec_02_10_5_mutual_tls_wants_our_own_identity_on_the_other_side() {
     };
     let same = identity(&folder.path().join("same"), &authority, &[OURS]);
     let adapter = server(same, ClientAuth::Required).await;
-    call(secured(adapter.address(), AuthType::Mutual(mutual.clone())))
+    call(secured(&adapter.address(), AuthType::Mutual(mutual.clone())))
         .await
         .unwrap();
     assert_eq!(adapter.calls()[0].peer, [OURS]);
@@ -154,7 +154,7 @@ async fn spec_02_10_5_mutual_tls_wants_our_own_identity_on_the_other_side() {
     let other = "spiffe://cluster.local/ns/default/sa/somebody";
     let other = identity(&folder.path().join("other"), &authority, &[other, "127.0.0.1"]);
     let adapter = server(other, ClientAuth::Required).await;
-    let error = call(secured(adapter.address(), AuthType::Mutual(mutual.clone())))
+    let error = call(secured(&adapter.address(), AuthType::Mutual(mutual.clone())))
         .await
         .unwrap_err();
     assert!(!error.is_empty());
@@ -164,11 +164,11 @@ async fn spec_02_10_5_mutual_tls_wants_our_own_identity_on_the_other_side() {
         private_key: path(folder.path(), "nothing.pem"),
         ..mutual
     };
-    let error = call(secured(adapter.address(), AuthType::Mutual(missing)))
+    let error = call(secured(&adapter.address(), AuthType::Mutual(missing)))
         .await
         .unwrap_err();
     assert!(error.contains("nothing.pem"), "{error}");
-    let mut neither = options(adapter.address());
+    let mut neither = options(&adapter.address());
     neither.connection.authentication = Some(Authentication { auth_type: None });
     let error = call(neither).await.unwrap_err();
     assert!(error.contains("tls or mutual is needed"), "{error}");
@@ -215,7 +215,7 @@ async fn spec_02_10_5_oauth_gets_a_token_once() {
         token_type: None,
     };
     let env = env();
-    let options = secured(adapter.address(), AuthType::Tls(tls.clone()));
+    let options = secured(&adapter.address(), AuthType::Tls(tls.clone()));
     let backend = Backend::build(options, &env).await.unwrap();
     let attributes = Attributes::new();
     let template = known("checknothing");
@@ -236,7 +236,7 @@ async fn spec_02_10_5_oauth_gets_a_token_once() {
         token_source: Some(TokenSource::Oauth(wrong)),
         ..tls
     };
-    let error = call(secured(adapter.address(), AuthType::Tls(tls)))
+    let error = call(secured(&adapter.address(), AuthType::Tls(tls)))
         .await
         .unwrap_err();
     assert!(error.contains("no URL of http or https"), "{error}");

@@ -71,7 +71,7 @@ impl Memory {
     }
 }
 
-fn with_sessions(address: impl ToString) -> BackendOptions {
+fn with_sessions(address: &(impl ToString + ?Sized)) -> BackendOptions {
     let inferred = Any {
         type_url: "type.googleapis.com/checknothing.Type".to_owned(),
         ..Any::default()
@@ -97,7 +97,7 @@ async fn spec_02_10_4_a_session_is_made_used_and_closed() {
     let memory = Memory::default();
     let remembers = memory.clone();
     let adapter = FakeAdapter::start(move |call| remembers.answer(call, Code::NotFound)).await;
-    let backend = backend(with_sessions(adapter.address())).await;
+    let backend = backend(with_sessions(&adapter.address())).await;
     assert_eq!(memory.sessions(), ["session-1"], "before the first call");
     for _ in 0..3 {
         check(&backend).await.unwrap();
@@ -137,7 +137,7 @@ async fn spec_02_10_1_what_an_adapter_refuses_is_not_built() {
             }
         })
         .await;
-        let error = Backend::build(with_sessions(adapter.address()), &env())
+        let error = Backend::build(with_sessions(&adapter.address()), &env())
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), text);
@@ -158,7 +158,7 @@ async fn spec_02_10_4_a_session_that_was_lost_is_made_anew() {
         let memory = Memory::default();
         let adapter = FakeAdapter::start(move |call| memory.answer(call, code)).await;
         let port = adapter.address().port();
-        let backend = backend(with_sessions(adapter.address())).await;
+        let backend = backend(with_sessions(&adapter.address())).await;
         check(&backend).await.unwrap();
         drop(adapter);
         let memory = Memory::after(7);
@@ -188,7 +188,7 @@ async fn spec_02_10_4_other_errors_leave_the_session_alone() {
         false => memory.answer(call, Code::NotFound),
     })
     .await;
-    let backend = backend(with_sessions(adapter.address())).await;
+    let backend = backend(with_sessions(&adapter.address())).await;
     for _ in 0..3 {
         assert_eq!(check(&backend).await.unwrap_err(), "Internal: unwell");
     }

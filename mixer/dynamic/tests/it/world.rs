@@ -217,7 +217,7 @@ pub(crate) fn json(message: &DynamicMessage) -> Json {
 }
 
 /// Options for an adapter that listens there.
-pub(crate) fn options(address: impl ToString) -> BackendOptions {
+pub(crate) fn options(address: &(impl ToString + ?Sized)) -> BackendOptions {
     BackendOptions {
         connection: Connection {
             address: address.to_string(),

@@ -116,7 +116,7 @@ fn adapter(templates: &str, more: &str) -> String {
     )
 }
 
-fn remote(name: &str, address: impl ToString, more: &str) -> String {
+fn remote(name: &str, address: &(impl ToString + ?Sized), more: &str) -> String {
     let address = address.to_string();
     object(
         "handler",
@@ -182,7 +182,7 @@ async fn spec_02_10_3_all_varieties_go_to_another_process() {
     let text = [
         known("metric"),
         adapter("metric, quota, kubernetes, checknothing", ""),
-        remote("far", process.address(), ""),
+        remote("far", &process.address(), ""),
         instance(
             "count",
             "metric",
@@ -268,7 +268,7 @@ async fn m14_header_operations_take_what_checks_put_out() {
     let text = [
         template("headercheck", &compiled("headercheck.proto", HEADERCHECK)),
         adapter("headercheck", ""),
-        remote("headercheck", process.address(), ""),
+        remote("headercheck", &process.address(), ""),
         instance("keyinstance", "headercheck", ", params: {key: source.name}"),
         rule(
             "f-2",
@@ -353,9 +353,9 @@ async fn spec_02_10_3_objects_that_are_wrong_are_told_and_harm_nobody() {
             "{config: '?', templates: [metric]}",
         ),
         object("adapter", "istio-system", "idle", "{templates: [garbage]}"),
-        remote("far", process.address(), ""),
+        remote("far", &process.address(), ""),
         remote("lost", "", ""),
-        remote("demanding", process.address(), ", params: {unknown: 1}"),
+        remote("demanding", &process.address(), ", params: {unknown: 1}"),
         object(
             "handler",
             "istio-system",
@@ -418,7 +418,7 @@ async fn spec_02_10_3_failures_are_those_of_any_adapter() {
     let mut world = world();
     let text = [
         adapter("metric, quota, checknothing", ""),
-        remote("far", process.address(), ""),
+        remote("far", &process.address(), ""),
         instance("count", "metric", ", params: {value: '1'}"),
         instance("requests", "quota", ""),
         instance("nothing", "checknothing", ""),
@@ -477,7 +477,7 @@ async fn spec_02_10_4_sessions_follow_the_configuration() {
     let text = |value: &str, condition: &str| {
         [
             adapter("metric", ", sessionBased: true"),
-            remote("far", process.address(), ""),
+            remote("far", &process.address(), ""),
             instance("count", "metric", &format!(", params: {{value: {value}}}")),
             rule(
                 "r",
