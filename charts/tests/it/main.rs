@@ -1,6 +1,7 @@
 //! What is installed into a cluster.
 
 mod files;
+mod mixer;
 mod schemas;
 mod server;
 mod structural;

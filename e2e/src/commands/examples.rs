@@ -12,7 +12,20 @@ use crate::coverage::{Requirement, borne, examples};
 use crate::mesh::programs::{Programs, workspace};
 
 /// Packages whose tests may bear ids of examples.
-const PACKAGES: [&str; 3] = ["e2e", "pilot", "pilot-networking"];
+const PACKAGES: [&str; 12] = [
+    "charts",
+    "e2e",
+    "mixc",
+    "mixer",
+    "mixer-adapter",
+    "mixer-adapters",
+    "mixer-attribute",
+    "mixer-expr",
+    "mixer-runtime",
+    "mixer-template",
+    "pilot",
+    "pilot-networking",
+];
 
 /// A program of tests.
 struct Binary {

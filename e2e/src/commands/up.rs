@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Return as soon as the mesh is ready; `cargo mesh down` ends it.
     #[arg(long)]
     detach: bool,
-    /// Leave a component out: galley or pilot.
+    /// Leave a component out: galley, pilot, policy or telemetry.
     #[arg(long, value_name = "COMPONENT")]
     without: Vec<Component>,
     /// Keep the objects in a Kubernetes API server of the mesh's own, where kubectl changes them.

@@ -36,6 +36,14 @@ use crate::provision::require_tools;
 /// Quiet time after a change of a file before files are read again.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// What is there before any application. Of Mixer's configuration what needs no API server to ask about pods.
+const MANIFESTS: [&str; 4] = [
+    "e2e/manifests",
+    "charts/mixer/destinationrules.yaml",
+    "charts/mixer/config/attributes.yaml",
+    "charts/mixer/config/prometheus.yaml",
+];
+
 /// What a mesh is to be.
 #[derive(Clone, Debug, Default)]
 pub struct MeshBuilder {
@@ -83,7 +91,7 @@ impl MeshBuilder {
         paths.into_iter().fold(self, |builder, path| builder.file(path))
     }
 
-    /// Leaves the manifests of this workspace (namespaces and ingress gateway) out.
+    /// Leaves the manifests of this workspace (namespaces, ingress gateway and Mixer's configuration) out.
     #[must_use]
     pub fn only_files(mut self) -> Self {
         self.only_files = true;
@@ -295,8 +303,11 @@ impl MeshBuilder {
 
     /// The user's files, and the manifests of this workspace for what they leave out.
     fn all_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let own = (!self.only_files).then(|| workspace().join("e2e/manifests"));
-        (self.files.clone(), own.into_iter().collect())
+        let own = MANIFESTS.iter().filter(|_| !self.only_files);
+        (
+            self.files.clone(),
+            own.map(|path| workspace().join(path)).collect(),
+        )
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) const IMAGES: &str = "\
   entrypoint: [galley]
 - image: \"*/istio/pilot\"
   entrypoint: [pilot-discovery]
+- image: \"*/istio/mixer\"
+  entrypoint: [mixs]
 - image: \"*/istio/proxyv2\"
   entrypoint: [pilot-agent]
 - image: \"*/istio/proxy_init\"
@@ -53,10 +55,45 @@ pub enum Component {
     Galley,
     /// Turns it into configuration of proxies.
     Pilot,
+    /// The Mixer that decides about requests.
+    Policy,
+    /// The Mixer that is told of requests.
+    Telemetry,
 }
 
 /// All components, in the order in which they depend on each other.
-pub(crate) const ALL: [Component; 2] = [Component::Galley, Component::Pilot];
+pub(crate) const ALL: [Component; 4] = [
+    Component::Galley,
+    Component::Pilot,
+    Component::Policy,
+    Component::Telemetry,
+];
+
+/// A port of a component's service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port {
+    pub(crate) name: &'static str,
+    pub(crate) number: u16,
+    /// The port of the pod.
+    pub(crate) target: u16,
+}
+
+const fn port(name: &'static str, number: u16) -> Port {
+    Port {
+        name,
+        number,
+        target: number,
+    }
+}
+
+/// Where Mixer is called. Without a secured control plane 15004 is as plain as 9091.
+const MIXER: Port = port("grpc-mixer", 9091);
+const MIXER_SECURED: Port = Port {
+    name: "grpc-mixer-mtls",
+    number: 15004,
+    target: MIXER.target,
+};
+const MONITORING: Port = port("http-monitoring", 15014);
 
 // === impl Component ===
 
@@ -67,6 +104,17 @@ impl Component {
         match self {
             Self::Galley => "galley",
             Self::Pilot => "pilot",
+            Self::Policy => "policy",
+            Self::Telemetry => "telemetry",
+        }
+    }
+
+    /// The name of its image and of its service account.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Galley => "galley",
+            Self::Pilot => "pilot",
+            Self::Policy | Self::Telemetry => "mixer",
         }
     }
 
@@ -80,18 +128,26 @@ impl Component {
         match self {
             Self::Galley => "galley",
             Self::Pilot => "discovery",
+            Self::Policy | Self::Telemetry => "mixer",
         }
     }
 
-    /// Its ports.
-    pub(crate) fn ports(self) -> &'static [(&'static str, u16)] {
+    /// The ports of its service.
+    pub(crate) fn ports(self) -> &'static [Port] {
+        const PROMETHEUS: Port = port("prometheus", 42422);
         match self {
-            Self::Galley => &[("grpc-mcp", 9901), ("http-monitoring", 15014), (VALIDATION, 443)],
-            Self::Pilot => &[
-                ("grpc-xds", 15010),
-                ("http-legacy-discovery", 8080),
-                ("http-monitoring", 15014),
-            ],
+            Self::Galley => const { &[port("grpc-mcp", 9901), MONITORING, port(VALIDATION, 443)] },
+            Self::Pilot => {
+                const {
+                    &[
+                        port("grpc-xds", 15010),
+                        port("http-legacy-discovery", 8080),
+                        MONITORING,
+                    ]
+                }
+            }
+            Self::Policy => const { &[MIXER, MIXER_SECURED, MONITORING] },
+            Self::Telemetry => const { &[MIXER, MIXER_SECURED, MONITORING, PROMETHEUS] },
         }
     }
 
@@ -112,6 +168,10 @@ impl Component {
                 format!("--validation-webhook-config-file={KUBERNETES}/{CONFIGURATION}"),
             ],
             (Self::Pilot, Home::Kubernetes(_)) => vec!["--registries=Kubernetes".to_owned(), kubeconfig],
+            (Self::Policy | Self::Telemetry, _) => vec![
+                format!("--configStoreURL=mcp://istio-galley.{NAMESPACE}.svc:9901"),
+                format!("--configDefaultNamespace={NAMESPACE}"),
+            ],
         });
         args
     }
@@ -135,7 +195,27 @@ impl Component {
                 "--monitoringAddr=:15014",
                 "--log_output_level=default:info",
             ],
+            // Loads are not shed: how long a call takes here says how busy the machine is.
+            Self::Policy | Self::Telemetry => &[
+                "server",
+                "--address=tcp://0.0.0.0:9091",
+                "--monitoringPort=15014",
+                "--log_output_level=default:info",
+            ],
         }
+    }
+
+    /// Variables in its environment.
+    fn variables(self, home: &Home) -> Vec<Value> {
+        let mut variables = vec![
+            json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+            json!({"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}),
+        ];
+        if let (Self::Policy | Self::Telemetry, Home::Kubernetes(_)) = (self, home) {
+            // Where adapter kubernetesenv looks.
+            variables.push(json!({"name": "KUBECONFIG", "value": format!("{KUBERNETES}/{KUBECONFIG}")}));
+        }
+        variables
     }
 
     /// The volumes, by the folders where they are seen.
@@ -146,6 +226,7 @@ impl Component {
                 BTreeMap::from([(GALLEY_CONFIG, json!({"hostPath": {"path": path}}))])
             }
             (Self::Pilot, Home::Folder(_)) => BTreeMap::from([(GALLEY_CONFIG, config_map)]),
+            (Self::Policy | Self::Telemetry, Home::Folder(_)) => BTreeMap::new(),
             (_, Home::Kubernetes(path)) => BTreeMap::from([
                 (GALLEY_CONFIG, config_map),
                 (KUBERNETES, json!({"hostPath": {"path": path}})),
@@ -154,7 +235,20 @@ impl Component {
     }
 
     fn labels(self) -> Value {
-        json!({"app": self.name(), "istio": self.name()})
+        match self {
+            Self::Galley | Self::Pilot => json!({"app": self.name(), "istio": self.name()}),
+            Self::Policy | Self::Telemetry => {
+                json!({"app": self.name(), "istio": "mixer", "istio-mixer-type": self.name()})
+            }
+        }
+    }
+
+    /// The labels by which its service finds it.
+    fn selector(self) -> Value {
+        match self {
+            Self::Galley | Self::Pilot => json!({"istio": self.name()}),
+            Self::Policy | Self::Telemetry => json!({"istio": "mixer", "istio-mixer-type": self.name()}),
+        }
     }
 
     /// The pod, with more variables in its environment.
@@ -168,32 +262,31 @@ impl Component {
             volume["name"] = name.into();
             volumes.push(volume);
         }
-        let mut variables = vec![
-            json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
-            json!({"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}),
-        ];
+        let mut variables = self.variables(home);
         variables.extend(
             env.iter()
                 .map(|(name, value)| json!({"name": name, "value": value})),
         );
         let ready = match self {
-            Self::Galley => 15014,
+            Self::Galley | Self::Policy | Self::Telemetry => MONITORING.number,
             Self::Pilot => 8080,
         };
+        let ports: BTreeSet<u16> = self.ports().iter().map(|port| port.target).collect();
+        let ports = ports.into_iter().map(|port| json!({ "containerPort": port }));
         build(json!({
             "metadata": {
                 "name": name, "namespace": namespace, "labels": self.labels(),
                 "annotations": {"sidecar.istio.io/inject": "false"}
             },
             "spec": {
-                "serviceAccountName": format!("istio-{}-service-account", self.name()),
+                "serviceAccountName": format!("istio-{}-service-account", self.program()),
                 "terminationGracePeriodSeconds": 5,
                 "containers": [{
                     "name": self.container(),
-                    "image": format!("docker.io/istio/{}:1.1.17", self.name()),
+                    "image": format!("docker.io/istio/{}:1.1.17", self.program()),
                     "args": self.args(home),
                     "env": variables,
-                    "ports": self.ports().iter().map(|(_, port)| json!({"containerPort": port})).collect::<Vec<_>>(),
+                    "ports": ports.collect::<Vec<_>>(),
                     "readinessProbe": {"httpGet": {"path": "/ready", "port": ready}, "periodSeconds": 1},
                     "volumeMounts": mounts
                 }],
@@ -203,12 +296,12 @@ impl Component {
     }
 
     fn service(self) -> Service {
+        let ports = self.ports().iter();
+        let ports =
+            ports.map(|port| json!({"name": port.name, "port": port.number, "targetPort": port.target}));
         build(json!({
             "metadata": {"name": format!("istio-{}", self.name()), "namespace": NAMESPACE, "labels": self.labels()},
-            "spec": {
-                "selector": {"istio": self.name()},
-                "ports": self.ports().iter().map(|(name, port)| json!({"name": name, "port": port})).collect::<Vec<_>>()
-            }
+            "spec": {"selector": self.selector(), "ports": ports.collect::<Vec<_>>()}
         }))
     }
 }
@@ -271,9 +364,12 @@ pub(crate) fn pods(
         .collect()
 }
 
-/// The mesh configuration of an installation without policy, telemetry and citadel.
+/// The mesh configuration of an installation without citadel. As in 1.1, requests are checked when somebody asks for it.
 fn mesh_config() -> Value {
+    let mixer = |name: &str| format!("istio-{name}.{NAMESPACE}.svc.cluster.local:{}", MIXER.number);
     json!({
+        "mixerCheckServer": mixer(Component::Policy.name()),
+        "mixerReportServer": mixer(Component::Telemetry.name()),
         "disablePolicyChecks": true,
         "enableTracing": false,
         "accessLogFile": "/dev/stdout",
@@ -323,7 +419,7 @@ mod tests {
         }
         assert_eq!(
             "mixer".parse::<Component>(),
-            Err("unknown component mixer: one of galley, pilot".to_owned())
+            Err("unknown component mixer: one of galley, pilot, policy, telemetry".to_owned())
         );
     }
 
@@ -337,7 +433,7 @@ mod tests {
         complete(&mut objects);
         let map = &objects.config_maps[&(NAMESPACE.to_owned(), "istio".to_owned())];
         assert_eq!(map.data.as_ref().unwrap()["mesh"], "own");
-        assert_eq!(objects.services.len(), 2);
+        assert_eq!(objects.services.len(), ALL.len());
         let mut fresh = Objects::default();
         complete(&mut fresh);
         let map = &fresh.config_maps[&(NAMESPACE.to_owned(), "istio".to_owned())];

@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use super::helper::protocol::Bind;
 
 /// Programs of this workspace that pods may run, by the name under which they find them.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 7] = [
     "galley",
+    "mixs",
+    "mixc",
     "pilot-discovery",
     "pilot-agent",
     "istio-iptables",
@@ -25,7 +27,14 @@ const HELPER: &str = "mesh-pod";
 /// Packages of the programs above. The first group is what a plain `cargo build` builds, the second what
 /// `cargo run --bin mesh` builds: asking for them apart keeps cargo from building dependencies twice.
 const PACKAGES: [&[&str]; 2] = [
-    &["galley", "pilot", "pilot-agent", "pilot-agent-iptables"],
+    &[
+        "galley",
+        "mixer",
+        "mixc",
+        "pilot",
+        "pilot-agent",
+        "pilot-agent-iptables",
+    ],
     &["e2e"],
 ];
 

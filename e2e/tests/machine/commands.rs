@@ -85,7 +85,7 @@ fn a_mesh_is_started_looked_at_used_and_ended() {
         .iter()
         .map(|component| component.name.as_str())
         .collect();
-    assert_eq!(names, ["galley", "pilot"]);
+    assert_eq!(names, ["galley", "pilot", "policy", "telemetry"]);
     assert!(
         state
             .components

@@ -42,6 +42,8 @@ pub(crate) async fn start(files: &Files) -> Mesh {
         .only_files()
         .without(Component::Galley)
         .without(Component::Pilot)
+        .without(Component::Policy)
+        .without(Component::Telemetry)
         .file(files.path())
         .start()
         .await

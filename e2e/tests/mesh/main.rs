@@ -15,6 +15,7 @@ mod gateway_passthrough;
 mod gateway_tls;
 mod isolation;
 mod l4;
+mod mixer;
 mod outbound;
 mod practice;
 mod requests;

@@ -202,10 +202,10 @@ impl Engine {
         }
         for component in components::ALL {
             let record = self.records.get(&component.key());
-            for (_, port) in component.ports() {
-                let target = record.map(|record| (node, SocketAddrV4::new(record.address, *port)));
+            for port in component.ports() {
+                let target = record.map(|record| (node, SocketAddrV4::new(record.address, port.target)));
                 wanted.insert(
-                    RelayKey::Component(component, *port),
+                    RelayKey::Component(component, port.number),
                     target.into_iter().collect(),
                 );
             }
@@ -277,9 +277,9 @@ impl Engine {
         let (namespace, name) = component.key();
         let record = self.records.get(&component.key());
         let container = record.and_then(|record| record.status.containers.first());
-        let ports = component.ports().iter().filter_map(|(name, port)| {
-            let address = self.outputs.relay(&RelayKey::Component(component, *port))?;
-            Some(((*name).to_owned(), address.port()))
+        let ports = component.ports().iter().filter_map(|port| {
+            let address = self.outputs.relay(&RelayKey::Component(component, port.number))?;
+            Some((port.name.to_owned(), address.port()))
         });
         ComponentState {
             name: component.name().to_owned(),

@@ -32,6 +32,9 @@ pub(crate) static WEATHER: Fixture = Fixture::new(&["weather"]);
 /// What gateways lead to, an egress gateway, and a server outside the mesh.
 pub(crate) static GATEWAYS: Fixture = Fixture::new(&["../tests/mesh/gateways", "egress-gateway"]);
 
+/// A pod to call Mixer from, `sleep-0`, through its sidecar.
+pub(crate) static MIXER: Fixture = Fixture::new(&["sleep"]);
+
 /// Servers that speak plain TCP, some behind a headless service.
 pub(crate) static L4: Fixture = Fixture::new(&["../tests/mesh/l4"]);
 
