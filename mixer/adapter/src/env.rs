@@ -23,10 +23,14 @@ pub struct Workers {
 struct Inner {
     handler: String,
     spawner: Spawner,
+    on_fault: Option<OnFault>,
     workers: Arc<AtomicUsize>,
     daemons: Arc<AtomicUsize>,
     tasks: Mutex<Vec<AbortOnDrop>>,
 }
+
+/// Is told what went wrong, and how often.
+type OnFault = Box<dyn Fn(&'static str, u64) + Send + Sync>;
 
 /// Counts a task while it exists.
 struct Count(Arc<AtomicUsize>);
@@ -37,13 +41,35 @@ impl Env {
     /// The surroundings of the handler with this full name.
     #[must_use]
     pub fn new(handler: impl Into<String>, spawner: Spawner) -> Self {
+        Self::with(handler.into(), spawner, None)
+    }
+
+    /// The same for somebody who counts what goes wrong outside of calls ([`fault`](Self::fault)).
+    #[must_use]
+    pub fn counting(
+        handler: impl Into<String>,
+        spawner: Spawner,
+        on_fault: impl Fn(&'static str, u64) + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(handler.into(), spawner, Some(Box::new(on_fault)))
+    }
+
+    fn with(handler: String, spawner: Spawner, on_fault: Option<OnFault>) -> Self {
         Self(Arc::new(Inner {
-            handler: handler.into(),
+            handler,
             spawner,
+            on_fault,
             workers: Arc::default(),
             daemons: Arc::default(),
             tasks: Mutex::default(),
         }))
+    }
+
+    /// Counts what went wrong where no call can tell it: `kind` is one of few words, such as `dropped`.
+    pub fn fault(&self, kind: &'static str, count: u64) {
+        if let Some(on_fault) = &self.0.on_fault {
+            on_fault(kind, count);
+        }
     }
 
     /// Full name of the handler.

@@ -1,10 +1,18 @@
 //! The adapters that are built into Mixer (`spec 02` §7): each a folder and a feature, all under the contract of
 //! [`mixer_adapter`].
 
+#[cfg(any(feature = "fluentd", feature = "zipkin"))]
+mod batch;
 #[cfg(feature = "bypass")]
 pub mod bypass;
 #[cfg(feature = "denier")]
 pub mod denier;
+#[cfg(any(feature = "listchecker", feature = "zipkin"))]
+mod dial;
+#[cfg(feature = "fluentd")]
+pub mod fluentd;
+#[cfg(feature = "kubernetesenv")]
+pub mod kubernetesenv;
 #[cfg(feature = "listchecker")]
 pub mod listchecker;
 #[cfg(feature = "memquota")]
@@ -13,7 +21,12 @@ pub mod memquota;
 pub mod noop;
 #[cfg(feature = "opa")]
 pub mod opa;
-#[cfg(any(feature = "statsd", feature = "stdio"))]
+#[cfg(any(
+    feature = "fluentd",
+    feature = "statsd",
+    feature = "stdio",
+    feature = "zipkin"
+))]
 mod outbox;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
@@ -31,6 +44,8 @@ pub mod stdio;
 mod tell;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "zipkin")]
+pub mod zipkin;
 
 #[cfg(feature = "prometheus")]
 use mesh_runtime::args::HostPort;
@@ -73,6 +88,10 @@ pub fn all_with(options: Options) -> Vec<Box<dyn SomeAdapter>> {
         Box::new(bypass::Bypass),
         #[cfg(feature = "denier")]
         Box::new(denier::Denier),
+        #[cfg(feature = "fluentd")]
+        Box::new(fluentd::Fluentd),
+        #[cfg(feature = "kubernetesenv")]
+        Box::new(kubernetesenv::Kubernetesenv::default()),
         #[cfg(feature = "listchecker")]
         Box::new(listchecker::Listchecker::default()),
         #[cfg(feature = "memquota")]
@@ -91,5 +110,7 @@ pub fn all_with(options: Options) -> Vec<Box<dyn SomeAdapter>> {
         Box::new(statsd::Statsd),
         #[cfg(feature = "stdio")]
         Box::new(stdio::Stdio),
+        #[cfg(feature = "zipkin")]
+        Box::new(zipkin::Zipkin::default()),
     ]
 }

@@ -51,6 +51,12 @@ impl<T> Outbox<T> {
 // === impl Inbox ===
 
 impl<T> Inbox<T> {
+    /// How many things wait.
+    #[cfg(any(feature = "fluentd", feature = "zipkin"))]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes the next thing; `None` when nothing will come any more. Loses nothing when dropped while waiting.
     pub(crate) async fn next(&mut self) -> Option<T> {
         if !self.closed {

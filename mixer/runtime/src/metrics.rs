@@ -132,6 +132,7 @@ struct Inner {
     config: Vec<Pair>,
     handler: Vec<Pair>,
     tasks: [IntGaugeVec; 2],
+    faults: IntCounterVec,
     dispatches: IntCounterVec,
     seconds: HistogramVec,
     destinations: Histogram,
@@ -188,6 +189,11 @@ impl EngineMetrics {
                     &task,
                 )?,
             ],
+            faults: metrics.counter_vec(
+                "mixer/handler/faults_total",
+                "What went wrong in handlers outside of calls",
+                &["handler", "adapter", "fault"],
+            )?,
             dispatches: metrics.counter_vec("mixer/runtime/dispatches_total", "Calls of handlers", &call)?,
             seconds: metrics.histogram_vec(
                 "mixer/runtime/dispatch_duration_seconds",
@@ -285,6 +291,20 @@ impl EngineMetrics {
             }
         }
         *known = now;
+    }
+
+    /// Counts what goes wrong in a handler outside of its calls.
+    pub(crate) fn faults(
+        &self,
+        handler: &str,
+        adapter: &str,
+    ) -> impl Fn(&'static str, u64) + Send + Sync + use<> {
+        let (faults, handler, adapter) = (self.0.faults.clone(), handler.to_owned(), adapter.to_owned());
+        move |fault, count| {
+            faults
+                .with_label_values(&[handler.as_str(), adapter.as_str(), fault])
+                .inc_by(count);
+        }
     }
 
     /// What is told of the calls of a handler for a template.

@@ -6,5 +6,8 @@ mod baseline;
 mod commands;
 mod defaults;
 mod examples;
+mod fluentd;
 mod harness;
+mod kubernetesenv;
 mod serving;
+mod zipkin;

@@ -1,4 +1,4 @@
-//! Programs of packages of npm, which run in the `node` of this machine.
+//! Packages of npm and their programs, which run in the `node` of this machine.
 //!
 //! Each is one archive with its checksum: nothing that it could need is fetched, and no script of it is run.
 
@@ -12,12 +12,17 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Missing, cached, named_by, sha256};
 
-/// A program of a package of npm that needs no other package.
+/// A pinned archive of a package.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Archive {
+    pub(super) package: &'static str,
+    pub(super) version: &'static str,
+    pub(super) sha256: &'static str,
+}
+
+/// A program of a package that needs no other package.
 struct NpmProgram {
-    name: &'static str,
-    version: &'static str,
-    /// SHA-256 of the archive.
-    sha256: &'static str,
+    archive: Archive,
     /// Where the package keeps the program.
     main: &'static str,
     /// Names a program to use instead.
@@ -26,9 +31,11 @@ struct NpmProgram {
 
 /// The package says that it needs `generic-pool`, which only its other programs do.
 const STATSD: NpmProgram = NpmProgram {
-    name: "statsd",
-    version: "0.9.0",
-    sha256: "d3d35411ee42057ddc4071511590254c14e19f5a7952c6bb3761e83623bda8ae",
+    archive: Archive {
+        package: "statsd",
+        version: "0.9.0",
+        sha256: "d3d35411ee42057ddc4071511590254c14e19f5a7952c6bb3761e83623bda8ae",
+    },
     main: "stats.js",
     variable: "STATSD_BIN",
 };
@@ -50,30 +57,22 @@ impl NpmProgram {
     fn provide(&self) -> Result<PathBuf> {
         match named_by(self.variable)? {
             Some(path) => Ok(path),
-            None => cached(self.name, self.version, |folder, path| self.fetch(folder, path)),
+            None => cached(self.archive.package, self.archive.version, |folder, path| {
+                self.fetch(folder, path)
+            }),
         }
     }
 
     fn fetch(&self, folder: &Path, path: &Path) -> Result<()> {
         let scratch = tempfile::tempdir_in(folder)?;
-        let package = format!("{}@{}", self.name, self.version);
-        run(scratch.path(), "node", &["--version"])?;
-        run(scratch.path(), "npm", &["pack", "--silent", &package])?;
-        let archive = scratch.path().join(format!("{}-{}.tgz", self.name, self.version));
-        let found = sha256(&archive).context("npm packed no archive")?;
-        ensure!(
-            found == self.sha256,
-            "the archive's sha256 is {found}, the pinned one is {}",
-            self.sha256
-        );
-        run(scratch.path(), "tar", &["-xzf", &archive.to_string_lossy()])?;
+        let unpacked = unpack(&self.archive, scratch.path())?;
         let kept = folder.join("package");
         // What an attempt left that did not get to the end.
         let _ = fs::remove_dir_all(&kept);
-        fs::rename(scratch.path().join("package"), &kept)?;
+        fs::rename(unpacked, &kept)?;
         let main = kept.join(self.main);
         ensure!(main.is_file(), "the package has no {}", self.main);
-        let script = scratch.path().join(self.name);
+        let script = scratch.path().join("script");
         // The shell becomes the program, so that signals reach it.
         fs::write(
             &script,
@@ -83,6 +82,26 @@ impl NpmProgram {
         // Whoever sees the file sees all of it.
         Ok(fs::rename(&script, path)?)
     }
+}
+
+/// Fetches an archive, checks and unpacks it; the folder with what is in it, below `scratch`.
+pub(super) fn unpack(archive: &Archive, scratch: &Path) -> Result<PathBuf> {
+    run(scratch, "node", &["--version"])?;
+    let package = format!("{}@{}", archive.package, archive.version);
+    run(scratch, "npm", &["pack", "--silent", &package])?;
+    let name = archive.package.trim_start_matches('@').replace('/', "-");
+    let packed = scratch.join(format!("{name}-{}.tgz", archive.version));
+    let found = sha256(&packed).context("npm packed no archive")?;
+    ensure!(
+        found == archive.sha256,
+        "the archive's sha256 is {found}, the pinned one is {}",
+        archive.sha256
+    );
+    let unpacked = scratch.join(name);
+    fs::create_dir(&unpacked)?;
+    let (packed, folder) = (packed.to_string_lossy(), unpacked.to_string_lossy());
+    run(scratch, "tar", &["-xzf", &packed, "-C", &folder])?;
+    Ok(unpacked.join("package"))
 }
 
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<Output> {

@@ -7,6 +7,7 @@ use mesh_api::adapter::list::config::Params;
 use mixer_adapter::ConfigErrors;
 
 use super::entries::{Entries, EntryType};
+use crate::dial::url;
 
 /// Providers are not asked more often.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
@@ -77,17 +78,5 @@ pub(super) fn read(params: &Params, errors: &mut ConfigErrors) -> Settings {
         provider,
         overrides,
         caching_interval: errors.duration("cachingInterval", params.caching_interval.as_ref()),
-    }
-}
-
-fn url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text
-        .parse()
-        .map_err(|error| format!("{text:?} is not a URL: {error}"))?;
-    match url.scheme_str() {
-        Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) => Ok(url),
-        Some("http" | "https") => Err(format!("{text:?} has no host")),
-        Some(scheme) => Err(format!("the scheme {scheme:?} is neither http nor https")),
-        None => Err(format!("{text:?} must have a scheme and a host")),
     }
 }

@@ -1,8 +1,6 @@
 //! One GET over HTTP or HTTPS.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +11,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mesh_runtime::error_chain;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time;
-use tokio_rustls::TlsConnector;
+
+use crate::dial::{Stream, dial};
 
 /// How long a list may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,50 +67,22 @@ impl Fetcher {
     }
 
     async fn get(&self, url: &Uri) -> Result<Said, String> {
-        let authority = url.authority().ok_or("the URL has no host")?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let secure = url.scheme_str() == Some("https");
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port))
-            .await
-            .map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
+        let stream = dial(url, &self.authorities).await?;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let host = url.authority().map_or("", |authority| authority.as_str());
         let request = Request::get(path)
-            .header(HOST, authority.as_str())
+            .header(HOST, host)
             .body(Empty::<Bytes>::new())
             .map_err(|error| error.to_string())?;
-        if !secure {
-            return exchange(stream, request, url).await;
-        }
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(Arc::new(self.tls()?))
-            .connect(name, stream)
-            .await
-            .map_err(|error| format!("{host}:{port}: {error}"))?;
         exchange(stream, request, url).await
-    }
-
-    /// Authorities are read each time: they are renewed like everything else.
-    fn tls(&self) -> Result<ClientConfig, String> {
-        let path = self.authorities.display();
-        let pem = fs::read(&self.authorities).map_err(|error| format!("{path}: {error}"))?;
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-        let (usable, _) = roots.add_parsable_certificates(certificates);
-        if usable == 0 {
-            return Err(format!("{path} has no authority"));
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>, url: &Uri) -> Result<Said, String>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request<Empty<Bytes>>,
+    url: &Uri,
+) -> Result<Said, String> {
     let failed = |error: hyper::Error| error_chain(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let asking = async {

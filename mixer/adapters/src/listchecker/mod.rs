@@ -14,6 +14,7 @@ use mixer_adapter::{Adapter, BuildError, ConfigErrors, Env, Handle, Handler, Inf
 use mixer_template::Template;
 
 use self::refresh::Provided;
+use crate::dial;
 
 /// The adapter.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ impl Default for Listchecker {
     /// Providers are recognized by the authorities of the system.
     fn default() -> Self {
         Self {
-            authorities: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
+            authorities: PathBuf::from(dial::AUTHORITIES),
         }
     }
 }

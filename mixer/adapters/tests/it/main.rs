@@ -4,6 +4,7 @@
 
 mod bypass;
 mod denier;
+mod kubernetesenv;
 mod listchecker;
 mod memquota;
 mod noop;

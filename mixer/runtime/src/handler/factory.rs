@@ -33,6 +33,7 @@ pub struct Factory {
     adapters: Arc<Adapters>,
     spawner: Spawner,
     closing: mpsc::UnboundedSender<Closing>,
+    metrics: EngineMetrics,
     build_limit: Duration,
     pace: Pace,
 }
@@ -92,6 +93,7 @@ impl Factory {
             adapters,
             spawner,
             closing: sender,
+            metrics: metrics.clone(),
             build_limit: BUILD_LIMIT,
             pace: Pace::default(),
         };
@@ -207,7 +209,8 @@ impl Factory {
             what,
             signature,
         } = order;
-        let env = Env::new(config.name.as_str(), self.spawner.clone());
+        let faults = self.metrics.faults(config.name.as_str(), config.adapter.name());
+        let env = Env::counting(config.name.as_str(), self.spawner.clone(), faults);
         let build = AssertUnwindSafe(what.build(env.clone()));
         let built = match tokio::time::timeout(self.build_limit, build.catch_unwind()).await {
             Ok(Ok(Ok(work))) => Ok(work),

@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::core::DeserializeGuard;
 use mesh_config::Str;
-use mesh_kube::{Client, Event, ObjectName, Watch, WatchOptions, foreign_client};
+use mesh_kube::{Client, ClusterEvent, ClusterSecret, ClusterSecrets, WatchOptions};
 use mesh_runtime::metrics::MetricsError;
 use mesh_runtime::task::AbortOnDrop;
 use mesh_runtime::{Metrics, Spawner};
@@ -18,9 +14,6 @@ use serde::Serialize;
 
 use super::{Cluster, ClusterOptions, ClusterStatus, KubeEvent, KubeHandle};
 use crate::controller::{Controller, ControllerGone};
-
-/// The label by which Secrets with kubeconfigs are known.
-const LABEL: &str = "istio/multiCluster=true";
 
 /// The name by which the controller waits until the Secrets were listed. No cluster has it.
 pub(crate) const SECRETS: &str = "";
@@ -33,17 +26,12 @@ const RESERVED: [&str; 4] = [
     crate::service_entry::REGISTRY,
 ];
 
-/// The data of a Secret: kubeconfigs by cluster.
-type Kubeconfigs = BTreeMap<String, ByteString>;
-
 /// Follows the Secrets with the kubeconfigs of other clusters, and each of these clusters.
 ///
-/// Each key of a Secret's data is the name of a cluster; where several Secrets have one, the first by name counts. A
-/// kubeconfig that changes replaces the former once everything was read with it, and one that cannot be used leaves the
+/// A kubeconfig that changes replaces the former once everything was read with it, and one that cannot be used leaves the
 /// former in force: new credentials take no endpoint away.
 pub struct Remotes {
-    secrets: Watch<Kubeconfigs>,
-    known: BTreeMap<ObjectName, Kubeconfigs>,
+    secrets: ClusterSecrets,
     clusters: BTreeMap<Str, Remote>,
     /// Of the last cluster that was begun.
     incarnation: u64,
@@ -56,8 +44,7 @@ pub struct Remotes {
 
 /// A cluster that a Secret names.
 struct Remote {
-    secret: ObjectName,
-    kubeconfig: ByteString,
+    named: ClusterSecret,
     /// The last of its kubeconfigs that could be used.
     followed: Option<Followed>,
     /// Why the kubeconfig of now cannot be used.
@@ -135,20 +122,13 @@ impl Remotes {
         spawner: Spawner,
         metrics: RemoteMetrics,
     ) -> (Self, RemotesHandle) {
-        let secrets: Api<DeserializeGuard<Secret>> = Api::namespaced(client, namespace);
         let watch = WatchOptions {
-            labels: Some(LABEL.to_owned()),
             timeout: options.resync,
             ..WatchOptions::default()
         };
-        let secrets = Watch::decoding("secrets of clusters".to_owned(), secrets, watch, |guard| {
-            let secret = guard.0.map_err(|invalid| invalid.error)?;
-            Ok(secret.data.unwrap_or_default())
-        });
         let handle = RemotesHandle::default();
         let remotes = Self {
-            secrets,
-            known: BTreeMap::new(),
+            secrets: ClusterSecrets::new(client, namespace, watch, &RESERVED),
             clusters: BTreeMap::new(),
             incarnation: 0,
             options,
@@ -169,83 +149,40 @@ impl Remotes {
     async fn follow(&mut self) -> Result<std::convert::Infallible, ControllerGone> {
         loop {
             match self.secrets.next().await {
-                Event::Applied(name, kubeconfigs) => {
-                    self.known.insert(name, kubeconfigs);
+                ClusterEvent::Named(cluster, secret) => self.set(cluster.into(), secret).await?,
+                ClusterEvent::Gone(cluster) => {
+                    let cluster = Str::from(cluster);
+                    tracing::info!(%cluster, "no Secret names the cluster any more");
+                    self.clusters.remove(&cluster);
+                    self.handle.hide(&cluster);
+                    let input = self.controller.cluster(cluster);
+                    input.send(KubeEvent::ClusterGone).await?;
                 }
-                Event::Deleted(name) => {
-                    self.known.remove(&name);
-                }
-                // What it was before stays; the watch has said so.
-                Event::Rejected(..) => continue,
-                Event::Synced => {
+                ClusterEvent::Synced => {
                     // Those that were found are waited for already.
                     let secrets = self.controller.cluster(SECRETS);
                     secrets.send(KubeEvent::Synced).await?;
-                    continue;
                 }
             }
-            self.settle().await?;
+            let followed = self.clusters.values();
+            let followed = followed.filter(|remote| remote.followed.is_some()).count();
+            self.metrics
+                .clusters
+                .set(i64::try_from(followed).unwrap_or(i64::MAX));
         }
-    }
-
-    /// Follows the clusters that the Secrets name, and no others.
-    async fn settle(&mut self) -> Result<(), ControllerGone> {
-        let mut wanted: BTreeMap<Str, (ObjectName, ByteString)> = BTreeMap::new();
-        for (secret, kubeconfigs) in &self.known {
-            for (cluster, kubeconfig) in kubeconfigs {
-                let taken = wanted.get(&**cluster).map(|(first, _)| first);
-                if let Some(first) = taken {
-                    tracing::warn!(%secret, cluster, %first, "another Secret names this cluster, it counts");
-                } else if RESERVED.contains(&&**cluster) {
-                    tracing::warn!(%secret, cluster, "no other cluster can have the name of our own registries");
-                } else {
-                    wanted.insert(cluster.as_str().into(), (secret.clone(), kubeconfig.clone()));
-                }
-            }
-        }
-        let gone: Vec<Str> = self
-            .clusters
-            .keys()
-            .filter(|cluster| !wanted.contains_key(*cluster))
-            .cloned()
-            .collect();
-        for cluster in gone {
-            tracing::info!(%cluster, "no Secret names the cluster any more");
-            self.clusters.remove(&cluster);
-            self.handle.hide(&cluster);
-            let input = self.controller.cluster(cluster);
-            input.send(KubeEvent::ClusterGone).await?;
-        }
-        for (cluster, (secret, kubeconfig)) in wanted {
-            self.set(cluster, secret, kubeconfig).await?;
-        }
-        let followed = self.clusters.values();
-        let followed = followed.filter(|remote| remote.followed.is_some()).count();
-        self.metrics
-            .clusters
-            .set(i64::try_from(followed).unwrap_or(i64::MAX));
-        Ok(())
     }
 
     /// Follows a cluster as its kubeconfig says.
-    async fn set(
-        &mut self,
-        cluster: Str,
-        secret: ObjectName,
-        kubeconfig: ByteString,
-    ) -> Result<(), ControllerGone> {
+    async fn set(&mut self, cluster: Str, named: ClusterSecret) -> Result<(), ControllerGone> {
         let known = self.clusters.get_mut(&cluster);
-        if let Some(known) = known.filter(|known| known.kubeconfig == kubeconfig) {
-            known.secret = secret;
+        if let Some(known) = known.filter(|known| known.named.kubeconfig == named.kubeconfig) {
+            known.named = named;
             self.handle.show(&cluster, known);
             return Ok(());
         }
-        let client = match std::str::from_utf8(&kubeconfig.0) {
-            Ok(text) => foreign_client(text).await.map_err(|error| error.to_string()),
-            Err(_) => Err("it is not text".to_owned()),
-        };
         let before = self.clusters.remove(&cluster).and_then(|known| known.followed);
-        let (followed, error) = match client {
+        let secret = &named.secret;
+        let (followed, error) = match named.client().await {
             Ok(client) => {
                 tracing::info!(%secret, %cluster, "following the cluster of a Secret");
                 (Some(self.begin(&cluster, client).await?), None)
@@ -257,8 +194,7 @@ impl Remotes {
             }
         };
         let remote = Remote {
-            secret,
-            kubeconfig,
+            named,
             followed,
             error,
         };
@@ -320,7 +256,7 @@ impl RemotesHandle {
 
     fn show(&self, cluster: &Str, remote: &Remote) {
         let status = RemoteStatus {
-            secret: remote.secret.to_string(),
+            secret: remote.named.secret.to_string(),
             refused: remote.error.clone(),
             cluster: None,
         };
