@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use crate::harness::object;
 
-fn mixs(args: &[&str]) -> Output {
+pub(crate) fn mixs(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mixs"))
         .args(args)
         .output()

@@ -1,7 +1,8 @@
 //! A running `mixs` with a directory of its own, and calls of it.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -70,6 +71,14 @@ pub(crate) fn object(kind: &str, name: &str, spec: &str) -> String {
     format!(
         "apiVersion: config.istio.io/v1alpha2\nkind: {kind}\nmetadata: {{name: {name}, namespace: istio-system}}\nspec: {spec}\n---\n"
     )
+}
+
+/// An example of the book with the attributes that it needs.
+pub(crate) fn example(file: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/examples");
+    ["attributes.yaml", file]
+        .map(|file| fs::read_to_string(folder.join(file)).unwrap())
+        .concat()
 }
 
 /// Attributes that are strings.
@@ -232,6 +241,10 @@ impl Facts {
     pub(crate) fn time(self, name: &str, seconds: i64) -> Self {
         let time = prost_types::Timestamp { seconds, nanos: 0 };
         self.with(name, attribute::Value::Timestamp(time))
+    }
+
+    pub(crate) fn address(self, name: &str, value: IpAddr) -> Self {
+        self.with(name, attribute::Value::IpAddress(value))
     }
 
     pub(crate) fn map(self, name: &str, entries: &[(&'static str, &'static str)]) -> Self {

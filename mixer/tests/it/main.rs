@@ -9,5 +9,7 @@ mod examples;
 mod fluentd;
 mod harness;
 mod kubernetesenv;
+mod logs;
+mod policies;
 mod serving;
 mod zipkin;
