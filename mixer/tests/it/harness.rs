@@ -47,7 +47,7 @@ pub(crate) struct Mixer {
 }
 
 /// A request for a page of somebody who listens here.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -58,7 +58,7 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// Waits until the log names the address at which somebody listens.
-async fn address(process: &mut Process, name: &str) -> SocketAddr {
+pub(crate) async fn address(process: &mut Process, name: &str) -> SocketAddr {
     let find = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["msg"] == "listening" && line["flag"] == name)

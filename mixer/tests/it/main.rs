@@ -12,4 +12,6 @@ mod kubernetesenv;
 mod logs;
 mod policies;
 mod serving;
+mod startup;
+mod stores;
 mod zipkin;
