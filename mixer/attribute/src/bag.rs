@@ -9,6 +9,10 @@ pub struct Bag<'r> {
     values: Vec<Option<Value<'r>>>,
 }
 
+/// Which attributes a bag has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence(Box<[u64]>);
+
 impl<'r> Bag<'r> {
     /// A bag without attributes.
     #[must_use]
@@ -31,8 +35,36 @@ impl<'r> Bag<'r> {
         }
     }
 
+    /// Takes an attribute out.
+    pub fn remove(&mut self, id: AttributeId) {
+        if let Some(slot) = self.values.get_mut(id.index()) {
+            *slot = None;
+        }
+    }
+
+    /// Which attributes there are now.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        let bits = |values: &[Option<Value<'r>>]| {
+            let places = values.iter().enumerate().filter(|(_, value)| value.is_some());
+            places.fold(0_u64, |bits, (place, _)| bits | 1 << place)
+        };
+        Presence(self.values.chunks(64).map(bits).collect())
+    }
+
     /// Takes all attributes out.
     pub fn clear(&mut self) {
         self.values.fill(None);
+    }
+}
+
+// === impl Presence ===
+
+impl Presence {
+    /// Whether an attribute was there.
+    #[must_use]
+    pub fn contains(&self, id: AttributeId) -> bool {
+        let bits = self.0.get(id.index() / 64);
+        bits.is_some_and(|bits| bits & (1 << (id.index() % 64)) != 0)
     }
 }

@@ -35,7 +35,8 @@ pub struct CheckCache<A> {
 pub struct Validity {
     /// For so long; not at all if that is nothing.
     pub duration: Duration,
-    /// To each client so many times, which is its own affair; not at all if that is 0, and without limit if it is less.
+    /// So many times, the first one included, and without limit if it is negative. What a client does with the answer that
+    /// it was given is its own affair.
     pub use_count: i32,
 }
 
@@ -57,7 +58,7 @@ pub struct CacheCounts {
     pub hits: u64,
     /// Requests that got none.
     pub misses: u64,
-    /// Answers that were thrown out for newer ones, or since they were no longer good.
+    /// Answers that were thrown out for newer ones, or since they were no longer good, or used up.
     pub evictions: u64,
 }
 
@@ -85,6 +86,8 @@ struct Entry<A> {
     answer: A,
     expires: Duration,
     used: u64,
+    /// How often it may be given yet; `None` without limit.
+    left: Option<u32>,
 }
 
 /// Every shape is tried for every request. Beyond so many the one that was used longest ago is forgotten: a rule that reads
@@ -124,6 +127,7 @@ impl<A> CheckCache<A> {
             let entry = self.entries.get_mut(&key)?;
             self.used.remove(&entry.used);
             entry.used = self.uses;
+            entry.left = entry.left.map(|left| left.saturating_sub(1));
             self.used.insert(self.uses, key);
             return Some(Cached {
                 answer: &entry.answer,
@@ -134,8 +138,8 @@ impl<A> CheckCache<A> {
         None
     }
 
-    /// Keeps an answer. `bag` are the attributes as they came, `references` what was read of those. What was found by another
-    /// generation than the newest is not kept.
+    /// Keeps an answer, which was given once. `bag` are the attributes as they came, `references` what was read of those.
+    /// What was found by another generation than the newest is not kept.
     pub fn put(
         &mut self,
         bag: &Bag<'_>,
@@ -145,7 +149,11 @@ impl<A> CheckCache<A> {
         generation: u64,
         now: Duration,
     ) {
-        let unfit = self.capacity == 0 || validity.duration.is_zero() || validity.use_count == 0;
+        // How often it may be given again; `None` without limit.
+        let left = u32::try_from(validity.use_count)
+            .ok()
+            .map(|count| count.saturating_sub(1));
+        let unfit = self.capacity == 0 || validity.duration.is_zero() || left == Some(0);
         if !self.is_current(generation) || unfit {
             return;
         }
@@ -187,6 +195,7 @@ impl<A> CheckCache<A> {
             answer,
             expires: now.saturating_add(validity.duration),
             used: self.uses,
+            left,
         };
         self.entries.insert(key, entry);
     }
@@ -234,7 +243,7 @@ impl<A> CheckCache<A> {
                 && let Some((key, entry)) = self.entries.get_key_value(&key[..])
             {
                 let key = Arc::clone(key);
-                if entry.expires > now {
+                if entry.expires > now && entry.left != Some(0) {
                     return Some((place, key));
                 }
                 let shapes = self.shapes.len();

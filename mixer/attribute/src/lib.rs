@@ -7,6 +7,7 @@ mod bag;
 #[cfg(feature = "baseline")]
 pub mod baseline;
 mod cache;
+mod code;
 mod decode;
 pub mod dictionary;
 pub mod encode;
@@ -17,8 +18,9 @@ mod value;
 mod vocabulary;
 mod wire;
 
-pub use bag::Bag;
+pub use bag::{Bag, Presence};
 pub use cache::{CacheCounts, Cached, CheckCache, Validity};
+pub use code::{code_name, denial};
 pub use decode::{DecodeError, Decoder, Reader, Undecodable, Words};
 pub use request::{CheckRequest, Compressed, QuotaParams, ReportRequest, Semantics};
 pub use text::{StringMap, Text};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
+use mixer_attribute::CacheCounts;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::config::Counts;
@@ -138,6 +139,8 @@ struct Inner {
     destinations: Histogram,
     instances: Histogram,
     throttled: IntCounter,
+    /// Writes, hits, misses, evictions.
+    cache: [IntGauge; 4],
     generation: IntGauge,
     shown: Mutex<VecDeque<String>>,
     handlers: Mutex<BTreeMap<(String, String), ()>>,
@@ -174,6 +177,9 @@ impl EngineMetrics {
         let call = ["meshFunction", "handler", "adapter", "error"];
         let task = ["initConfigID", "handler"];
         let counts = &COUNT_BUCKETS;
+        // Gauges, as in 1.1, though they only grow.
+        let cache =
+            |name: &str, help: &str| metrics.int_gauge(&format!("mixer/checkcache/cache_{name}"), help);
         Ok(Self(Arc::new(Inner {
             config: pairs("config", &CONFIG)?,
             handler: pairs("handler", &HANDLER)?,
@@ -215,6 +221,12 @@ impl EngineMetrics {
                 "mixer/loadshedding/requests_throttled",
                 "Requests that were not served because there are too many",
             )?,
+            cache: [
+                cache("writes_total", "Verdicts that were remembered")?,
+                cache("hits_total", "Requests that got a verdict of another one")?,
+                cache("misses_total", "Requests that got none")?,
+                cache("evictions_total", "Verdicts that were forgotten")?,
+            ],
             generation: metrics.int_gauge("mixer/config/current_id", "The configuration in force")?,
             shown: Mutex::default(),
             handlers: Mutex::default(),
@@ -327,6 +339,19 @@ impl EngineMetrics {
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.0.destinations.observe(count(destinations));
         self.0.instances.observe(count(instances));
+    }
+
+    /// What became of verdicts since the start.
+    pub(crate) fn remembered(&self, counts: CacheCounts) {
+        let CacheCounts {
+            writes,
+            hits,
+            misses,
+            evictions,
+        } = counts;
+        for (gauge, count) in self.0.cache.iter().zip([writes, hits, misses, evictions]) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// A request was not served because there are too many.

@@ -151,9 +151,25 @@ fn answers_are_good_for_as_long_as_they_say() {
     assert_eq!((cache.len(), cache.shapes(), cache.counts().evictions), (0, 0, 1));
 }
 
-/// Pain 24: an answer of an older configuration is never given.
+/// Pain 26: the adapter says how often its answer may be used, and the first request has used it once.
 #[test]
-fn pain_24_answers_are_those_of_the_newest_configuration() {
+fn pain_26_answers_are_given_as_often_as_they_say() {
+    let world = World(decoder());
+    let (bag, references) = (world.bag(Some("/"), None), world.references(true, false));
+    let good_for = |use_count| Validity { use_count, ..MINUTE };
+    let mut cache = CheckCache::new(10);
+    cache.put(&bag, &references, 0, good_for(1), 1, secs(0));
+    assert!(cache.is_empty(), "it was used already");
+    cache.put(&bag, &references, 0, good_for(3), 1, secs(0));
+    for given in [true, true, false, false] {
+        assert_eq!(cache.get(&bag, 1, secs(1)).is_some(), given);
+    }
+    assert_eq!((cache.len(), cache.shapes(), cache.counts().evictions), (0, 0, 1));
+}
+
+/// Pain 26: an answer of an older configuration is never given.
+#[test]
+fn pain_26_answers_are_those_of_the_newest_configuration() {
     let world = World(decoder());
     let (bag, references) = (world.bag(Some("/"), None), world.references(true, false));
     let mut cache = CheckCache::new(10);

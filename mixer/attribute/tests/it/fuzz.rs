@@ -85,7 +85,7 @@ fn one(decoder: &Decoder, set: Compressed<'_>, cache: &mut CheckCache<u8>) {
     }
     let validity = Validity {
         duration: Duration::from_secs(1),
-        use_count: 1,
+        use_count: 2,
     };
     cache.put(&bag, &references, 1, validity, 1, Duration::ZERO);
     assert!(cache.len() <= 2);

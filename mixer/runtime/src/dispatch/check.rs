@@ -95,7 +95,7 @@ pub(super) struct Counts {
     pub(super) instances: usize,
 }
 
-fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Checked> {
+pub(super) fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Checked> {
     let (handle, instance) = match (&destination.target, made) {
         (Target::Remote(backend, template), Made::Encoded(instance)) => {
             return backend.check(template, instance, patience.ends_by());

@@ -68,7 +68,7 @@ pub(super) async fn generate<'r>(
 }
 
 /// What an adapter knows.
-enum Generated {
+pub(super) enum Generated {
     BuiltIn(Box<KubernetesOutput>),
     Remote(Output),
 }
@@ -76,7 +76,12 @@ enum Generated {
 // === impl Generated ===
 
 impl Generated {
-    fn bind<'r>(self, maker: &'r Maker, bag: &mut Bag<'r>, track: &mut impl Track) -> Result<(), BuildError> {
+    pub(super) fn bind<'r>(
+        self,
+        maker: &'r Maker,
+        bag: &mut Bag<'r>,
+        track: &mut impl Track,
+    ) -> Result<(), BuildError> {
         match (self, maker) {
             (Self::BuiltIn(output), Maker::BuiltIn(builder)) => builder.bind(&output, bag, track),
             (Self::Remote(output), Maker::Remote(encoder)) => encoder.bind(output, bag, track),
@@ -86,7 +91,7 @@ impl Generated {
     }
 }
 
-fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Generated> {
+pub(super) fn call(destination: &Destination, made: Made<'_>, patience: Patience) -> Answer<Generated> {
     match (&destination.target, made) {
         (Target::BuiltIn(Handle::Kubernetes(handler)), Made::BuiltIn(Instance::Kubernetes(instance))) => {
             let known = |output| Generated::BuiltIn(Box::new(output));

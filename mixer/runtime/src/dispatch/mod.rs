@@ -7,31 +7,41 @@ mod call;
 mod check;
 mod combine;
 mod conditions;
+mod explain;
 mod failure;
+mod fields;
 mod generate;
 mod headers;
 mod quota;
+mod remembered;
 mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
-use mixer_attribute::{AttributeId, CheckRequest, References, ReportRequest};
+use mixer_attribute::{AttributeId, Bag, CheckRequest, QuotaParams, References, ReportRequest};
 
 use crate::metrics::EngineMetrics;
 use crate::routing::Table;
+use remembered::Remembered;
 
 pub use call::Patience;
 pub use combine::Verdict;
+pub use explain::{Action, Explained, Explanation, Phase};
 pub use failure::{Failure, FailureKind};
-pub use quota::Grant;
+pub use quota::{Grant, Wanted};
 
 /// Answers requests by the table that is in force when they come.
 #[derive(Debug)]
 pub struct Engine {
     table: ArcSwap<Table>,
+    /// How many tables were put in force.
+    revisions: AtomicU64,
+    /// `None` where every request is decided about anew.
+    remembered: Option<Remembered>,
     metrics: EngineMetrics,
 }
 
@@ -44,6 +54,8 @@ pub struct Checked {
     pub references: References,
     /// What is granted of each quota; nothing of those of a request that may not pass.
     pub grants: BTreeMap<String, Grant>,
+    /// Whether the verdict is that of a request before, by the same table.
+    pub remembered: bool,
 }
 
 // === impl Engine ===
@@ -54,8 +66,17 @@ impl Engine {
     pub fn new(metrics: EngineMetrics) -> Self {
         Self {
             table: ArcSwap::default(),
+            revisions: AtomicU64::new(0),
+            remembered: None,
             metrics,
         }
+    }
+
+    /// The engine that gives verdicts again while they are valid, and remembers so many of them; 0 for none.
+    #[must_use]
+    pub fn with_check_cache(self, entries: usize) -> Self {
+        let remembered = (entries > 0).then(|| Remembered::new(entries, self.metrics.clone()));
+        Self { remembered, ..self }
     }
 
     /// The table in force. A request uses one from its beginning to its end.
@@ -65,7 +86,8 @@ impl Engine {
     }
 
     /// Replaces the table for requests that come from now on; returns the one before.
-    pub fn replace(&self, table: Table) -> Arc<Table> {
+    pub fn replace(&self, mut table: Table) -> Arc<Table> {
+        table.revision = self.revisions.fetch_add(1, Ordering::Relaxed) + 1;
         self.table.swap(Arc::new(table))
     }
 
@@ -81,39 +103,100 @@ impl Engine {
         patience: Patience,
     ) -> Result<Checked, Failure> {
         let bag = table.decoder.bag(request.attributes);
-        let mut bag = bag.map_err(|error| Failure::invalid(error.to_string()))?;
-        let mut references = References::default();
-        let routes = table.routes(&bag, &mut references);
-        if !routes.generators.is_empty() {
-            let sent = bag.clone();
-            generate::generate(table, routes, &mut bag, &mut references, patience).await?;
-            let is_new = |id: &AttributeId| bag.get(*id).is_some() && sent.get(*id).is_none();
-            for id in table.vocabulary.ids().filter(is_new) {
-                references.added(id);
-            }
+        let bag = bag.map_err(|error| Failure::invalid(error.to_string()))?;
+        let CheckRequest {
+            quotas,
+            deduplication_id,
+            ..
+        } = request;
+        self.decide(table, bag, quotas, deduplication_id, patience).await
+    }
+
+    /// Decides about a request with these attributes.
+    ///
+    /// # Errors
+    ///
+    /// Everything that keeps a handler from deciding.
+    pub async fn check_bag<'r>(
+        &self,
+        table: &'r Table,
+        bag: Bag<'r>,
+        patience: Patience,
+    ) -> Result<Checked, Failure> {
+        self.decide(table, bag, &BTreeMap::new(), "", patience).await
+    }
+
+    async fn decide<'r>(
+        &self,
+        table: &'r Table,
+        mut bag: Bag<'r>,
+        quotas: &BTreeMap<&'r str, QuotaParams>,
+        deduplication_id: &'r str,
+        patience: Patience,
+    ) -> Result<Checked, Failure> {
+        if let Some(remembered) = &self.remembered
+            && let Some((answer, valid_duration)) = remembered.get(table, &bag)
+            && (quotas.is_empty() || !answer.verdict.is_ok())
+        {
+            let mut verdict = answer.verdict.clone();
+            verdict.valid_duration = valid_duration;
+            return Ok(Checked {
+                verdict,
+                references: answer.references.clone(),
+                grants: BTreeMap::new(),
+                remembered: true,
+            });
         }
+        let mut references = References::default();
+        let added = enrich(table, &mut bag, &mut references, patience).await?;
         let routes = table.routes(&bag, &mut references);
         let before = references.clone();
         let (verdict, counts) = check::check(table, routes, &bag, &mut references, patience).await?;
         self.metrics.dispatched(counts.destinations, counts.instances);
         let mut grants = BTreeMap::new();
         if verdict.is_ok() {
-            let wanted = request.quotas.iter().map(|(name, params)| {
-                let wanted = quota::Wanted {
+            let wanted = quotas.iter().map(|(name, params)| {
+                let wanted = Wanted {
                     name,
                     params: *params,
-                    deduplication_id: request.deduplication_id,
+                    deduplication_id,
                 };
                 let grant = quota::allocate(table, routes, &bag, wanted, before.clone(), patience);
                 async move { ((*name).to_owned(), grant.await) }
             });
             grants.extend(join_all(wanted).await);
         }
+        if let Some(remembered) = &self.remembered {
+            // What the request brought: generators replace nothing of that.
+            for id in added {
+                bag.remove(id);
+            }
+            remembered.put(table, &bag, &verdict, &references);
+        }
         Ok(Checked {
             verdict,
             references,
             grants,
+            remembered: false,
         })
+    }
+
+    /// Allocates a quota for a request with these attributes, about which nobody decides.
+    ///
+    /// # Errors
+    ///
+    /// If the generators of attributes fail.
+    pub async fn allocate<'r>(
+        &self,
+        table: &'r Table,
+        mut bag: Bag<'r>,
+        wanted: Wanted<'r>,
+        patience: Patience,
+    ) -> Result<Grant, Failure> {
+        let mut references = References::default();
+        enrich(table, &mut bag, &mut references, patience).await?;
+        let routes = table.routes(&bag, &mut references);
+        Ok(quota::allocate(table, routes, &bag, wanted, references, patience).await)
     }
 
     /// Tells handlers what happened.
@@ -129,4 +212,39 @@ impl Engine {
     ) -> Result<(), Failure> {
         report::report(table, request, &self.metrics, patience).await
     }
+
+    /// Tells handlers what happened: requests with these attributes.
+    ///
+    /// # Errors
+    ///
+    /// Handlers that could not be told. The others were told nevertheless.
+    pub async fn report_bags<'r>(
+        &self,
+        table: &'r Table,
+        bags: Vec<Bag<'r>>,
+        patience: Patience,
+    ) -> Result<(), Failure> {
+        report::report_bags(table, bags, &self.metrics, patience).await
+    }
+}
+
+/// Adds what generators know to a bag; returns which attributes those are. They count as absent from now on.
+async fn enrich<'r>(
+    table: &'r Table,
+    bag: &mut Bag<'r>,
+    references: &mut References,
+    patience: Patience,
+) -> Result<Vec<AttributeId>, Failure> {
+    let routes = table.routes(bag, references);
+    if routes.generators.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sent = bag.presence();
+    generate::generate(table, routes, bag, references, patience).await?;
+    let is_new = |id: &AttributeId| bag.get(*id).is_some() && !sent.contains(*id);
+    let added: Vec<_> = table.vocabulary.ids().filter(is_new).collect();
+    for id in &added {
+        references.added(*id);
+    }
+    Ok(added)
 }

@@ -16,11 +16,14 @@ use mixer_template::Instance;
 const NOBODY_DURATION: Duration = Duration::from_secs(60);
 
 /// What is asked for.
-pub(super) struct Wanted<'r> {
-    pub(super) name: &'r str,
-    pub(super) params: QuotaParams,
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'r> {
+    /// Name of the quota: the short name of an instance.
+    pub name: &'r str,
+    /// How much.
+    pub params: QuotaParams,
     /// The same for all attempts of one call; may be empty.
-    pub(super) deduplication_id: &'r str,
+    pub deduplication_id: &'r str,
 }
 
 /// What is granted.
@@ -128,7 +131,7 @@ fn first(quota: &str, answers: Vec<(&Destination, Result<QuotaResult, CallError>
     result
 }
 
-fn call(
+pub(super) fn call(
     destination: &Destination,
     routed: &RoutedInstance,
     made: Made<'_>,

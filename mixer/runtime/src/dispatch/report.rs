@@ -40,35 +40,32 @@ pub(super) async fn report<'r>(
     let mut reader = table.decoder.reader(&request.default_words);
     // What the sets said; the attributes of generators are those of one set alone.
     let mut said = Bag::new(&table.vocabulary);
-    for set in &request.attributes {
+    for (number, set) in request.attributes.iter().enumerate() {
         let read = match request.semantics {
-            Semantics::Independent => reader.read(&mut said, *set),
-            Semantics::Delta => reader.apply(&mut said, *set),
+            // There is nothing yet that the first one could change.
+            Semantics::Delta if number > 0 => reader.apply(&mut said, *set),
+            Semantics::Delta | Semantics::Independent => reader.read(&mut said, *set),
         };
-        if let Err(error) = read {
-            reporter.error(error.to_string());
-            continue;
-        }
-        let routes = table.routes(&said, &mut Untracked);
-        if routes.generators.is_empty() {
-            reporter.buffer(routes, &said, metrics);
-        } else {
-            let mut bag = said.clone();
-            match generate(table, routes, &mut bag, &mut Untracked, patience).await {
-                Ok(()) => {
-                    // The generators may have found the namespace.
-                    let routes = table.routes(&bag, &mut Untracked);
-                    reporter.buffer(routes, &bag, metrics);
-                }
-                Err(failure) => reporter.error(failure.message),
-            }
-        }
-        if reporter.waiting >= MAX_WAITING {
-            reporter.flush(patience).await;
+        match read {
+            Ok(()) => reporter.add(&said, metrics, patience).await,
+            Err(error) => reporter.error(error.to_string()),
         }
     }
-    reporter.flush(patience).await;
-    reporter.done()
+    reporter.done(patience).await
+}
+
+/// Handles a report of attributes that were read already.
+pub(super) async fn report_bags<'r>(
+    table: &'r Table,
+    bags: Vec<Bag<'r>>,
+    metrics: &EngineMetrics,
+    patience: Patience,
+) -> Result<(), Failure> {
+    let mut reporter = Reporter::new(table);
+    for bag in bags {
+        reporter.add(&bag, metrics, patience).await;
+    }
+    reporter.done(patience).await
 }
 
 // === impl Reporter ===
@@ -93,7 +90,28 @@ impl<'r> Reporter<'r> {
         }
     }
 
-    /// Adds a set.
+    /// Adds a set, and what generators know about it.
+    async fn add(&mut self, said: &Bag<'r>, metrics: &EngineMetrics, patience: Patience) {
+        let routes = self.table.routes(said, &mut Untracked);
+        if routes.generators.is_empty() {
+            self.buffer(routes, said, metrics);
+        } else {
+            let mut bag = said.clone();
+            match generate(self.table, routes, &mut bag, &mut Untracked, patience).await {
+                Ok(()) => {
+                    // The generators may have found the namespace.
+                    let routes = self.table.routes(&bag, &mut Untracked);
+                    self.buffer(routes, &bag, metrics);
+                }
+                Err(failure) => self.error(failure.message),
+            }
+        }
+        if self.waiting >= MAX_WAITING {
+            self.flush(patience).await;
+        }
+    }
+
+    /// Makes the instances of a set.
     fn buffer(&mut self, routes: &'r Routes, bag: &Bag<'r>, metrics: &EngineMetrics) {
         self.conditions.clear();
         let (mut destinations, mut instances) = (0, 0);
@@ -147,7 +165,9 @@ impl<'r> Reporter<'r> {
         }
     }
 
-    fn done(self) -> Result<(), Failure> {
+    /// Hands over what is left.
+    async fn done(mut self, patience: Patience) -> Result<(), Failure> {
+        self.flush(patience).await;
         if self.errors.is_empty() {
             return Ok(());
         }

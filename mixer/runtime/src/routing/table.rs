@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_config::{ConfigKey, Str};
 use mixer_adapter::Handle;
-use mixer_attribute::{AttributeId, Bag, Decoder, Text, Track, Value, Vocabulary};
+use mixer_attribute::{AttributeId, Bag, Decoder, Text, Track, Untracked, Value, Vocabulary};
 
 use crate::config::{
     Condition, DESTINATION_NAMESPACE, FullName, HeaderOperation, REPORTER_KIND, RuleOutputs, SOURCE_NAMESPACE,
@@ -22,6 +22,8 @@ pub struct Table {
     pub id: u64,
     /// Equal for tables of equal objects, in whatever process: a verdict of another generation may be wrong by now.
     pub generation: u64,
+    /// How many tables were in force until this one was, itself included: what was found by another one counts no more.
+    pub(crate) revision: u64,
     /// The attributes that its programs know.
     pub vocabulary: Arc<Vocabulary>,
     pub(crate) decoder: Decoder,
@@ -131,6 +133,7 @@ impl Table {
         Self {
             id,
             generation: 0,
+            revision: 0,
             decoder: Decoder::new(Arc::clone(&vocabulary)),
             selector: Selector {
                 reporter: vocabulary.id(REPORTER_KIND),
@@ -149,6 +152,11 @@ impl Table {
     pub fn routes(&self, bag: &Bag<'_>, track: &mut impl Track) -> &Routes {
         let namespace = self.selector.namespace(bag, track);
         self.namespaces.get(&*namespace).unwrap_or(&self.everywhere)
+    }
+
+    /// The namespace whose rules count for a request.
+    pub(crate) fn namespace(&self, bag: &Bag<'_>) -> String {
+        self.selector.namespace(bag, &mut Untracked).to_string()
     }
 }
 

@@ -6,5 +6,7 @@ mod adapter;
 mod configuration;
 mod dispatching;
 mod handlers;
+mod references;
+mod remembered;
 mod remote;
 mod world;

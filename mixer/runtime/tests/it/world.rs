@@ -91,6 +91,11 @@ spec: {spec}
 impl World {
     /// An engine without configuration, and what closes its handlers.
     pub(crate) fn new() -> Self {
+        Self::with_check_cache(0)
+    }
+
+    /// One that gives so many verdicts again.
+    pub(crate) fn with_check_cache(entries: usize) -> Self {
         let journal = Journal::default();
         let metrics = Metrics::new();
         let engine_metrics = EngineMetrics::register(&metrics).unwrap();
@@ -103,7 +108,7 @@ impl World {
             journal,
             adapters,
             metrics,
-            engine: Arc::new(Engine::new(engine_metrics.clone())),
+            engine: Arc::new(Engine::new(engine_metrics.clone()).with_check_cache(entries)),
             engine_metrics,
             factory,
             handlers: HandlerTable::default(),
@@ -145,25 +150,7 @@ impl World {
         attributes: &[(&str, &str)],
         quotas: &[(&str, i64)],
     ) -> Result<Checked, Failure> {
-        let message = CheckRequest {
-            attributes: Some(compressed(attributes)),
-            deduplication_id: "id".to_owned(),
-            quotas: quotas
-                .iter()
-                .map(|(name, amount)| {
-                    let params = QuotaParams {
-                        amount: *amount,
-                        best_effort: true,
-                    };
-                    ((*name).to_owned(), params)
-                })
-                .collect(),
-            ..CheckRequest::default()
-        }
-        .encode_to_vec();
-        let request = mixer_attribute::CheckRequest::read(&message).unwrap();
-        let table = self.engine.table();
-        self.engine.check(&table, &request, self.patience).await
+        check(&self.engine, attributes, quotas, self.patience).await
     }
 
     pub(crate) async fn report(&self, sets: &[&[(&str, &str)]]) -> Result<(), Failure> {
@@ -177,6 +164,33 @@ impl World {
         let table = self.engine.table();
         self.engine.report(&table, &request, self.patience).await
     }
+}
+
+pub(crate) async fn check(
+    engine: &Engine,
+    attributes: &[(&str, &str)],
+    quotas: &[(&str, i64)],
+    patience: Patience,
+) -> Result<Checked, Failure> {
+    let message = CheckRequest {
+        attributes: Some(compressed(attributes)),
+        deduplication_id: "id".to_owned(),
+        quotas: quotas
+            .iter()
+            .map(|(name, amount)| {
+                let params = QuotaParams {
+                    amount: *amount,
+                    best_effort: true,
+                };
+                ((*name).to_owned(), params)
+            })
+            .collect(),
+        ..CheckRequest::default()
+    }
+    .encode_to_vec();
+    let request = mixer_attribute::CheckRequest::read(&message).unwrap();
+    let table = engine.table();
+    engine.check(&table, &request, patience).await
 }
 
 fn compressed(attributes: &[(&str, &str)]) -> CompressedAttributes {
