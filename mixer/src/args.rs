@@ -12,6 +12,8 @@ use mesh_runtime::probe::{ProbeCheckArgs, ProbeFile};
 use mesh_runtime::tls::{CertificateFiles, IdentityFiles};
 use mixer_runtime::loadshed::{Limits, Mode};
 
+use crate::spans::{Endpoint, TraceOptions};
+
 /// Mixer decides for proxies whether requests may pass, counts quotas, and tells back ends what happened.
 #[derive(Debug, Parser)]
 #[command(name = "mixs")]
@@ -82,12 +84,13 @@ pub(crate) struct ListenArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_concurrent_streams: u32,
 
-    /// Calls that are worked on at once; others wait.
+    /// Calls that are worked on at once; others wait, and no more are taken from their connections than those allow.
     #[arg(long = "apiWorkerPoolSize", value_name = "NUMBER", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) api_worker_pool_size: u32,
 
-    /// Accepted for scripts of 1.1: what adapters do besides holds no worker.
+    /// Accepted for scripts of 1.1, and without effect: what adapters do beside calls waits without holding a worker, so
+    /// that there is no pool to be sized.
     #[arg(long = "adapterWorkerPoolSize", value_name = "NUMBER", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) adapter_worker_pool_size: u32,
@@ -97,15 +100,12 @@ pub(crate) struct ListenArgs {
           default_value = "false", action = ArgAction::Set)]
     pub(crate) single_threaded: bool,
 
-    /// Verdicts that are remembered; 0 for none.
-    #[arg(
-        long = "numCheckCacheEntries",
-        value_name = "NUMBER",
-        default_value_t = 1_500_000
-    )]
+    /// Verdicts that are given again while they are valid and the configuration is the same; 0 for none.
+    #[arg(long = "numCheckCacheEntries", value_name = "NUMBER", default_value_t = 0)]
     pub(crate) num_check_cache_entries: u32,
 
-    /// Accepted for scripts of 1.1: this program is profiled from outside, with `perf` or by its `process_*` metrics.
+    /// Accepted for scripts of 1.1, and without effect: Go's profiles do not exist here. The program is profiled from outside,
+    /// with `perf` or by its `process_*` metrics.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "true", action = ArgAction::Set)]
     pub(crate) profile: bool,
@@ -185,38 +185,33 @@ pub(crate) struct ProbeArgs {
     pub(crate) readiness_interval: GoDuration,
 }
 
-/// Traces of Mixer itself.
+/// Traces of Mixer itself. A call is traced if the headers `b3` of its caller say so.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Tracing")]
 pub(crate) struct TracingArgs {
-    /// URL of a Zipkin collector; not supported, the requests of the mesh are traced by its proxies.
-    #[arg(
-        long = "trace_zipkin_url",
-        value_name = "URL",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) zipkin_url: String,
+    /// URL of a Zipkin collector; spans are sent in the JSON of its version 2, one for each call that is traced.
+    #[arg(long = "trace_zipkin_url", value_name = "URL", default_value = "", hide_default_value = true,
+          value_parser = collector)]
+    pub(crate) zipkin_url: MaybeEndpoint,
 
-    /// URL of a Jaeger collector; not supported.
-    #[arg(
-        long = "trace_jaeger_url",
-        value_name = "URL",
-        default_value = "",
-        hide_default_value = true,
-        conflicts_with = "zipkin_url"
-    )]
-    pub(crate) jaeger_url: String,
+    /// URL of a Jaeger collector, where it takes Zipkin's JSON: usually at port 9411. Thrift is not spoken.
+    #[arg(long = "trace_jaeger_url", value_name = "URL", default_value = "", hide_default_value = true,
+          value_parser = collector, conflicts_with = "zipkin_url")]
+    pub(crate) jaeger_url: MaybeEndpoint,
 
-    /// Write spans to the log; not supported.
+    /// Write spans to the log.
     #[arg(long = "trace_log_spans", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", action = ArgAction::Set)]
     pub(crate) log_spans: bool,
 
-    /// Part of the requests that are traced, from 0 to 1.
+    /// Part of the traces, from 0 to 1, that are followed where the caller has one and leaves the decision to us.
     #[arg(long = "trace_sampling_rate", value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     pub(crate) sampling_rate: f64,
 }
+
+/// A collector, or none.
+#[derive(Clone, Debug)]
+pub(crate) struct MaybeEndpoint(pub(crate) Option<Endpoint>);
 
 /// What happens when there is too much to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -318,6 +313,13 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
+fn collector(text: &str) -> Result<MaybeEndpoint, String> {
+    match text {
+        "" => Ok(MaybeEndpoint(None)),
+        url => url.parse().map(|endpoint| MaybeEndpoint(Some(endpoint))),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match number(text)? {
         rate if rate <= 1.0 => Ok(rate),
@@ -389,6 +391,19 @@ impl ProbeArgs {
     }
 }
 
+// === impl TracingArgs ===
+
+impl TracingArgs {
+    /// How calls are traced.
+    pub(crate) fn options(self) -> TraceOptions {
+        TraceOptions {
+            collector: self.zipkin_url.0.or(self.jaeger_url.0),
+            log: self.log_spans,
+            rate: self.sampling_rate,
+        }
+    }
+}
+
 // === impl LoadsheddingArgs ===
 
 impl LoadsheddingArgs {
@@ -450,8 +465,8 @@ mod tests {
             (args.listen.max_message_size, args.listen.max_concurrent_streams),
             (1_048_576, 1024)
         );
-        assert_eq!(args.listen.num_check_cache_entries, 1_500_000);
         assert_eq!(args.listen.prometheus.to_string(), ":42422");
+        assert_eq!(args.listen.num_check_cache_entries, 0, "off unless asked for, D4");
         assert_eq!(args.config.default_namespace, "istio-system");
         assert!(args.config.use_adapter_crds && args.config.store_url.is_empty());
         assert_eq!(args.loadshedding.mode(), Mode::Disabled);
@@ -468,6 +483,8 @@ mod tests {
             "--maxMessageSize=0",
             "--maxConcurrentStreams=0",
             "--trace_sampling_rate=1.5",
+            "--trace_zipkin_url=https://zipkin:9411",
+            "--trace_jaeger_url=http://jaeger:14268/api/traces",
             "--loadsheddingMode=maybe",
             "--maxRequestsPerSecond=-1",
         ] {

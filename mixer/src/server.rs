@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh_runtime::Runtime;
-use mesh_runtime::args::HostPort;
+use mesh_runtime::admin::AdminArgs;
+use mesh_runtime::args::{HostPort, ListenAddr};
 use mesh_runtime::grpc::GrpcOptions;
 use mesh_runtime::listen::{Listener, bind, bind_unix};
 use mesh_runtime::log::Scope;
 use mixer_runtime::handler::Factory;
 use mixer_runtime::loadshed::LoadShedder;
 use mixer_runtime::{Adapters, Controller, ControllerOptions, Engine, EngineMetrics};
-use tonic::service::Routes;
-use tracing::warn;
 
-use crate::args::{Address, ListenArgs, ServerArgs, TracingArgs};
+use crate::args::{Address, ListenArgs, ServerArgs};
 use crate::metrics::ServiceMetrics;
-use crate::service::{MixerService, ServiceOptions};
-use crate::{debug, store};
+use crate::service::{self, ServiceOptions};
+use crate::spans::Tracer;
+use crate::{debug, explain, store};
 
 /// The longest time that a handler may take for a call. Callers of 1.1 wait for 5 seconds.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -73,7 +73,6 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
         admin,
         log: _,
     } = args;
-    tell_unsupported(&listen, &tracing);
     let adapters = Arc::new(Adapters::new(mixer_adapters::all_with(listen.adapters()))?);
     let metrics = EngineMetrics::register(runtime.metrics())?;
     let service_metrics = ServiceMetrics::register(runtime.metrics())?;
@@ -91,7 +90,8 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
             });
     }
 
-    let engine = Arc::new(Engine::new(metrics.clone()));
+    let remembered = usize::try_from(listen.num_check_cache_entries)?;
+    let engine = Arc::new(Engine::new(metrics.clone()).with_check_cache(remembered));
     let (factory, closer) = Factory::new(Arc::clone(&adapters), runtime.spawner().clone(), metrics.clone());
     let guard = runtime.drain().guard("handlers");
     runtime.spawner().spawn("handlers that are closed", async move {
@@ -118,11 +118,26 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
 
     let router = runtime
         .admin_router()
-        .merge(debug::router(reports, &engine, store));
-    runtime
-        .spawn_admin(&admin, router)
-        .await
-        .context("monitoring server")?;
+        .merge(debug::router(reports.clone(), &engine, store));
+    let control = router
+        .clone()
+        .merge(explain::router(reports, &engine, CALL_LIMIT));
+    // What asks handlers is not for everybody who may read metrics.
+    let only_monitoring = AdminArgs {
+        ctrlz_address: String::new(),
+        ..admin.clone()
+    };
+    let only_control = AdminArgs {
+        monitoring_addr: ListenAddr::DISABLED,
+        monitoring_port: None,
+        ..admin
+    };
+    for (args, router) in [(only_monitoring, router), (only_control, control)] {
+        runtime
+            .spawn_admin(&args, router)
+            .await
+            .context("monitoring server")?;
+    }
 
     let options = ServiceOptions {
         slots: match listen.single_threaded {
@@ -134,13 +149,15 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
         shedding: loadshedding.mode(),
         shedder: LoadShedder::new(loadshedding.limits()),
         throttled: Box::new(move || metrics.throttled()),
+        tracer: Tracer::new(runtime, tracing.options())?,
+        drain: runtime.drain().clone(),
     };
-    let service = MixerService::new(engine, service_metrics, options);
+    let routes = service::routes(engine, service_metrics, options);
     let options = GrpcOptions {
         max_concurrent_streams: listen.max_concurrent_streams,
         ..GrpcOptions::default()
     };
-    runtime.spawn_grpc("mixer", listener, Routes::new(service), options);
+    runtime.spawn_grpc("mixer", listener, routes, options);
     Ok(())
 }
 
@@ -152,20 +169,4 @@ async fn open(args: &ListenArgs) -> anyhow::Result<Listener> {
     };
     let (listener, _): (_, SocketAddr) = tcp;
     Ok(listener.into())
-}
-
-fn tell_unsupported(listen: &ListenArgs, tracing: &TracingArgs) {
-    if !tracing.zipkin_url.is_empty() || !tracing.jaeger_url.is_empty() || tracing.log_spans {
-        let rate = tracing.sampling_rate;
-        warn!(
-            rate,
-            "--trace_*: Mixer itself is not traced, the requests of the mesh are by its proxies"
-        );
-    }
-    let accepted = (
-        listen.adapter_worker_pool_size,
-        listen.num_check_cache_entries,
-        listen.profile,
-    );
-    tracing::debug!(?accepted, "flags of 1.1 that change nothing");
 }

@@ -1,44 +1,46 @@
-//! The service `istio.mixer.v1.Mixer` (`spec 02` §2).
+//! What Mixer serves to proxies: its own service (`spec 02` §2), and those of Envoy that ask the same engine, for proxies
+//! that speak nothing else.
 
+mod accesslog;
+mod attributes;
+mod authorization;
 mod deadline;
+mod mixer;
+mod ratelimit;
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use mesh_api::istio::mixer::v1::{CheckResponse, ReportResponse};
-use mixer_attribute::{CheckRequest, References, ReportRequest, Vocabulary, dictionary, encode};
+use mesh_api::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
+use mesh_api::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use mesh_api::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use mesh_runtime::Drain;
 use mixer_runtime::Engine;
-use mixer_runtime::dispatch::{Checked, Failure, FailureKind, Patience, Verdict};
+use mixer_runtime::dispatch::{Failure, FailureKind, Patience};
 use mixer_runtime::loadshed::{LoadShedder, Mode};
+use mixer_runtime::routing::Table;
 use prost::Message;
-use tokio::sync::Semaphore;
-use tonic::body::Body;
-use tonic::metadata::MetadataValue;
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::{Code, Request, Response, Status};
-use tower::Service;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::service::Routes;
+use tonic::{Code, Response, Status};
 use tracing::{debug, warn};
 
 use crate::metrics::ServiceMetrics;
-use crate::raw::RawCodec;
+use crate::spans::Tracer;
+use accesslog::AccessLog;
+use authorization::ExtAuthz;
+use mixer::MixerService;
+use ratelimit::RateLimits;
 
-const CHECK: &str = "istio.mixer.v1.Mixer/Check";
-const REPORT: &str = "istio.mixer.v1.Mixer/Report";
-
-/// Tells the caller by which configuration it was answered (see [`mixer_runtime::routing::Table::generation`]).
+/// Tells the caller by which configuration it was answered (see [`Table::generation`]).
 const GENERATION: &str = "x-istio-policy-generation";
 
-/// The service. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct MixerService(Arc<Inner>);
+/// Tells the caller that the verdict is that of a request before.
+const CACHE_HIT: &str = "x-istio-policy-cache-hit";
 
-/// How the service works.
+/// How requests are served.
 pub(crate) struct ServiceOptions {
     /// Calls that are worked on at once.
     pub(crate) slots: usize,
@@ -49,9 +51,13 @@ pub(crate) struct ServiceOptions {
     pub(crate) shedder: LoadShedder,
     /// Told of requests that are refused.
     pub(crate) throttled: Box<dyn Fn() + Send + Sync>,
+    pub(crate) tracer: Tracer,
+    /// Streams that do not end by themselves end with it.
+    pub(crate) drain: Drain,
 }
 
-struct Inner {
+/// What stands between callers and the engine, the same for all services.
+pub(crate) struct Front {
     engine: Arc<Engine>,
     metrics: ServiceMetrics,
     slots: Semaphore,
@@ -60,122 +66,82 @@ struct Inner {
     shedding: Mode,
     shedder: Mutex<LoadShedder>,
     throttled: Box<dyn Fn() + Send + Sync>,
+    tracer: Tracer,
+    drain: Drain,
     /// The moment from which the shedder counts.
     epoch: Instant,
 }
 
-/// One method, as tonic wants it.
-struct Method(Arc<Inner>);
-
-// === impl MixerService ===
-
-impl MixerService {
-    pub(crate) fn new(engine: Arc<Engine>, metrics: ServiceMetrics, options: ServiceOptions) -> Self {
-        Self(Arc::new(Inner {
-            engine,
-            metrics,
-            slots: Semaphore::new(options.slots),
-            call_limit: options.call_limit,
-            max_message_size: options.max_message_size,
-            shedding: options.shedding,
-            shedder: Mutex::new(options.shedder),
-            throttled: options.throttled,
-            epoch: Instant::now(),
-        }))
-    }
+/// All services.
+pub(crate) fn routes(engine: Arc<Engine>, metrics: ServiceMetrics, options: ServiceOptions) -> Routes {
+    let front = Arc::new(Front {
+        engine,
+        metrics,
+        slots: Semaphore::new(options.slots),
+        call_limit: options.call_limit,
+        max_message_size: options.max_message_size,
+        shedding: options.shedding,
+        shedder: Mutex::new(options.shedder),
+        throttled: options.throttled,
+        tracer: options.tracer,
+        drain: options.drain,
+        epoch: Instant::now(),
+    });
+    let limit = front.max_message_size;
+    let authorization = AuthorizationServer::new(ExtAuthz(Arc::clone(&front)));
+    let rate_limits = RateLimitServiceServer::new(RateLimits(Arc::clone(&front)));
+    let access_log = AccessLogServiceServer::new(AccessLog(Arc::clone(&front)));
+    Routes::new(MixerService(front))
+        .add_service(authorization.max_decoding_message_size(limit))
+        .add_service(rate_limits.max_decoding_message_size(limit))
+        .add_service(access_log.max_decoding_message_size(limit))
 }
 
-impl NamedService for MixerService {
-    const NAME: &'static str = "istio.mixer.v1.Mixer";
-}
+// === impl Front ===
 
-impl Service<http::Request<Body>> for MixerService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        let limit = inner.max_message_size;
-        match request.uri().path().strip_prefix('/') {
-            Some(CHECK) => Box::pin(async move {
-                let codec = RawCodec::<CheckResponse>::default();
-                let mut grpc = Grpc::new(codec).max_decoding_message_size(limit);
-                Ok(grpc.unary(CheckMethod(Method(inner)), request).await)
-            }),
-            Some(REPORT) => Box::pin(async move {
-                let codec = RawCodec::<ReportResponse>::default();
-                let mut grpc = Grpc::new(codec).max_decoding_message_size(limit);
-                Ok(grpc.unary(ReportMethod(Method(inner)), request).await)
-            }),
-            _ => Box::pin(async { Ok(Status::unimplemented("there is no such method").into_http()) }),
-        }
-    }
-}
-
-struct CheckMethod(Method);
-struct ReportMethod(Method);
-
-type Answered<M> = Pin<Box<dyn Future<Output = Result<Response<M>, Status>> + Send>>;
-
-impl UnaryService<Bytes> for CheckMethod {
-    type Response = CheckResponse;
-    type Future = Answered<CheckResponse>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let inner = Arc::clone(&self.0.0);
-        Box::pin(async move { inner.measured(CHECK, request, check).await })
-    }
-}
-
-impl UnaryService<Bytes> for ReportMethod {
-    type Response = ReportResponse;
-    type Future = Answered<ReportResponse>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let inner = Arc::clone(&self.0.0);
-        Box::pin(async move { inner.measured(REPORT, request, report).await })
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    async fn measured<M: Message, F>(
-        self: Arc<Self>,
-        method: &str,
-        request: Request<Bytes>,
-        answer: impl FnOnce(Arc<Self>, Bytes, Patience) -> F,
+impl Front {
+    /// Answers a call of so many bytes, and tells how that went.
+    async fn measured<M, F>(
+        &self,
+        method: &'static str,
+        metadata: &MetadataMap,
+        received: usize,
+        answer: impl FnOnce(Patience) -> F,
     ) -> Result<Response<M>, Status>
     where
+        M: Message,
         F: Future<Output = Result<Response<M>, Status>>,
     {
         let started = Instant::now();
-        let deadline = deadline::of(request.metadata()).map(|left| (started + left).into());
+        let span = self.tracer.span(method, metadata);
         let patience = Patience {
             call_limit: self.call_limit,
-            deadline,
+            deadline: deadline::of(metadata).map(|left| (started + left).into()),
         };
-        let message = request.into_inner();
-        let received = message.len();
-        let answer = answer(Arc::clone(&self), message, patience).await;
+        let answer = answer(patience).await;
         let took = started.elapsed();
         let (code, sent) = match &answer {
             Ok(response) => (Code::Ok, Some(response.get_ref().encoded_len())),
             Err(status) => (status.code(), None),
         };
         self.metrics.completed(method, code, received, sent, took);
-        if code != Code::Unavailable && self.shedding != Mode::Disabled {
-            self.shedder().served(took, self.epoch.elapsed());
+        if code != Code::Unavailable {
+            self.served(took);
+        }
+        if let Some(span) = &span {
+            self.tracer.finish(span, code, took);
         }
         answer
     }
 
-    fn shedder(&self) -> std::sync::MutexGuard<'_, LoadShedder> {
+    /// A request took so long.
+    fn served(&self, took: Duration) {
+        if self.shedding != Mode::Disabled {
+            self.shedder().served(took, self.epoch.elapsed());
+        }
+    }
+
+    fn shedder(&self) -> MutexGuard<'_, LoadShedder> {
         self.shedder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,74 +165,20 @@ impl Inner {
             }
         }
     }
-}
 
-async fn check(
-    inner: Arc<Inner>,
-    message: Bytes,
-    patience: Patience,
-) -> Result<Response<CheckResponse>, Status> {
-    inner.admit(1)?;
-    let _slot = inner.slots.acquire().await;
-    let request = CheckRequest::read(&message).map_err(invalid)?;
-    dictionary::check_word_count(request.global_word_count).map_err(invalid)?;
-    let table = inner.engine.table();
-    let checked = inner
-        .engine
-        .check(&table, &request, patience)
-        .await
-        .map_err(status)?;
-    let answer = response(checked, &table.vocabulary, request.global_word_count);
-    let mut response = Response::new(answer);
-    let generation = format!("{:016x}", table.generation);
-    if let Ok(generation) = MetadataValue::try_from(generation) {
-        response.metadata_mut().insert(GENERATION, generation);
+    /// Waits until there is room for one more call.
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.slots.acquire().await
     }
-    Ok(response)
 }
 
-async fn report(
-    inner: Arc<Inner>,
-    message: Bytes,
-    patience: Patience,
-) -> Result<Response<ReportResponse>, Status> {
-    let request = ReportRequest::read(&message).map_err(invalid)?;
-    inner.admit(request.attributes.len())?;
-    let _slot = inner.slots.acquire().await;
-    dictionary::check_word_count(request.global_word_count).map_err(invalid)?;
-    let table = inner.engine.table();
-    inner
-        .engine
-        .report(&table, &request, patience)
-        .await
-        .map_err(status)?;
-    Ok(Response::new(ReportResponse::default()))
-}
-
-/// The answer for a caller that knows so many words of the dictionary. What has to be set always is set always (§2.1).
-fn response(checked: Checked, vocabulary: &Vocabulary, global_word_count: u32) -> CheckResponse {
-    let read =
-        |references: &References| encode::referenced_attributes(references, vocabulary, global_word_count);
-    let Verdict {
-        status,
-        valid_duration,
-        valid_use_count,
-        directive,
-    } = checked.verdict;
-    let quotas = checked.grants.into_iter().map(|(name, grant)| {
-        let result = encode::quota_result(grant.amount, grant.valid_duration, read(&grant.references));
-        (name, result)
-    });
-    CheckResponse {
-        quotas: quotas.collect(),
-        precondition: Some(encode::precondition_result(
-            status.code,
-            status.message,
-            valid_duration,
-            valid_use_count,
-            read(&checked.references),
-            directive,
-        )),
+/// Tells the caller by whom it was answered.
+fn tell(metadata: &mut MetadataMap, table: &Table, remembered: bool) {
+    if let Ok(generation) = MetadataValue::try_from(format!("{:016x}", table.generation)) {
+        metadata.insert(GENERATION, generation);
+    }
+    if remembered {
+        metadata.insert(CACHE_HIT, MetadataValue::from_static("true"));
     }
 }
 

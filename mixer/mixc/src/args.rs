@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Tells of requests, as proxies do for telemetry.
     Report(ReportArgs),
+    /// Shows what each rule makes of a request: whether it matches, its instances, handlers and what those say.
+    Explain(ExplainArgs),
     /// Prints the version.
     Version,
 }
@@ -46,6 +48,20 @@ pub(crate) struct ReportArgs {
 
     #[command(flatten)]
     pub(crate) attributes: AttributeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// Where the ControlZ of the Mixer is. Handlers are asked, and quotas that are named are allocated.
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:9876")]
+    pub(crate) ctrlz: HostPort,
+
+    #[command(flatten)]
+    pub(crate) attributes: AttributeArgs,
+
+    /// Quotas to allocate, as many of each as there are: name1=amount1,name2=amount2,...
+    #[arg(short, long, value_name = "LIST", overrides_with = "quotas")]
+    pub(crate) quotas: Option<String>,
 }
 
 /// How often Mixer is called.

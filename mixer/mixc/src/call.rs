@@ -16,7 +16,7 @@ use crate::args::LoadArgs;
 use crate::output;
 
 /// How many words Mixer is told that we know: all of them.
-const WORDS: u32 = dictionary::LEN as u32;
+pub(crate) const WORDS: u32 = dictionary::LEN as u32;
 
 /// The calls cannot be made.
 #[derive(Debug, thiserror::Error)]

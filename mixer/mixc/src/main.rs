@@ -3,6 +3,7 @@
 mod args;
 mod attributes;
 mod call;
+mod explain;
 mod output;
 
 use std::error::Error;
@@ -38,6 +39,13 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Report(args) => {
             let attributes = args.attributes.parse()?;
             runtime.block_on(call::report(&args.load, &attributes))?
+        }
+        Command::Explain(args) => {
+            let quotas = attributes::quotas(args.quotas.as_deref().unwrap_or_default())?;
+            let attributes = args.attributes.parse()?;
+            let text = runtime.block_on(explain::explain(&args.ctrlz, &attributes, &quotas))?;
+            stdout().write_all(text.as_bytes())?;
+            true
         }
         Command::Version => {
             let build = BuildInfo::of("mixc");

@@ -6,29 +6,8 @@ use mesh_api::google::rpc;
 use mesh_api::istio::mixer::v1::referenced_attributes::AttributeMatch;
 use mesh_api::istio::mixer::v1::{CheckResponse, ReferencedAttributes};
 use mesh_runtime::args::GoDuration;
-use mixer_attribute::Words;
+use mixer_attribute::{Words, code_name};
 use tonic::{Code, Status};
-
-/// Names of the codes of `google.rpc.Code`, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// What Mixer says to a check.
 pub(crate) fn checked(response: &CheckResponse) -> String {
@@ -76,8 +55,7 @@ pub(crate) fn rpc_status(status: &Status) -> String {
 }
 
 fn status(status: &rpc::Status) -> String {
-    let name = usize::try_from(status.code).ok().and_then(|code| CODES.get(code));
-    let name = name.map_or_else(|| format!("Code {}", status.code), ToString::to_string);
+    let name = code_name(status.code).map_or_else(|| format!("Code {}", status.code), str::to_owned);
     with_message(name, &status.message)
 }
 

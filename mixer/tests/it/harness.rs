@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use mesh_api::istio::mixer::v1::mixer_client::MixerClient;
 use mesh_api::istio::mixer::v1::{
     CheckRequest, CheckResponse, CompressedAttributes, ReportRequest, ReportResponse,
 };
@@ -13,13 +14,13 @@ use mesh_testing::eventually;
 use mesh_testing::process::Process;
 use mixer_attribute::encode::{self, Attributes, Sent};
 use mixer_attribute::{self as attribute, QuotaParams, Semantics, StringMap, dictionary};
+use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 /// Longer than anything here takes, also on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -35,26 +36,58 @@ metadata: {name: all, namespace: istio-system}
 spec:
   attributes:
     source.name: {valueType: STRING}
+    source.ip: {valueType: IP_ADDRESS}
+    source.user: {valueType: STRING}
     destination.namespace: {valueType: STRING}
+    request.path: {valueType: STRING}
+    request.url_path: {valueType: STRING}
+    request.method: {valueType: STRING}
+    request.headers: {valueType: STRING_MAP}
+    response.code: {valueType: INT64}
+    context.protocol: {valueType: STRING}
+    connection.event: {valueType: STRING}
+    connection.received.bytes: {valueType: INT64}
 ";
 
 /// A process, killed when dropped.
 pub(crate) struct Mixer {
     process: Process,
     folder: Option<TempDir>,
+    pub(crate) service: SocketAddr,
     monitoring: SocketAddr,
+    control: SocketAddr,
     channel: Channel,
 }
 
 /// A request for a page of somebody who listens here.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\n\r\n");
+    exchange(address, head.as_bytes()).await
+}
+
+async fn post(address: SocketAddr, path: &str, body: &[u8]) -> (u16, String) {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    exchange(address, &[head.as_bytes(), body].concat()).await
+}
+
+async fn exchange(address: SocketAddr, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: mixer\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// The value of a series in Prometheus' text; 0 if it is not there.
+pub(crate) fn metric(text: &str, series: &str) -> f64 {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// Waits until the log names the address at which somebody listens.
@@ -110,30 +143,7 @@ impl Mixer {
 
     /// Starts it with a store, and waits until its configuration is in force.
     pub(crate) async fn at(store: &str, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mixs"));
-        command
-            .arg("server")
-            .arg(format!("--configStoreURL={store}"))
-            .args([
-                "--address=127.0.0.1:0",
-                "--monitoringAddr=127.0.0.1:0",
-                "--prometheusAddr=127.0.0.1:0",
-                "--ctrlz_address=",
-                "--log_as_json",
-            ])
-            .args(flags);
-        let mut process = Process::start("mixs", command).unwrap();
-        let service = address(&mut process, "--address").await;
-        let monitoring = address(&mut process, "--monitoringAddr").await;
-        let channel = Endpoint::from_shared(format!("http://{service}"))
-            .unwrap()
-            .connect_lazy();
-        let mixer = Self {
-            process,
-            folder: None,
-            monitoring,
-            channel,
-        };
+        let mixer = Self::launch(store, flags).await;
         eventually(PATIENCE, async || match mixer.get("/ready").await {
             (200, _) => Ok(()),
             (status, body) => Err(format!("{status} {body}")),
@@ -143,11 +153,54 @@ impl Mixer {
         mixer
     }
 
+    /// Starts it with a store, and does not wait for its configuration.
+    pub(crate) async fn launch(store: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixs"));
+        command
+            .arg("server")
+            .arg(format!("--configStoreURL={store}"))
+            .args([
+                "--address=127.0.0.1:0",
+                "--monitoringAddr=127.0.0.1:0",
+                "--prometheusAddr=127.0.0.1:0",
+                "--ctrlz_port=0",
+                "--log_as_json",
+            ])
+            .args(flags);
+        let mut process = Process::start("mixs", command).unwrap();
+        let service = address(&mut process, "--address").await;
+        let monitoring = address(&mut process, "--monitoringAddr").await;
+        let control = address(&mut process, "--ctrlz_port").await;
+        let channel = Endpoint::from_shared(format!("http://{service}"))
+            .unwrap()
+            .connect_lazy();
+        Self {
+            process,
+            folder: None,
+            service,
+            monitoring,
+            control,
+            channel,
+        }
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Replaces the configuration at once, so that nobody reads a part of it.
+    pub(crate) fn write(&self, config: &str) {
+        let folder = self.folder.as_ref().expect("a folder of its own");
+        let file = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
+        fs::write(file.path(), config).unwrap();
+        file.persist(folder.path().join("config.yaml")).unwrap();
+    }
+
     /// Replaces the configuration, and waits until it is in force.
     pub(crate) async fn configure(&self, config: &str) {
         let before = self.json("/debug/configz").await["id"].clone();
-        let folder = self.folder.as_ref().expect("a folder of its own");
-        fs::write(folder.path().join("config.yaml"), config).unwrap();
+        self.write(config);
         eventually(PATIENCE, async || match self.json("/debug/configz").await["id"] {
             ref id if *id == before => Err("the former configuration is in force"),
             _ => Ok(()),
@@ -157,19 +210,39 @@ impl Mixer {
     }
 
     pub(crate) async fn check(&self, request: CheckRequest) -> Result<CheckResponse, Status> {
-        let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
-        let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.unwrap();
-        let path = http::uri::PathAndQuery::from_static("/istio.mixer.v1.Mixer/Check");
-        Ok(grpc.unary(Request::new(request), path, codec).await?.into_inner())
+        Ok(self.check_with(Request::new(request)).await?.into_inner())
+    }
+
+    /// A check with metadata, in both directions.
+    pub(crate) async fn check_with(
+        &self,
+        request: Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        MixerClient::new(self.channel.clone()).check(request).await
     }
 
     pub(crate) async fn report(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
-        let codec = tonic_prost::ProstCodec::<ReportRequest, ReportResponse>::default();
-        let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.unwrap();
-        let path = http::uri::PathAndQuery::from_static("/istio.mixer.v1.Mixer/Report");
-        Ok(grpc.unary(Request::new(request), path, codec).await?.into_inner())
+        let mut client = MixerClient::new(self.channel.clone());
+        Ok(client.report(request).await?.into_inner())
+    }
+
+    /// How it explains a request at its control server.
+    pub(crate) async fn explain(&self, request: &CheckRequest) -> Value {
+        let (status, body) = post(self.control, "/debug/explain", &request.encode_to_vec()).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// The status of the same at the port that shows metrics.
+    pub(crate) async fn explain_to_everybody(&self, request: &CheckRequest) -> u16 {
+        let (status, _) = post(self.monitoring, "/debug/explain", &request.encode_to_vec()).await;
+        status
+    }
+
+    /// The value of a metric of its own; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        metric(&text, name)
     }
 
     /// Status and body of a page.

@@ -21,7 +21,7 @@ fn configuration(condition: &str) -> String {
     .concat()
 }
 
-fn request(pairs: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn request(pairs: &[(&str, &str)]) -> CheckRequest {
     CheckRequest {
         attributes: Some(attributes(pairs)),
         ..CheckRequest::default()

@@ -379,8 +379,7 @@ impl<'r> Walk<'r> {
             }
             let mut conditions = Conditions::new(self.table);
             let one = std::slice::from_ref(route);
-            let directive =
-                headers::operations(one, bag, outputs, &mut conditions, &mut Untracked);
+            let directive = headers::operations(one, bag, outputs, &mut conditions, &mut Untracked);
             let directive = directive.unwrap_or_default();
             let sides = [
                 ("request", directive.request_header_operations),

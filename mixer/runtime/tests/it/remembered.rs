@@ -205,7 +205,9 @@ async fn pain_26_an_edit_is_never_followed_by_an_answer_from_before_it() {
             let mut remembered = 0;
             while !done.load(Ordering::Relaxed) {
                 let least = in_force.load(Ordering::SeqCst);
-                let checked = check(&engine, &[("source.name", "b")], &[], patience).await.unwrap();
+                let checked = check(&engine, &[("source.name", "b")], &[], patience)
+                    .await
+                    .unwrap();
                 let version = version(&checked).unwrap();
                 assert!(version >= least, "{version} after {least}");
                 remembered += u64::from(checked.remembered);
