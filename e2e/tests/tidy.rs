@@ -366,6 +366,29 @@ fn the_architecture_names_every_package() {
     );
 }
 
+/// Longer runs and other seeds help only who knows of them.
+#[test]
+fn contributors_are_told_of_every_variable_of_tests() {
+    const PREFIX: &str = "MESH_TEST_";
+    let told = read(&root().join("CONTRIBUTING.md"));
+    let mut missing = BTreeSet::new();
+    for path in files(root(), &["rs"]) {
+        // What follows the prefix, as far as it is a name.
+        let text = read(&path);
+        let names = text.split(PREFIX).skip(1).map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_');
+            format!("`{PREFIX}{}", &rest[..end.unwrap_or(rest.len())])
+        });
+        missing.extend(names.filter(|name| name.len() > PREFIX.len() + 1 && !told.contains(name)));
+    }
+    let missing = missing.iter();
+    assert_none(
+        &missing
+            .map(|name| format!("CONTRIBUTING.md does not mention {name}`"))
+            .collect::<Vec<_>>(),
+    );
+}
+
 #[test]
 fn source_files_are_short_and_say_what_they_are() {
     let mut problems = Vec::new();

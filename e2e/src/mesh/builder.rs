@@ -57,6 +57,7 @@ pub struct MeshBuilder {
     only_files: bool,
     ingress_ports: BTreeMap<i32, u16>,
     kubernetes: bool,
+    reuse_addresses: bool,
 }
 
 // === impl MeshBuilder ===
@@ -148,6 +149,13 @@ impl MeshBuilder {
     #[must_use]
     pub fn kubernetes(mut self) -> Self {
         self.kubernetes = true;
+        self
+    }
+
+    /// Gives a pod the address of one that has just ended, as networks of clusters may.
+    #[must_use]
+    pub fn reuse_addresses(mut self) -> Self {
+        self.reuse_addresses = true;
         self
     }
 
@@ -259,6 +267,7 @@ impl MeshBuilder {
             env: self.env,
             base: std::env::current_dir().unwrap_or_default(),
             kubernetes: kubernetes.as_ref().map(|server| server.kubeconfig().to_owned()),
+            reuse_addresses: self.reuse_addresses,
         };
         let engine = Engine::new(
             settings,

@@ -24,11 +24,13 @@ const SERVICES: (u32, u32) = (
 );
 
 /// Hands out pod addresses. A freed address is the last to be used again: whoever still remembers it must not
-/// meet another pod there.
+/// meet another pod there. Networks of clusters may be less careful.
 #[derive(Debug)]
 pub(crate) struct PodAddresses {
     next: u32,
     used: BTreeSet<u32>,
+    /// The next pod gets the lowest free address.
+    reuse: bool,
 }
 
 // === impl PodAddresses ===
@@ -38,18 +40,31 @@ impl Default for PodAddresses {
         Self {
             next: PODS.0,
             used: BTreeSet::new(),
+            reuse: false,
         }
     }
 }
 
 impl PodAddresses {
+    /// Addresses that the next pod takes over from the last one that has ended.
+    pub(crate) fn reused_at_once() -> Self {
+        Self {
+            reuse: true,
+            ..Self::default()
+        }
+    }
+
     /// The next free address; `None` when 65 thousand pods run.
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
         let free = (self.next..=PODS.1)
             .chain(PODS.0..self.next)
             .find(|address| !self.used.contains(address))?;
         self.used.insert(free);
-        self.next = if free == PODS.1 { PODS.0 } else { free + 1 };
+        self.next = if self.reuse || free == PODS.1 {
+            PODS.0
+        } else {
+            free + 1
+        };
         Some(Ipv4Addr::from(free))
     }
 
@@ -103,6 +118,15 @@ mod tests {
         assert_eq!(first, Ipv4Addr::new(10, 44, 0, 2));
         addresses.free(first);
         assert_ne!(addresses.take().unwrap(), first);
+    }
+
+    #[test]
+    fn a_freed_pod_address_is_the_next_where_that_is_wanted() {
+        let mut addresses = PodAddresses::reused_at_once();
+        let [first, second] = [addresses.take().unwrap(), addresses.take().unwrap()];
+        assert_ne!(first, second);
+        addresses.free(first);
+        assert_eq!(addresses.take().unwrap(), first);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A mesh whose objects live in a real Kubernetes API server, as users meet it: with kubectl.
 
+mod addresses;
 mod failures;
 mod ingress;
 mod samples;
@@ -40,6 +41,16 @@ async fn eventually(
         ensure!(good(&answer), "{} by {}", answer.status, version(&answer));
         Ok(())
     })
+    .await;
+}
+
+/// Says how many pods a Deployment of the weather application has.
+async fn scale(mesh: &TestMesh, deployment: &str, replicas: usize) {
+    let replicas = format!("--replicas={replicas}");
+    kubectl(
+        mesh,
+        &["-n", "weather", "scale", "deployment", deployment, &replicas],
+    )
     .await;
 }
 
@@ -123,14 +134,7 @@ async fn g2_1_p4_2_what_kubectl_applies_is_what_envoys_do() {
 /// Scaling and replacement: the endpoints of callers are the pods that are ready.
 async fn pods_come_and_go(mesh: &TestMesh) {
     const CLUSTER: &str = "outbound|3002||forecast.weather.svc.cluster.local";
-    let scale = async |replicas: usize| {
-        let replicas = format!("--replicas={replicas}");
-        kubectl(
-            mesh,
-            &["-n", "weather", "scale", "deployment", "forecast-v1", &replicas],
-        )
-        .await;
-    };
+    let scale = async |replicas: usize| scale(mesh, "forecast-v1", replicas).await;
     let follows = async |pods: &[&str]| {
         mesh.eventually(&format!("callers know {pods:?}"), async || {
             let addresses = addresses(mesh, FRONTEND, CLUSTER).await?;

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) base: PathBuf,
     /// Objects come from the API server that this file leads to, rather than from files.
     pub(crate) kubernetes: Option<PathBuf>,
+    /// A pod gets the address of one that has ended.
+    pub(crate) reuse_addresses: bool,
 }
 
 /// See the module's documentation.
@@ -89,6 +91,11 @@ impl Engine {
         outputs: Outputs,
     ) -> Self {
         let (update_sender, updates) = mpsc::unbounded_channel();
+        let addresses = if settings.reuse_addresses {
+            PodAddresses::reused_at_once()
+        } else {
+            PodAddresses::default()
+        };
         Self {
             settings,
             images,
@@ -101,7 +108,7 @@ impl Engine {
             unplanned: BTreeMap::new(),
             records: BTreeMap::new(),
             history: BTreeMap::new(),
-            addresses: PodAddresses::default(),
+            addresses,
             started: 0,
             requests,
             updates,

@@ -162,8 +162,13 @@ impl TestMesh {
 
     /// A mesh whose objects are in an API server, once everything in it is ready.
     pub(crate) async fn on_kubernetes(samples: &[&str]) -> Self {
+        Self::on_kubernetes_as(Mesh::builder(), samples).await
+    }
+
+    /// The same of a mesh that is special.
+    pub(crate) async fn on_kubernetes_as(builder: MeshBuilder, samples: &[&str]) -> Self {
         let in_use = InUse::begin();
-        let mesh = Self::boot_as(Mesh::builder().kubernetes(), samples).await;
+        let mesh = Self::boot_as(builder.kubernetes(), samples).await;
         Self {
             _in_use: Some(in_use),
             ..mesh
