@@ -12,7 +12,7 @@ use crate::coverage::{Requirement, borne, examples};
 use crate::mesh::programs::{Programs, workspace};
 
 /// Packages whose tests may bear ids of examples.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 15] = [
     "charts",
     "e2e",
     "mixc",
@@ -20,9 +20,12 @@ const PACKAGES: [&str; 12] = [
     "mixer-adapter",
     "mixer-adapters",
     "mixer-attribute",
+    "mixer-dynamic",
     "mixer-expr",
     "mixer-runtime",
     "mixer-template",
+    "mixgen",
+    "mygrpcprint",
     "pilot",
     "pilot-networking",
 ];

@@ -2,7 +2,7 @@
 
 use mesh_api::istio::policy::v1beta1::ValueType as Wire;
 use mixer_attribute::Value;
-use mixer_template::{Instance, Template};
+use mixer_template::{Instance, Template, Variety};
 use serde_json::json;
 
 use crate::{build, builder};
@@ -162,7 +162,7 @@ fn an_authorization_has_two_sides() {
 }
 
 #[test]
-fn spans_edges_keys_and_pods_have_their_fields() {
+fn spans_edges_and_pods_have_their_fields() {
     let span = builder(
         Template::TraceSpan,
         &json!({
@@ -193,15 +193,6 @@ fn spans_edges_keys_and_pods_have_their_fields() {
         ("reviews", "http")
     );
 
-    let key = builder(
-        Template::ApiKey,
-        &json!({"apiKey": "\"k\"", "api_version": "\"v1\""}),
-    );
-    let Ok(Instance::ApiKey(key)) = build(&key) else {
-        panic!("no key");
-    };
-    assert_eq!((&*key.api_key, &*key.api_version), ("k", "v1"));
-
     let pod = builder(
         Template::Kubernetes,
         &json!({"source_uid": "source.name", "sourceIp": "source.ip", "destinationPort": "destination.port | 0"}),
@@ -211,4 +202,24 @@ fn spans_edges_keys_and_pods_have_their_fields() {
     };
     assert_eq!((&*pod.source_uid, pod.destination_port), ("reviews", 9080));
     assert_eq!(pod.source_ip, Some([10, 0, 0, 1].into()));
+}
+
+/// The worked example of a template: asked before a request is let through, with these fields.
+#[test]
+fn m100_the_template_of_api_keys() {
+    assert_eq!(Template::ApiKey.name(), "apikey");
+    assert_eq!(Template::ApiKey.variety(), Variety::Check);
+    let key = builder(
+        Template::ApiKey,
+        &json!({
+            "api": "source.name", "api_version": "\"v1\"", "apiOperation": "\"GET\"",
+            "apiKey": "\"k\"", "timestamp": "request.time",
+        }),
+    );
+    let Ok(Instance::ApiKey(key)) = build(&key) else {
+        panic!("no key");
+    };
+    let texts = [&*key.api, &*key.api_version, &*key.api_operation, &*key.api_key];
+    assert_eq!(texts, ["reviews", "v1", "GET", "k"]);
+    assert!(key.timestamp.is_some());
 }
