@@ -1,7 +1,7 @@
 //! Canonical proto JSON of any message, by its descriptor.
 
 use prost::Name;
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
 use crate::{Any, descriptors};
@@ -61,15 +61,25 @@ pub fn encoded_to_value(name: &str, encoded: &[u8]) -> Result<Value, JsonError> 
     let descriptor = descriptors()
         .get_message_by_name(name)
         .ok_or_else(|| JsonError::UnknownMessage(name.to_owned()))?;
+    described_to_value(descriptor, encoded)
+}
+
+/// The JSON form of an encoded message that somebody describes.
+///
+/// # Errors
+///
+/// See [`JsonError`].
+pub fn described_to_value(descriptor: MessageDescriptor, encoded: &[u8]) -> Result<Value, JsonError> {
+    let name = descriptor.full_name().to_owned();
     let message = DynamicMessage::decode(descriptor, encoded).map_err(|source| JsonError::Decode {
-        name: name.to_owned(),
+        name: name.clone(),
         source,
     })?;
     let options = SerializeOptions::new().stringify_64_bit_integers(false);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
         .map_err(|error| JsonError::Serialize {
-            name: name.to_owned(),
+            name,
             reason: error.to_string(),
         })
 }

@@ -102,6 +102,10 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
     ("mixer-sdk", Some(&["mesh-api"])),
     ("mygrpcprint", Some(&["mesh-runtime", "mixer-sdk"])),
     (
+        "sampleprint",
+        Some(&["mixer", "mixer-adapter", "mixer-attribute", "mixer-template"]),
+    ),
+    (
         "mixer",
         Some(&[
             "charts",

@@ -4,6 +4,7 @@
 //! `istio.mixer.v1` and of Envoy, and the pages that show what is going on.
 
 pub mod args;
+pub mod command;
 mod debug;
 mod explain;
 mod metrics;

@@ -11,6 +11,7 @@ use mesh_runtime::args::{HostPort, ListenAddr};
 use mesh_runtime::grpc::GrpcOptions;
 use mesh_runtime::listen::{Listener, bind, bind_unix};
 use mesh_runtime::log::Scope;
+use mixer_adapter::SomeAdapter;
 use mixer_runtime::handler::Factory;
 use mixer_runtime::loadshed::LoadShedder;
 use mixer_runtime::{Adapters, Controller, ControllerOptions, Engine, EngineMetrics};
@@ -58,12 +59,16 @@ pub const SCOPES: &[Scope] = &[
     },
 ];
 
-/// Starts Mixer; it runs until the runtime leaves.
+/// Starts Mixer with the adapters that are built in and with `more`; it runs until the runtime leaves.
 ///
 /// # Errors
 ///
 /// When adapters or flags do not fit together, an address is taken, or there is no way to the configuration.
-pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
+pub async fn start(
+    runtime: &Runtime,
+    args: ServerArgs,
+    more: Vec<Box<dyn SomeAdapter>>,
+) -> anyhow::Result<()> {
     let ServerArgs {
         listen,
         config,
@@ -73,7 +78,9 @@ pub async fn start(runtime: &Runtime, args: ServerArgs) -> anyhow::Result<()> {
         admin,
         log: _,
     } = args;
-    let adapters = Arc::new(Adapters::new(mixer_adapters::all_with(listen.adapters()))?);
+    let mut adapters = mixer_adapters::all_with(listen.adapters());
+    adapters.extend(more);
+    let adapters = Arc::new(Adapters::new(adapters)?);
     let metrics = EngineMetrics::register(runtime.metrics())?;
     let service_metrics = ServiceMetrics::register(runtime.metrics())?;
     // The socket is there before the configuration is (§9.1).

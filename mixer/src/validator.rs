@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use charts::crd;
 use mesh_config::decode::{self, Class};
 use mesh_config::{ConfigError, validation, yaml};
+use mixer_adapter::SomeAdapter;
 use mixer_runtime::config::{Snapshot, State, StoreEvent, kinds};
 use mixer_runtime::{Adapters, handler};
 use mixer_template::Template;
@@ -21,8 +22,10 @@ const MAX_DEPTH: usize = 32;
 /// # Errors
 ///
 /// What is wrong, one line each.
-pub fn validate(args: &ValidatorArgs) -> anyhow::Result<String> {
-    let adapters = Adapters::new(mixer_adapters::all())?;
+pub fn validate(args: &ValidatorArgs, more: Vec<Box<dyn SomeAdapter>>) -> anyhow::Result<String> {
+    let mut adapters = mixer_adapters::all();
+    adapters.extend(more);
+    let adapters = Adapters::new(adapters)?;
     let mut files = Vec::new();
     for path in &args.paths {
         collect(path, 0, &mut files)?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -127,6 +128,22 @@ impl Process {
                 (None, Some(status)) => Err(format!("{} ended with {status}", self.name)),
                 (None, None) => Err(format!("{} has not written it", self.name)),
             }
+        })
+        .await
+    }
+
+    /// Waits until one of our programs that logs JSON says where it listens: the address of a flag such as `--address`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::wait_for_line`].
+    pub async fn wait_for_address(&mut self, timeout: Duration, flag: &str) -> Result<SocketAddr, NotYet> {
+        self.wait_for_line(timeout, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let listening = line["msg"] == "listening" && line["flag"] == flag;
+            listening
+                .then(|| line["address"].as_str()?.parse().ok())
+                .flatten()
         })
         .await
     }

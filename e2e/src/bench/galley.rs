@@ -173,15 +173,7 @@ async fn start(program: &Path, config: &Path, limit: Duration) -> Result<(Proces
         ]);
     let mut process = Process::start_bound("galley", &command)
         .with_context(|| format!("cannot start {}", program.display()))?;
-    let address = process
-        .wait_for_line(limit, |line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let listening = line["msg"] == "listening" && line["flag"] == "--server-address";
-            listening
-                .then(|| line["address"].as_str()?.parse().ok())
-                .flatten()
-        })
-        .await?;
+    let address = process.wait_for_address(limit, "--server-address").await?;
     Ok((process, address))
 }
 

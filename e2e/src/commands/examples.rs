@@ -12,7 +12,7 @@ use crate::coverage::{Requirement, borne, examples};
 use crate::mesh::programs::{Programs, workspace};
 
 /// Packages whose tests may bear ids of examples.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "charts",
     "e2e",
     "mixc",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 15] = [
     "mygrpcprint",
     "pilot",
     "pilot-networking",
+    "sampleprint",
 ];
 
 /// A program of tests.

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use mesh_api::Any;
 use mixer_template::Template;
 use prost::{Message, Name};
+use prost_reflect::DescriptorPool;
 use serde_json::Value;
 
 use crate::env::Env;
@@ -60,6 +61,11 @@ pub trait Adapter: Send + Sync + 'static {
     /// Parameters that nobody gave.
     fn defaults() -> Self::Params {
         Self::Params::default()
+    }
+
+    /// Where its parameters are described: with all our messages, unless the adapter brings its own.
+    fn descriptors() -> &'static DescriptorPool {
+        mesh_api::descriptors()
     }
 
     /// Looks for what is wrong with parameters. Reads nothing but its arguments.
@@ -184,7 +190,7 @@ where
     }
 
     fn configure(&self, params: &Value, inferred: &Inferred) -> Result<Configured, ConfigErrors> {
-        let params = params::merge(&A::defaults(), params)?;
+        let params = params::merge_described(A::descriptors(), &A::defaults(), params)?;
         let errors = A::validate(&params, inferred);
         if errors.is_empty() {
             Ok(Configured {

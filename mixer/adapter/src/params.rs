@@ -1,53 +1,61 @@
 //! Parameters as somebody wrote them.
 
 use prost::{Message, Name};
-use serde_json::{Map, Value};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+use serde_json::Value;
 
 use crate::adapter::ConfigErrors;
 
 /// The parameters `given` over `defaults`: a field that is given replaces the default of that field, also where it is
-/// given its zero value (`spec 02` §5.2). Fields may be spelled as in the .proto file or in JSON.
+/// given its zero value (`spec 02` §5.2). Fields may be spelled as in the .proto file or in JSON. The message is one of
+/// ours.
 ///
 /// # Errors
 ///
 /// Unknown fields and values of a wrong type, with the path of the field.
 pub fn merge<M: Message + Name + Default>(defaults: &M, given: &Value) -> Result<M, ConfigErrors> {
-    let name = M::full_name();
-    let mut errors = ConfigErrors::default();
-    let merged = match (mesh_api::json::to_value(defaults), given) {
-        (Err(error), _) => {
-            errors.push("", error.to_string());
-            return Err(errors);
-        }
-        (Ok(_), Value::Null) => {
-            return M::decode(defaults.encode_to_vec().as_slice()).map_err(|error| undecodable(&error));
-        }
-        (Ok(Value::Object(defaults)), Value::Object(given)) => Value::Object(overlay(&name, defaults, given)),
-        // Says what is wrong with it.
-        (Ok(_), given) => given.clone(),
+    merge_described(mesh_api::descriptors(), defaults, given)
+}
+
+/// The same for a message that is described in `pool`.
+pub(crate) fn merge_described<M: Message + Name + Default>(
+    pool: &DescriptorPool,
+    defaults: &M,
+    given: &Value,
+) -> Result<M, ConfigErrors> {
+    let defaults = defaults.encode_to_vec();
+    let merged = match pool.get_message_by_name(&M::full_name()) {
+        _ if given.is_null() => defaults,
+        Some(descriptor) => overlaid(&descriptor, &defaults, given)?,
+        None => return Err(wrong("", format!("message {} is unknown", M::full_name()))),
     };
-    let any = mesh_config::decode::message(&name, &merged).map_err(|error| {
-        errors.push(error.field, error.reason);
-        errors
-    })?;
-    M::decode(any.value).map_err(|error| undecodable(&error))
+    M::decode(&*merged).map_err(|error| wrong("", error.to_string()))
 }
 
-fn overlay(name: &str, mut defaults: Map<String, Value>, given: &Map<String, Value>) -> Map<String, Value> {
-    let descriptor = mesh_api::descriptors().get_message_by_name(name);
-    for (key, value) in given {
-        let field = descriptor
-            .as_ref()
-            .and_then(|message| message.get_field_by_name(key));
-        let key = field.map_or_else(|| key.clone(), |field| field.json_name().to_owned());
-        defaults.insert(key, value.clone());
-    }
-    defaults
+fn overlaid(descriptor: &MessageDescriptor, defaults: &[u8], given: &Value) -> Result<Vec<u8>, ConfigErrors> {
+    let defaults = mesh_api::json::described_to_value(descriptor.clone(), defaults);
+    let merged = match (defaults.map_err(|error| wrong("", error.to_string()))?, given) {
+        (Value::Object(mut merged), Value::Object(given)) => {
+            for (key, value) in given {
+                let field = descriptor.get_field_by_name(key);
+                let key = field.map_or_else(|| key.clone(), |field| field.json_name().to_owned());
+                merged.insert(key, value.clone());
+            }
+            Value::Object(merged)
+        }
+        // Says what is wrong with it.
+        (_, given) => given.clone(),
+    };
+    let any = mesh_config::decode::described(descriptor, &merged);
+    Ok(any
+        .map_err(|error| wrong(error.field, error.reason))?
+        .value
+        .into())
 }
 
-fn undecodable(error: &prost::DecodeError) -> ConfigErrors {
+fn wrong(field: impl Into<String>, reason: impl Into<String>) -> ConfigErrors {
     let mut errors = ConfigErrors::default();
-    errors.push("", error.to_string());
+    errors.push(field, reason);
     errors
 }
 

@@ -92,12 +92,7 @@ pub(crate) fn metric(text: &str, series: &str) -> f64 {
 
 /// Waits until the log names the address at which somebody listens.
 pub(crate) async fn address(process: &mut Process, name: &str) -> SocketAddr {
-    let find = |line: &str| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["msg"] == "listening" && line["flag"] == name)
-            .then(|| line["address"].as_str().unwrap().parse().unwrap())
-    };
-    process.wait_for_line(PATIENCE, find).await.unwrap()
+    process.wait_for_address(PATIENCE, name).await.unwrap()
 }
 
 pub(crate) fn object(kind: &str, name: &str, spec: &str) -> String {

@@ -38,18 +38,8 @@ impl Server {
             .args(flags);
         let mut process = Process::start_bound("mixs", &command)
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut listens = async |flag: &str| {
-            let find = |line: &str| {
-                let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                let listening = line["msg"] == "listening" && line["flag"] == flag;
-                listening
-                    .then(|| line["address"].as_str()?.parse::<SocketAddr>().ok())
-                    .flatten()
-            };
-            process.wait_for_line(PATIENCE, find).await
-        };
-        let address = listens("--address").await?;
-        let monitoring = listens("--monitoringAddr").await?;
+        let address = process.wait_for_address(PATIENCE, "--address").await?;
+        let monitoring = process.wait_for_address(PATIENCE, "--monitoringAddr").await?;
         eventually(PATIENCE, async || scrape::get(monitoring, "/ready").await).await?;
         Ok(Self { process, address })
     }

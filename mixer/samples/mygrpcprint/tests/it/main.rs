@@ -13,7 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use mesh_testing::certificates::Authority;
 use mesh_testing::eventually;
 use mesh_testing::process::Process;
-use serde_json::Value;
 
 /// Longer than anything here takes, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,15 +29,6 @@ fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_mygrpcprint")).with_file_name(name);
     assert!(path.exists(), "{} is not built", path.display());
     path
-}
-
-async fn listening(process: &mut Process, flag: &str) -> SocketAddr {
-    let find = |line: &str| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["msg"] == "listening" && line["flag"] == flag)
-            .then(|| line["address"].as_str().unwrap().parse().unwrap())
-    };
-    process.wait_for_line(PATIENCE, find).await.unwrap()
 }
 
 fn object(kind: &str, name: &str, spec: &str) -> String {
@@ -86,7 +76,7 @@ async fn mixer(configuration: &Path) -> (Process, SocketAddr) {
         "--log_as_json",
     ]);
     let mut process = Process::start("mixs", command).unwrap();
-    let address = listening(&mut process, "--address").await;
+    let address = process.wait_for_address(PATIENCE, "--address").await.unwrap();
     (process, address)
 }
 
@@ -94,7 +84,7 @@ async fn adapter(address: &str, flags: &[String]) -> (Process, SocketAddr) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mygrpcprint"));
     command.args(["--address", address, "--log_as_json"]).args(flags);
     let mut process = Process::start("mygrpcprint", command).unwrap();
-    let address = listening(&mut process, "--address").await;
+    let address = process.wait_for_address(PATIENCE, "--address").await.unwrap();
     (process, address)
 }
 
