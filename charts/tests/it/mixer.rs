@@ -197,12 +197,7 @@ async fn spec_02_12_an_api_server_takes_it() {
         "-f",
         &folder,
     ];
-    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}";
-    server
-        .admin()
-        .kubectl(&["apply", "-f", "-"], namespace)
-        .await
-        .expect("a namespace");
+    crate::control_plane_namespace(server).await;
     let said = server.admin().kubectl(&args, "").await.expect("accepted");
     assert_eq!(said.lines().count(), 28, "{said}");
 }

@@ -73,7 +73,7 @@ async fn every_definition_is_established_and_structural() {
 async fn the_samples_are_applied() {
     let server = server().await;
     let samples = workspace().join("e2e/samples");
-    done(server, "create namespace istio-system", "").await;
+    crate::control_plane_namespace(server).await;
     done(
         server,
         &format!("apply -f {}", samples.join("weather/namespace.yaml").display()),
