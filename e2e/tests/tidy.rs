@@ -115,6 +115,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mesh-kube",
             "mesh-mcp",
             "mesh-runtime",
+            "mixer-adapter",
             "mixer-adapters",
             "mixer-attribute",
             "mixer-runtime",
