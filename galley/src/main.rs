@@ -9,6 +9,11 @@ use galley::server;
 use galley_webhook::RemoveArgs;
 use mesh_runtime::Runtime;
 use mesh_runtime::version::BuildInfo;
+use tikv_jemallocator::Jemalloc;
+
+/// What many connections use for a moment goes back to the system; the C library's allocator keeps it for the process.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match Args::parse().command() {

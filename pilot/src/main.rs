@@ -6,6 +6,11 @@ use clap::Parser;
 use mesh_runtime::Runtime;
 use pilot::args::{Args, Command};
 use pilot::{request, server};
+use tikv_jemallocator::Jemalloc;
+
+/// What many connections use for a moment goes back to the system; the C library's allocator keeps it for the process.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match Args::parse().command {

@@ -1,6 +1,7 @@
 //! `cargo mesh test --list-examples`: what became of every example of the specification.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -57,7 +58,22 @@ pub(super) fn run(env: &[(&str, PathBuf)]) -> Result<ExitCode> {
             results.extend(binary.run(&tests, env)?);
         }
     }
-    let (table, good) = table(&examples()?, &results);
+    show(&results)
+}
+
+/// Prints the list for what a run of all tests printed to `log`.
+pub(super) fn read(log: &Path) -> Result<ExitCode> {
+    let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+    let mut results = Results::new();
+    // Tests of two packages may have one name.
+    for (test, good) in String::from_utf8_lossy(&text).lines().filter_map(result) {
+        *results.entry(test).or_insert(true) &= good;
+    }
+    show(&results)
+}
+
+fn show(results: &Results) -> Result<ExitCode> {
+    let (table, good) = table(&examples()?, results);
     say(&table);
     Ok(if good {
         ExitCode::SUCCESS

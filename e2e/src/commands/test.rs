@@ -1,6 +1,7 @@
 //! `cargo mesh test`: everything that CI checks, with the real parts provided.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -19,6 +20,9 @@ pub(super) struct Args {
     /// Run the tests that bear the ids of the specification's examples, and show what became of each.
     #[arg(long)]
     list_examples: bool,
+    /// Run nothing for that list, but read what a whole run printed.
+    #[arg(long, value_name = "FILE", requires = "list_examples")]
+    from: Option<PathBuf>,
     /// More words for `cargo test`, such as the name of a test.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -34,6 +38,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.list_requirements {
         say(&coverage::table(workspace())?);
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(log) = &args.from {
+        return examples::read(log);
     }
     install_tools()?;
     let envoy = install_envoy(provision::envoy)?;
