@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::Code;
 
 /// Upper bounds of sizes in bytes.
@@ -35,12 +35,23 @@ const MILLISECONDS: [f64; 36] = [
 const METHOD: &str = "grpc_server_method";
 const STATUS: &str = "grpc_server_status";
 
-/// The metrics of the service. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The metrics of the services.
+#[derive(Debug)]
 pub(crate) struct ServiceMetrics {
     received: HistogramVec,
     sent: HistogramVec,
     latency: HistogramVec,
+    completed: IntCounterVec,
+}
+
+/// The metrics of one method. They are found once, and not for every call.
+#[derive(Debug)]
+pub(crate) struct MethodMetrics {
+    pub(crate) method: &'static str,
+    received: Histogram,
+    sent: Histogram,
+    latency: Histogram,
+    ok: IntCounter,
     completed: IntCounterVec,
 }
 
@@ -72,26 +83,36 @@ impl ServiceMetrics {
         })
     }
 
-    /// A call has ended.
-    pub(crate) fn completed(
-        &self,
-        method: &str,
-        code: Code,
-        received: usize,
-        sent: Option<usize>,
-        took: Duration,
-    ) {
-        let bytes = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        self.received
-            .with_label_values(&[method])
-            .observe(bytes(received));
-        if let Some(sent) = sent {
-            self.sent.with_label_values(&[method]).observe(bytes(sent));
+    /// The metrics of a method, `<service>/<method>`.
+    pub(crate) fn method(&self, method: &'static str) -> MethodMetrics {
+        MethodMetrics {
+            method,
+            received: self.received.with_label_values(&[method]),
+            sent: self.sent.with_label_values(&[method]),
+            latency: self.latency.with_label_values(&[method]),
+            ok: self.completed.with_label_values(&[method, name(Code::Ok)]),
+            completed: self.completed.clone(),
         }
-        self.latency
-            .with_label_values(&[method])
-            .observe(took.as_secs_f64() * 1000.0);
-        self.completed.with_label_values(&[method, name(code)]).inc();
+    }
+}
+
+// === impl MethodMetrics ===
+
+impl MethodMetrics {
+    /// A call has ended.
+    pub(crate) fn completed(&self, code: Code, received: usize, sent: Option<usize>, took: Duration) {
+        let bytes = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.received.observe(bytes(received));
+        if let Some(sent) = sent {
+            self.sent.observe(bytes(sent));
+        }
+        self.latency.observe(took.as_secs_f64() * 1000.0);
+        if code == Code::Ok {
+            self.ok.inc();
+        } else {
+            let labels = [self.method, name(code)];
+            self.completed.with_label_values(&labels).inc();
+        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! A codec that hands requests over as bytes, so that what is made of them can borrow from them.
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf as _, Bytes};
 use prost::Message;
 use std::marker::PhantomData;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+/// Most answers have less bytes than this. Tonic would make room for 8 KiB, for every call.
+const ANSWER: usize = 512;
+
+/// As usual; a message alone does not come there.
+const YIELD: usize = 32 * 1024;
 
 /// Bytes in, messages out.
 #[derive(Debug)]
@@ -46,6 +52,11 @@ impl Decoder for RawDecoder {
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(message.copy_to_bytes(message.remaining())))
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        // The first frame tells how much is needed, and mostly has all of it.
+        BufferSettings::new(0, YIELD)
+    }
 }
 
 impl<M: Message> Encoder for MessageEncoder<M> {
@@ -54,7 +65,12 @@ impl<M: Message> Encoder for MessageEncoder<M> {
 
     fn encode(&mut self, message: M, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(message.encoded_len());
-        buffer.put_slice(&message.encode_to_vec());
-        Ok(())
+        message
+            .encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(ANSWER, YIELD)
     }
 }

@@ -159,12 +159,12 @@ pub async fn start(
         tracer: Tracer::new(runtime, tracing.options())?,
         drain: runtime.drain().clone(),
     };
-    let routes = service::routes(engine, service_metrics, options);
+    let services = service::services(engine, &service_metrics, options);
     let options = GrpcOptions {
         max_concurrent_streams: listen.max_concurrent_streams,
         ..GrpcOptions::default()
     };
-    runtime.spawn_grpc("mixer", listener, routes, options);
+    runtime.spawn_grpc_service("mixer", listener, services, options);
     Ok(())
 }
 

@@ -8,10 +8,14 @@ mod deadline;
 mod mixer;
 mod ratelimit;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
 use mesh_api::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use mesh_api::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use mesh_api::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
@@ -22,12 +26,14 @@ use mixer_runtime::loadshed::{LoadShedder, Mode};
 use mixer_runtime::routing::Table;
 use prost::Message;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tonic::body::Body;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::{Code, Response, Status};
+use tower::Service;
 use tracing::{debug, warn};
 
-use crate::metrics::ServiceMetrics;
+use crate::metrics::{MethodMetrics, ServiceMetrics};
 use crate::spans::Tracer;
 use accesslog::AccessLog;
 use authorization::ExtAuthz;
@@ -59,7 +65,7 @@ pub(crate) struct ServiceOptions {
 /// What stands between callers and the engine, the same for all services.
 pub(crate) struct Front {
     engine: Arc<Engine>,
-    metrics: ServiceMetrics,
+    methods: Methods,
     slots: Semaphore,
     call_limit: Duration,
     max_message_size: usize,
@@ -72,11 +78,34 @@ pub(crate) struct Front {
     epoch: Instant,
 }
 
+/// The metrics of all methods.
+struct Methods {
+    check: MethodMetrics,
+    report: MethodMetrics,
+    authorize: MethodMetrics,
+    limit: MethodMetrics,
+    access_log: MethodMetrics,
+}
+
+/// All services. Mixer's own, which proxies call for every request, is found without tonic's routes: they cost a dozen
+/// allocations for a call.
+#[derive(Clone)]
+pub(crate) struct Services {
+    mixer: MixerService,
+    others: Routes,
+}
+
 /// All services.
-pub(crate) fn routes(engine: Arc<Engine>, metrics: ServiceMetrics, options: ServiceOptions) -> Routes {
+pub(crate) fn services(engine: Arc<Engine>, metrics: &ServiceMetrics, options: ServiceOptions) -> Services {
     let front = Arc::new(Front {
         engine,
-        metrics,
+        methods: Methods {
+            check: metrics.method(mixer::CHECK),
+            report: metrics.method(mixer::REPORT),
+            authorize: metrics.method(authorization::CHECK),
+            limit: metrics.method(ratelimit::SHOULD_RATE_LIMIT),
+            access_log: metrics.method(accesslog::STREAM),
+        },
         slots: Semaphore::new(options.slots),
         call_limit: options.call_limit,
         max_message_size: options.max_message_size,
@@ -91,10 +120,34 @@ pub(crate) fn routes(engine: Arc<Engine>, metrics: ServiceMetrics, options: Serv
     let authorization = AuthorizationServer::new(ExtAuthz(Arc::clone(&front)));
     let rate_limits = RateLimitServiceServer::new(RateLimits(Arc::clone(&front)));
     let access_log = AccessLogServiceServer::new(AccessLog(Arc::clone(&front)));
-    Routes::new(MixerService(front))
-        .add_service(authorization.max_decoding_message_size(limit))
+    let others = Routes::new(authorization.max_decoding_message_size(limit))
         .add_service(rate_limits.max_decoding_message_size(limit))
-        .add_service(access_log.max_decoding_message_size(limit))
+        .add_service(access_log.max_decoding_message_size(limit));
+    Services {
+        mixer: MixerService(front),
+        others: others.prepare(),
+    }
+}
+
+// === impl Services ===
+
+impl Service<http::Request<Incoming>> for Services {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // As those of tonic, they are ready always.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        if MixerService::serves(request.uri().path()) {
+            self.mixer.call(request)
+        } else {
+            Box::pin(self.others.call(request))
+        }
+    }
 }
 
 // === impl Front ===
@@ -103,7 +156,7 @@ impl Front {
     /// Answers a call of so many bytes, and tells how that went.
     async fn measured<M, F>(
         &self,
-        method: &'static str,
+        method: &MethodMetrics,
         metadata: &MetadataMap,
         received: usize,
         answer: impl FnOnce(Patience) -> F,
@@ -113,7 +166,7 @@ impl Front {
         F: Future<Output = Result<Response<M>, Status>>,
     {
         let started = Instant::now();
-        let span = self.tracer.span(method, metadata);
+        let span = self.tracer.span(method.method, metadata);
         let patience = Patience {
             call_limit: self.call_limit,
             deadline: deadline::of(metadata).map(|left| (started + left).into()),
@@ -124,7 +177,7 @@ impl Front {
             Ok(response) => (Code::Ok, Some(response.get_ref().encoded_len())),
             Err(status) => (status.code(), None),
         };
-        self.metrics.completed(method, code, received, sent, took);
+        method.completed(code, received, sent, took);
         if code != Code::Unavailable {
             self.served(took);
         }

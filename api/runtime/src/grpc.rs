@@ -9,7 +9,6 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioTimer;
-use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Service, ServiceExt as _};
 
@@ -68,11 +67,36 @@ pub struct GrpcOptions {
     pub stream_window: u32,
 }
 
-/// Hands requests to tonic's routes, with what tonic expects to find in them.
+/// What answers gRPC requests: tonic's [`Routes`](tonic::service::Routes), or what is asked before them.
+pub trait GrpcService:
+    Service<
+        Request<Incoming>,
+        Response = Response<tonic::body::Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+/// Hands requests to a service, with what tonic expects to find in them.
 #[derive(Clone)]
-struct Dispatch {
-    routes: Routes,
+struct Dispatch<S> {
+    service: S,
     metrics: GrpcMetrics,
+}
+
+impl<S> GrpcService for S where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<tonic::body::Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
 }
 
 // === impl KeepaliveArgs ===
@@ -119,6 +143,8 @@ impl GrpcOptions {
         let mut builder = http2::Builder::new(spawner);
         builder
             .timer(TokioTimer::new())
+            // Nobody who speaks gRPC reads it.
+            .auto_date_header(false)
             .max_concurrent_streams(self.max_concurrent_streams)
             .initial_connection_window_size(self.connection_window)
             .initial_stream_window_size(self.stream_window)
@@ -159,23 +185,20 @@ impl From<KeepaliveArgs> for GrpcOptions {
 pub async fn serve(
     name: &'static str,
     listener: impl Into<Listener> + Send,
-    routes: Routes,
+    service: impl GrpcService,
     options: GrpcOptions,
     metrics: GrpcMetrics,
     spawner: Spawner,
     drain: Drain,
 ) {
     let protocol = options.protocol(spawner.clone());
-    let dispatch = Dispatch {
-        routes: routes.prepare(),
-        metrics,
-    };
+    let dispatch = Dispatch { service, metrics };
     http::serve(name, listener.into(), dispatch, protocol, spawner, drain).await;
 }
 
 // === impl Dispatch ===
 
-impl Service<Request<Incoming>> for Dispatch {
+impl<S: GrpcService> Service<Request<Incoming>> for Dispatch<S> {
     type Response = Response<MeasuredBody>;
     type Error = Infallible;
     type Future = futures::future::BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -193,7 +216,7 @@ impl Service<Request<Incoming>> for Dispatch {
             request.extensions_mut().insert(info);
         }
         let measured = Measured::start(&self.metrics, request.uri().path());
-        let answer = self.routes.clone().oneshot(request);
+        let answer = self.service.clone().oneshot(request);
         Box::pin(async move { answer.await.map(|response| measured.response(response)) })
     }
 }

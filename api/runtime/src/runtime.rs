@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::admin::{self, AdminArgs};
 use crate::args::GoDuration;
 use crate::drain::{self, Drain, DrainSignal};
-use crate::grpc::{self, GrpcMetrics, GrpcOptions};
+use crate::grpc::{self, GrpcMetrics, GrpcOptions, GrpcService};
 use crate::http::serve_http;
 use crate::limits::raise_file_limit;
 use crate::listen::{BindError, Listener, bind_if_enabled};
@@ -321,10 +321,21 @@ impl Runtime {
         routes: Routes,
         options: GrpcOptions,
     ) {
+        self.spawn_grpc_service(name, listener, routes.prepare(), options);
+    }
+
+    /// As [`Self::spawn_grpc`], for a service that does not leave it to tonic's routes to find the method.
+    pub fn spawn_grpc_service(
+        &self,
+        name: &'static str,
+        listener: impl Into<Listener>,
+        service: impl GrpcService,
+        options: GrpcOptions,
+    ) {
         let server = grpc::serve(
             name,
             listener.into(),
-            routes,
+            service,
             options,
             self.inner.grpc_metrics.clone(),
             self.spawner().clone(),

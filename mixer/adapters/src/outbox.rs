@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// The end that calls put things into.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Outbox<T>(mpsc::Sender<T>);
 
 /// The end that the task takes things from.
@@ -48,6 +48,12 @@ impl<T> Outbox<T> {
     }
 }
 
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 // === impl Inbox ===
 
 impl<T> Inbox<T> {
@@ -55,6 +61,12 @@ impl<T> Inbox<T> {
     #[cfg(any(feature = "fluentd", feature = "zipkin"))]
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Takes the next thing if there is one already.
+    #[cfg(feature = "stdio")]
+    pub(crate) fn next_now(&mut self) -> Option<T> {
+        self.waiting.try_recv().ok()
     }
 
     /// Takes the next thing; `None` when nothing will come any more. Loses nothing when dropped while waiting.

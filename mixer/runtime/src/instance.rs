@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mixer_attribute::{Bag, Track};
+use mixer_attribute::{Bag, Track, Untracked};
 use mixer_dynamic::{EncodeError, Encoder};
-use mixer_template::{BuildError, Instance, InstanceBuilder, Template, Variety};
+use mixer_template::{BuildError, Common, Instance, InstanceBuilder, Template, Variety};
 
 /// What an instance is of.
 #[derive(Clone, Debug)]
@@ -89,6 +89,22 @@ impl Maker {
         Ok(match self {
             Self::BuiltIn(builder) => Made::BuiltIn(builder.build(bag, track)?),
             Self::Remote(encoder) => Made::Encoded(encoder.encode(bag, track)?),
+        })
+    }
+
+    /// The instance for a request that is reported. `common` is of the same bag.
+    ///
+    /// # Errors
+    ///
+    /// When one of its expressions has no value.
+    pub fn make_reported<'r>(
+        &'r self,
+        bag: &Bag<'r>,
+        common: &mut Common<'r>,
+    ) -> Result<Made<'r>, MakeError> {
+        Ok(match self {
+            Self::BuiltIn(builder) => Made::BuiltIn(builder.build_reported(bag, common)?),
+            Self::Remote(encoder) => Made::Encoded(encoder.encode(bag, &mut Untracked)?),
         })
     }
 }

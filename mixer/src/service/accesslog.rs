@@ -39,7 +39,7 @@ use super::Front;
 use super::attributes::{Filler, Side};
 use connections::Connections;
 
-const STREAM: &str = "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
+pub(super) const STREAM: &str = "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
 /// The service.
 pub(super) struct AccessLog(pub(super) Arc<Front>);
@@ -81,8 +81,9 @@ impl AccessLogService for AccessLog {
         };
         let code = end.as_ref().map_or_else(Status::code, |()| Code::Ok);
         front
-            .metrics
-            .completed(STREAM, code, received, Some(0), started.elapsed());
+            .methods
+            .access_log
+            .completed(code, received, Some(0), started.elapsed());
         end.map(|()| Response::new(StreamAccessLogsResponse {}))
     }
 }

@@ -46,7 +46,7 @@ use tonic::{Request, Response, Status};
 use super::attributes::{Filler, Side};
 use super::{Front, status, tell};
 
-const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
+pub(super) const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
 
 /// The filter that leaves the claims of tokens in the metadata.
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
@@ -61,7 +61,8 @@ impl Authorization for ExtAuthz {
         let received = request.encoded_len();
         let context = request.attributes.unwrap_or_default();
         let answer = |patience| check(&self.0, &context, patience);
-        self.0.measured(CHECK, &metadata, received, answer).await
+        let method = &self.0.methods.authorize;
+        self.0.measured(method, &metadata, received, answer).await
     }
 }
 

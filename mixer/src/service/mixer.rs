@@ -8,19 +8,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use hyper::body::Incoming;
 use mesh_api::istio::mixer::v1::{CheckResponse, ReportResponse};
 use mixer_attribute::{CheckRequest, References, ReportRequest, Vocabulary, dictionary, encode};
 use mixer_runtime::dispatch::{Checked, Patience, Verdict};
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 use tower::Service;
 
 use super::{Front, invalid, status, tell};
 use crate::raw::RawCodec;
 
-const CHECK: &str = "istio.mixer.v1.Mixer/Check";
-const REPORT: &str = "istio.mixer.v1.Mixer/Report";
+pub(super) const CHECK: &str = "istio.mixer.v1.Mixer/Check";
+pub(super) const REPORT: &str = "istio.mixer.v1.Mixer/Report";
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -32,11 +33,14 @@ struct ReportMethod(Arc<Front>);
 
 type Answered<M> = Pin<Box<dyn Future<Output = Result<Response<M>, Status>> + Send>>;
 
-impl NamedService for MixerService {
-    const NAME: &'static str = "istio.mixer.v1.Mixer";
+impl MixerService {
+    /// Whether a path is one of this service.
+    pub(super) fn serves(path: &str) -> bool {
+        path.starts_with("/istio.mixer.v1.Mixer/")
+    }
 }
 
-impl Service<http::Request<Body>> for MixerService {
+impl Service<http::Request<Incoming>> for MixerService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -45,7 +49,7 @@ impl Service<http::Request<Body>> for MixerService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
         let front = Arc::clone(&self.0);
         let limit = front.max_message_size;
         match request.uri().path().strip_prefix('/') {
@@ -73,7 +77,9 @@ impl UnaryService<Bytes> for CheckMethod {
         Box::pin(async move {
             let (metadata, _, message) = request.into_parts();
             let answer = |patience| check(&front, &message, patience);
-            front.measured(CHECK, &metadata, message.len(), answer).await
+            front
+                .measured(&front.methods.check, &metadata, message.len(), answer)
+                .await
         })
     }
 }
@@ -87,7 +93,9 @@ impl UnaryService<Bytes> for ReportMethod {
         Box::pin(async move {
             let (metadata, _, message) = request.into_parts();
             let answer = |patience| report(&front, &message, patience);
-            front.measured(REPORT, &metadata, message.len(), answer).await
+            front
+                .measured(&front.methods.report, &metadata, message.len(), answer)
+                .await
         })
     }
 }

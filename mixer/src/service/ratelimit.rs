@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 use super::attributes::Filler;
 use super::{Front, status, tell};
 
-const SHOULD_RATE_LIMIT: &str = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+pub(super) const SHOULD_RATE_LIMIT: &str = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// The entry that names the quota.
 const QUOTA: &str = "quota";
@@ -43,8 +43,9 @@ impl RateLimitService for RateLimits {
     ) -> Result<Response<RateLimitResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
         let answer = |patience| limit(&self.0, &request, patience);
+        let method = &self.0.methods.limit;
         self.0
-            .measured(SHOULD_RATE_LIMIT, &metadata, request.encoded_len(), answer)
+            .measured(method, &metadata, request.encoded_len(), answer)
             .await
     }
 }

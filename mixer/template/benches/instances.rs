@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use divan::{Bencher, black_box};
 use mixer_attribute::{Bag, References, StringMap, Untracked, Value, ValueType, Vocabulary};
 use mixer_expr::{Program, compile};
-use mixer_template::{InstanceBuilder, Template};
+use mixer_template::{Common, InstanceBuilder, InstanceCompiler, Template};
 use serde_json::json;
 
 const LABELS: [(&str, &str); 20] = [
@@ -158,10 +158,12 @@ fn programs(vocabulary: &Vocabulary) -> Vec<Program> {
 
 fn builders(vocabulary: &Vocabulary) -> Vec<InstanceBuilder> {
     let dimensions: BTreeMap<_, _> = LABELS.into_iter().collect();
+    let mut compiler = InstanceCompiler::new(vocabulary);
     let metric = |value: &&str| {
         let params =
             json!({"value": value, "dimensions": dimensions, "monitored_resource_type": "\"UNSPECIFIED\""});
-        InstanceBuilder::compile(Template::Metric, "metric", &params, &BTreeMap::new(), vocabulary).ok()
+        let compiled = compiler.compile(Template::Metric, "metric", &params, &BTreeMap::new());
+        compiled.ok()
     };
     VALUES.iter().filter_map(metric).collect()
 }
@@ -202,6 +204,20 @@ fn metrics(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         for builder in &builders {
             drop(black_box(builder.build(&bag, &mut Untracked)));
+        }
+    });
+}
+
+/// The same for a record of a report, whose metrics have their dimensions in common.
+#[divan::bench]
+fn metrics_reported(bencher: Bencher<'_, '_>) {
+    let vocabulary = vocabulary();
+    let (bag, builders) = (bag(&vocabulary), builders(&vocabulary));
+    let mut common = Common::default();
+    bencher.bench_local(|| {
+        common.clear();
+        for builder in &builders {
+            drop(black_box(builder.build_reported(&bag, &mut common)));
         }
     });
 }

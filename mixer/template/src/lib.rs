@@ -4,7 +4,9 @@ mod builder;
 mod instance;
 mod kind;
 
-pub use builder::{Bindings, BuildError, FieldError, Instance, InstanceBuilder, Outputs};
+pub use builder::{
+    Bindings, BuildError, Common, FieldError, Instance, InstanceBuilder, InstanceCompiler, Outputs,
+};
 pub use instance::{
     Action, ApiKey, Authorization, CheckNothing, Edge, Fields, Kubernetes, KubernetesOutput, KubernetesSide,
     ListEntry, LogEntry, Metric, Quota, ReportNothing, Subject, TraceSpan,

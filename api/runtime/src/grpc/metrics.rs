@@ -1,6 +1,6 @@
 //! Counting and timing of calls by service, method and status code.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::HeaderMap;
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::Code;
 
 use crate::metrics::{Metrics, MetricsError};
@@ -22,24 +22,42 @@ const BUCKETS: [f64; 11] = [
 /// Where gRPC puts the status of a call.
 const STATUS: &str = "grpc-status";
 
+/// Service and method of calls that nobody answers.
+const UNKNOWN: (&str, &str) = ("unknown", "unknown");
+
 /// The metrics of all gRPC servers of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GrpcMetrics {
     handled: IntCounterVec,
     seconds: HistogramVec,
-    /// Paths that a service has answered. Peers choose paths, and only these may become labels.
-    known: Arc<RwLock<BTreeSet<String>>>,
+    /// Methods that a service has answered, by path. Peers choose paths, and only these may become labels.
+    known: Arc<RwLock<BTreeMap<Box<str>, Arc<Method>>>>,
+}
+
+/// The metrics of one method, found once instead of for every call.
+#[derive(Debug)]
+struct Method {
+    path: Box<str>,
+    handled: IntCounterVec,
+    ok: IntCounter,
+    seconds: Histogram,
 }
 
 /// One call from its request to its last byte; counted when dropped.
 #[derive(Debug)]
 pub(super) struct Measured {
-    metrics: GrpcMetrics,
-    /// `/<service>/<method>`.
-    path: String,
+    method: Called,
     start: Instant,
     /// What the server answered; a call that is dropped before was cancelled by the client.
     code: Code,
+}
+
+/// What a call is for.
+#[derive(Debug)]
+enum Called {
+    Known(Arc<Method>),
+    /// `/<service>/<method>`, which nobody may have.
+    Path(String, GrpcMetrics),
 }
 
 /// A response body that reads the status of the call from its trailers.
@@ -75,30 +93,59 @@ impl GrpcMetrics {
 }
 
 impl GrpcMetrics {
-    fn knows(&self, path: &str) -> bool {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(path)
+    fn method(&self, path: &str) -> Option<Arc<Method>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(path).cloned()
     }
 
-    fn learn(&self, path: &str) {
-        if !self.knows(path) {
-            self.known
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(path.to_owned());
+    /// The method of a path that exists.
+    fn learn(&self, path: &str) -> Arc<Method> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(method) = known.get(path) {
+            return Arc::clone(method);
         }
+        let (service, method) = split(path);
+        let method = Arc::new(Method {
+            path: path.into(),
+            handled: self.handled.clone(),
+            ok: self.handled.with_label_values(&[service, method, "Ok"]),
+            seconds: self.seconds.with_label_values(&[service, method]),
+        });
+        known.insert(path.into(), Arc::clone(&method));
+        method
     }
+}
+
+/// Service and method of a path.
+fn split(path: &str) -> (&str, &str) {
+    path.trim_start_matches('/').split_once('/').unwrap_or(UNKNOWN)
+}
+
+// === impl Method ===
+
+impl Method {
+    fn count(&self, code: Code, seconds: f64) {
+        if code == Code::Ok {
+            self.ok.inc();
+        } else {
+            count(&self.handled, split(&self.path), code);
+        }
+        self.seconds.observe(seconds);
+    }
+}
+
+fn count(handled: &IntCounterVec, (service, method): (&str, &str), code: Code) {
+    let code = format!("{code:?}");
+    handled.with_label_values(&[service, method, &code]).inc();
 }
 
 // === impl Measured ===
 
 impl Measured {
     pub(super) fn start(metrics: &GrpcMetrics, path: &str) -> Self {
+        let known = metrics.method(path).map(Called::Known);
         Self {
-            metrics: metrics.clone(),
-            path: path.to_owned(),
+            method: known.unwrap_or_else(|| Called::Path(path.to_owned(), metrics.clone())),
             start: Instant::now(),
             code: Code::Cancelled,
         }
@@ -108,7 +155,7 @@ impl Measured {
         // A call that fails before its first message has its status in the head of the response.
         match response.headers().get(STATUS) {
             Some(_) => self.read(response.headers()),
-            None => self.metrics.learn(&self.path),
+            None => self.learn(),
         }
         response.map(|body| MeasuredBody { body, measured: self })
     }
@@ -119,33 +166,36 @@ impl Measured {
             self.code = Code::from_bytes(status.as_bytes());
         }
     }
+
+    /// There is such a method.
+    fn learn(&mut self) {
+        if let Called::Path(path, metrics) = &self.method {
+            self.method = Called::Known(metrics.learn(path));
+        }
+    }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        let known = match self.code {
-            Code::Unimplemented => false,
+        match (&self.method, self.code) {
+            (_, Code::Unimplemented) => {}
             // A client may have given up before anybody could tell whether the path exists.
-            Code::Cancelled => self.metrics.knows(&self.path),
-            _ => {
-                self.metrics.learn(&self.path);
-                true
+            (Called::Path(path, metrics), Code::Cancelled) => {
+                if let Some(method) = metrics.method(path) {
+                    self.method = Called::Known(method);
+                }
             }
-        };
-        let (service, method) = match self.path.trim_start_matches('/').split_once('/') {
-            Some(names) if known => names,
-            _ => ("unknown", "unknown"),
-        };
-        let code = format!("{:?}", self.code);
-        self.metrics
-            .handled
-            .with_label_values(&[service, method, &code])
-            .inc();
+            _ => self.learn(),
+        }
         let seconds = self.start.elapsed().as_secs_f64();
-        self.metrics
-            .seconds
-            .with_label_values(&[service, method])
-            .observe(seconds);
+        match &self.method {
+            Called::Known(method) => method.count(self.code, seconds),
+            Called::Path(_, metrics) => {
+                count(&metrics.handled, UNKNOWN, self.code);
+                let labels = [UNKNOWN.0, UNKNOWN.1];
+                metrics.seconds.with_label_values(&labels).observe(seconds);
+            }
+        }
     }
 }
 

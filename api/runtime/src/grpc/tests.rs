@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::server::{NamedService, ServerStreamingService, UnaryService};
+use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;

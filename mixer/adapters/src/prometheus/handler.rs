@@ -9,8 +9,9 @@ use mixer_attribute::Value;
 use mixer_template::Metric;
 
 use super::config::{Config, Expiry};
+use super::key::Key;
 use super::registry::{Lease, Registry};
-use super::series::{Budget, Family, Key};
+use super::series::{Budget, Family};
 use super::server::Open;
 
 /// Most faults of one call that are told one by one.
@@ -19,9 +20,16 @@ const TOLD: usize = 5;
 pub(super) struct PrometheusHandler {
     registry: Arc<Registry>,
     /// By full name of the instance.
-    metrics: HashMap<String, Vec<Lease>>,
+    metrics: HashMap<String, Vec<Target>>,
     budget: Budget,
     _open: Arc<Open>,
+}
+
+/// A metric that takes the values of an instance.
+struct Target {
+    lease: Lease,
+    /// The same for all metrics of the handler that have the same labels.
+    labels: usize,
 }
 
 /// Removes series for as long as it is asked to.
@@ -52,17 +60,19 @@ fn number(value: Option<&Value<'_>>) -> Result<f64, String> {
 
 impl PrometheusHandler {
     pub(super) fn new(config: &Config, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
-        let mut metrics: HashMap<String, Vec<Lease>> = HashMap::new();
+        let mut metrics: HashMap<String, Vec<Target>> = HashMap::new();
         let mut families: Vec<Arc<Family>> = Vec::new();
         for definition in &config.metrics {
             let lease = registry.lease(definition);
             if !families.iter().any(|known| Arc::ptr_eq(known, &lease.family)) {
                 families.push(Arc::clone(&lease.family));
             }
+            let same = |known: &Arc<Family>| known.shape.labels == lease.family.shape.labels;
+            let labels = families.iter().position(same).unwrap_or_default();
             metrics
                 .entry(definition.instance.clone())
                 .or_default()
-                .push(lease);
+                .push(Target { lease, labels });
         }
         let millis = |expiry: Expiry| u64::try_from(expiry.after.as_millis()).unwrap_or(u64::MAX).max(1);
         for family in &families {
@@ -80,14 +90,14 @@ impl PrometheusHandler {
         self.budget.families().to_vec()
     }
 
-    fn record(&self, metric: &Metric<'_>, now: u64, key: &mut Key) -> Result<(), String> {
-        let leases = self
+    fn record<'k>(&self, metric: &'k Metric<'k>, now: u64, key: &mut Key<'k>) -> Result<(), String> {
+        let targets = self
             .metrics
             .get(metric.name)
             .ok_or_else(|| "the handler has no metric for it".to_owned())?;
         let number = number(metric.value.as_ref())?;
-        for lease in leases {
-            key.set(&lease.family.shape.labels, &metric.dimensions)?;
+        for Target { lease, labels } in targets {
+            key.set(*labels, &lease.family.shape.labels, &metric.dimensions)?;
             lease.family.record(key, number, now, &self.budget)?;
         }
         Ok(())
@@ -97,7 +107,7 @@ impl PrometheusHandler {
 impl HandleMetric for PrometheusHandler {
     fn handle_metric(&self, instances: &[Metric<'_>]) -> Answer<()> {
         let now = self.registry.now();
-        let mut key = Key::default();
+        let mut key = self.registry.key();
         let (mut faults, mut told) = (0, Vec::new());
         for metric in instances {
             if let Err(reason) = self.record(metric, now, &mut key) {

@@ -7,6 +7,7 @@
 mod config;
 mod exposition;
 mod handler;
+mod key;
 mod registry;
 mod series;
 mod server;

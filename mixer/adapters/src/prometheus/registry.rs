@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use super::config::Definition;
 use super::exposition::Exposition;
+use super::key::Key;
 use super::series::Family;
 
 /// How long the values of a metric are kept that no handler has, in milliseconds: a handler that is taken away and put
@@ -17,6 +19,8 @@ const KEPT: u64 = 10 * 60 * 1000;
 /// All metrics.
 pub(super) struct Registry {
     started: Instant,
+    /// The labels of all metrics are hashed alike, so that a hash serves several of them.
+    hasher: RandomState,
     entries: Mutex<BTreeMap<Arc<str>, Entry>>,
 }
 
@@ -40,6 +44,7 @@ impl Registry {
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
+            hasher: RandomState::new(),
             entries: Mutex::default(),
         }
     }
@@ -47,6 +52,11 @@ impl Registry {
     /// Milliseconds since it was made.
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A key for series of these metrics.
+    pub(super) fn key<'k>(&self) -> Key<'k> {
+        Key::new(&self.hasher)
     }
 
     /// The metric of a definition: the one that there is if its values can be kept, else a new one in its place.

@@ -1,38 +1,23 @@
 //! The series of a metric.
 //!
-//! A series is found by the texts of its labels in one piece: they are written one behind the other into a buffer that
+//! A series is found by the texts of its labels in one piece: they are written one behind the other into a [`Key`] that
 //! the caller keeps, and looked up at once. Only a new series allocates.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mixer_adapter::text;
-use mixer_attribute::Value as Attribute;
-use mixer_template::Fields;
+use hashbrown::HashTable;
 
-use super::config::{Kind, Label, Shape, sanitized};
+use super::config::{Kind, Shape};
+use super::key::{END, Key};
 
 /// Tables of a metric: so many threads may be in it at once.
 const SHARDS: usize = 16;
-
-/// Ends the text of a label in a key. No text has such a byte.
-const END: u8 = 0xFF;
-
-/// Every label of the series that has what found no room.
-const OTHER: &str = "other";
-
-/// The labels of a series: their texts in the order of [`Shape::labels`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Key(Vec<u8>);
 
 /// A metric with its series.
 pub(super) struct Family {
     pub(super) name: Arc<str>,
     pub(super) shape: Shape,
-    hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     /// The series for everything that finds no room.
     other: Mutex<Option<Series>>,
@@ -69,9 +54,11 @@ pub(super) enum Value {
 }
 
 /// Series by the texts of their labels.
-type Shard = HashMap<Arc<[u8]>, Series>;
+type Shard = HashTable<Series>;
 
 struct Series {
+    key: Arc<[u8]>,
+    hash: u64,
     value: Value,
     /// In milliseconds.
     updated: u64,
@@ -81,67 +68,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// === impl Key ===
-
-impl Key {
-    /// Takes the labels that dimensions give.
-    pub(super) fn set(&mut self, labels: &[Label], dimensions: &Fields<'_>) -> Result<(), String> {
-        self.0.clear();
-        let as_expected = labels.len() == dimensions.len()
-            && labels
-                .iter()
-                .zip(dimensions)
-                .all(|(label, (name, _))| label.dimension == *name);
-        if as_expected {
-            for (_, value) in dimensions {
-                self.push(value);
-            }
-            return Ok(());
-        }
-        // They may still give the same labels by other names.
-        let mut given: Vec<_> = dimensions
-            .iter()
-            .map(|(name, value)| (sanitized(name), value))
-            .collect();
-        for label in labels {
-            let found = given.iter().position(|(name, _)| *name == label.name);
-            let found = found.ok_or_else(|| format!("there is no dimension for label {}", label.name))?;
-            let (_, value) = given.swap_remove(found);
-            self.push(value);
-        }
-        match given.first() {
-            Some((name, _)) => Err(format!("{name} is no label of it")),
-            None => Ok(()),
-        }
-    }
-
-    fn other(labels: usize) -> Self {
-        let mut key = Self::default();
-        for _ in 0..labels {
-            key.0.extend_from_slice(OTHER.as_bytes());
-            key.0.push(END);
-        }
-        key
-    }
-
-    fn push(&mut self, value: &Attribute<'_>) {
-        if let Attribute::String(text) = value {
-            self.0.extend_from_slice(text.as_bytes());
-        } else {
-            // A vector takes whatever is written.
-            let _ = text::write(self, value);
-        }
-        self.0.push(END);
-    }
-}
-
-impl fmt::Write for Key {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
 // === impl Family ===
 
 impl Family {
@@ -149,7 +75,6 @@ impl Family {
         Self {
             name,
             shape,
-            hasher: RandomState::new(),
             shards: Default::default(),
             other: Mutex::default(),
             live: AtomicUsize::new(0),
@@ -163,9 +88,9 @@ impl Family {
         self.expiry.store(millis, Ordering::Relaxed);
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<Shard> {
-        let hash = self.hasher.hash_one(key.0.as_slice());
-        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        // Within a table the lowest and the highest bits decide.
+        &self.shards[usize::try_from(hash >> 32).unwrap_or_default() % SHARDS]
     }
 
     /// Series without the one for what finds no room.
@@ -179,26 +104,27 @@ impl Family {
     }
 
     /// Takes a value. `now` in milliseconds.
-    pub(super) fn record(&self, key: &Key, number: f64, now: u64, budget: &Budget) -> Result<(), String> {
+    pub(super) fn record(&self, key: &Key<'_>, number: f64, now: u64, budget: &Budget) -> Result<(), String> {
         if matches!(self.shape.kind, Kind::Counter) && (number.is_nan() || number < 0.0) {
             return Err(format!("{number} cannot be added to a counter"));
         }
-        let mut shard = lock(self.shard(key));
-        if let Some(series) = shard.get_mut(key.0.as_slice()) {
+        let (text, hash) = (key.text(), key.hash());
+        let mut shard = lock(self.shard(hash));
+        if let Some(series) = shard.find_mut(hash, |series| *series.key == *text) {
             series.update(&self.shape.kind, number, now);
             return Ok(());
         }
         if let Some(_gate) = budget.admit() {
-            let mut series = Series::new(&self.shape.kind);
+            let mut series = Series::new(&self.shape.kind, text.into(), hash);
             series.update(&self.shape.kind, number, now);
-            shard.insert(key.0.as_slice().into(), series);
+            shard.insert_unique(hash, series, |series| series.hash);
             self.live.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         drop(shard);
         self.overflowed.fetch_add(1, Ordering::Relaxed);
         lock(&self.other)
-            .get_or_insert_with(|| Series::new(&self.shape.kind))
+            .get_or_insert_with(|| Series::new(&self.shape.kind, Key::other(self.shape.labels.len()), 0))
             .update(&self.shape.kind, number, now);
         Ok(())
     }
@@ -216,10 +142,10 @@ impl Family {
         for shard in &self.shards {
             let mut shard = lock(shard);
             let before = shard.len();
-            shard.retain(|_, series| series.updated > oldest);
+            shard.retain(|series| series.updated > oldest);
             self.live.fetch_sub(before - shard.len(), Ordering::Relaxed);
             if before > 2 * shard.len() {
-                shard.shrink_to_fit();
+                shard.shrink_to_fit(|series| series.hash);
             }
         }
         let mut other = lock(&self.other);
@@ -232,15 +158,9 @@ impl Family {
     pub(super) fn samples(&self) -> Vec<Sample> {
         let mut samples = Vec::with_capacity(self.live() + 1);
         for shard in &self.shards {
-            samples.extend(lock(shard).iter().map(|(key, series)| Sample {
-                key: Arc::clone(key),
-                value: series.value.clone(),
-            }));
+            samples.extend(lock(shard).iter().map(Series::sample));
         }
-        samples.extend(lock(&self.other).as_ref().map(|series| Sample {
-            key: Key::other(self.shape.labels.len()).0.into(),
-            value: series.value.clone(),
-        }));
+        samples.extend(lock(&self.other).as_ref().map(Series::sample));
         samples.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         samples
     }
@@ -288,7 +208,7 @@ impl Sample {
 // === impl Series ===
 
 impl Series {
-    fn new(kind: &Kind) -> Self {
+    fn new(kind: &Kind, key: Arc<[u8]>, hash: u64) -> Self {
         let value = match kind {
             Kind::Gauge | Kind::Counter => Value::Number(0.0),
             Kind::Distribution(bounds) => Value::Distribution {
@@ -296,7 +216,19 @@ impl Series {
                 sum: 0.0,
             },
         };
-        Self { value, updated: 0 }
+        Self {
+            key,
+            hash,
+            value,
+            updated: 0,
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            key: Arc::clone(&self.key),
+            value: self.value.clone(),
+        }
     }
 
     fn update(&mut self, kind: &Kind, number: f64, now: u64) {

@@ -1,5 +1,6 @@
 //! The adapter with its endpoint, and a real Prometheus that scrapes it.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use serde_json::json;
 
 use super::Prometheus;
 use super::config::Config;
-use super::series::{Budget, Family, Key, Value};
+use super::key::Key;
+use super::series::{Budget, Family, Value};
 use crate::testing::{Built, build, now};
 
 /// Longer than a scrape takes, also on a machine that is busy.
@@ -270,9 +272,11 @@ fn m21_idle_series_go_and_live_ones_keep_their_values() {
     let family = Arc::new(Family::new("a".into(), config.unwrap().metrics.remove(0).shape));
     family.set_expiry(15_000);
     let budget = Budget::new(0, vec![Arc::clone(&family)]);
+    let hasher = RandomState::new();
     let record = |label: &str, at| {
-        let mut key = Key::default();
-        key.set(&family.shape.labels, &vec![("x", label.into())]).unwrap();
+        let dimensions = vec![("x", label.into())];
+        let mut key = Key::new(&hasher);
+        key.set(0, &family.shape.labels, &dimensions).unwrap();
         family.record(&key, 1.0, at, &budget).unwrap();
     };
     let shown = || {

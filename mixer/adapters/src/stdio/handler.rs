@@ -1,7 +1,5 @@
-//! A handler: makes lines, and a task that writes them.
+//! A handler: makes lines, and leaves them to the task that writes them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use mixer_adapter::{Answer, HandleLogEntry, HandleMetric};
@@ -11,44 +9,19 @@ use prost_types::Timestamp;
 
 use super::config::{Config, Level};
 use super::line::{self, Head};
-use super::writer::Writer;
-use crate::outbox::{Inbox, Outbox};
-
-/// Most bytes of lines that wait to be written.
-const WAITING: usize = 16 * 1024 * 1024;
+use super::queue::Queue;
 
 /// Makes lines.
 pub(super) struct StdioHandler {
     config: Config,
-    lines: Outbox<String>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Writes lines until the handler is closed.
-pub(super) async fn run(mut lines: Inbox<String>, mut writer: Writer, waiting: Arc<AtomicUsize>) {
-    let mut failing = false;
-    while let Some(text) = lines.next().await {
-        match writer.write(&text).await {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "cannot write, lines are lost");
-                }
-            }
-        }
-        waiting.fetch_sub(text.len(), Ordering::Relaxed);
-    }
+    queue: Queue,
 }
 
 // === impl StdioHandler ===
 
 impl StdioHandler {
-    pub(super) fn new(config: Config, lines: Outbox<String>, waiting: Arc<AtomicUsize>) -> Self {
-        Self {
-            config,
-            lines,
-            waiting,
-        }
+    pub(super) fn new(config: Config, queue: Queue) -> Self {
+        Self { config, queue }
     }
 
     fn add(&self, out: &mut String, head: Head<'_>, value: Option<&Value<'_>>, fields: &Fields<'_>) {
@@ -61,21 +34,6 @@ impl StdioHandler {
         } else {
             line::console(out, head, value, fields)
         };
-    }
-
-    fn send(&self, lines: String, instances: usize) -> Answer<()> {
-        let length = lines.len();
-        if length == 0 {
-            return Answer::done();
-        }
-        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
-        if waiting + length <= WAITING && self.lines.put(lines) {
-            return Answer::done();
-        }
-        self.waiting.fetch_sub(length, Ordering::Relaxed);
-        Answer::failed(format!(
-            "the output is slower than what comes, lines of {instances} instances are dropped"
-        ))
     }
 }
 
@@ -94,7 +52,7 @@ impl HandleLogEntry for StdioHandler {
             };
             self.add(&mut lines, head, None, &entry.variables);
         }
-        self.send(lines, instances.len())
+        self.queue.put(lines, instances.len())
     }
 }
 
@@ -110,6 +68,6 @@ impl HandleMetric for StdioHandler {
             };
             self.add(&mut lines, head, metric.value.as_ref(), &metric.dimensions);
         }
-        self.send(lines, instances.len())
+        self.queue.put(lines, instances.len())
     }
 }

@@ -1,10 +1,11 @@
 //! `stdio`: writes log entries and metrics to the standard streams or to files (`spec 02` §7.4).
 //!
-//! Calls only make lines. A task writes them; what it cannot keep up with is dropped and told as an error of the call.
+//! Calls only make lines. A task writes them; when it cannot keep up, calls wait for it, within limits.
 
 mod config;
 mod handler;
 mod line;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -18,11 +19,8 @@ use mixer_template::Template;
 
 use self::config::{Config, Target};
 use self::handler::StdioHandler;
+use self::queue::{Limits, queue};
 use self::writer::Writer;
-use crate::outbox::outbox;
-
-/// Calls whose lines may wait.
-const CALLS: usize = 4096;
 
 /// How long writing what waits may take when the handler is closed.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -55,10 +53,9 @@ impl Adapter for Stdio {
             Target::File(path, _) => BuildError(format!("cannot open {}: {error}", path.display())),
             _ => BuildError(error.to_string()),
         })?;
-        let (lines, inbox, closer) = outbox(CALLS);
-        let waiting = Arc::default();
-        env.spawn(handler::run(inbox, writer, Arc::clone(&waiting)));
-        let handler = Arc::new(StdioHandler::new(config, lines, waiting));
+        let (queue, printer, closer) = queue(Limits::USUAL, writer, env.clone());
+        env.spawn(printer.run());
+        let handler = Arc::new(StdioHandler::new(config, queue));
         Ok(Handler::default()
             .with(Handle::LogEntry(handler.clone()))
             .with(Handle::Metric(handler))

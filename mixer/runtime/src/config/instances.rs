@@ -7,7 +7,7 @@ use mesh_api::istio::policy::v1beta1::Instance;
 use mesh_config::{Config, Kind};
 use mixer_attribute::Vocabulary;
 use mixer_dynamic::Encoder;
-use mixer_template::{FieldError, InstanceBuilder, Template};
+use mixer_template::{FieldError, InstanceBuilder, InstanceCompiler, Template};
 use serde_json::Value;
 
 use super::names::FullName;
@@ -38,6 +38,7 @@ pub(super) fn build(
     problems: &mut Problems,
 ) -> (BTreeMap<FullName, InstanceConfig>, usize) {
     let (mut instances, mut errors) = (BTreeMap::new(), 0);
+    let mut compiler = InstanceCompiler::new(vocabulary);
     for config in objects.values() {
         let key = &config.meta.key;
         let read = match key.kind {
@@ -48,7 +49,7 @@ pub(super) fn build(
             },
         };
         let compiled = match read {
-            Ok(description) => compile(config, description, vocabulary, remotes, problems),
+            Ok(description) => compile(config, description, vocabulary, &mut compiler, remotes, problems),
             Err((field, reason)) => {
                 problems.push(key, field, reason);
                 None
@@ -122,6 +123,7 @@ fn compile(
     config: &Config,
     description: Description,
     vocabulary: &Vocabulary,
+    compiler: &mut InstanceCompiler<'_>,
     remotes: &Remotes,
     problems: &mut Problems,
 ) -> Option<InstanceConfig> {
@@ -138,7 +140,7 @@ fn compile(
     };
     let compiled = match &template {
         AnyTemplate::BuiltIn(known) => {
-            let builder = InstanceBuilder::compile(*known, name.as_str(), &params, &bindings, vocabulary);
+            let builder = compiler.compile(*known, name.as_str(), &params, &bindings);
             builder.map(|builder| {
                 // What cannot be sent to another process may still be good for adapters that are built in.
                 let remote = remotes.built_in(known.name());

@@ -10,6 +10,7 @@ use super::generate::generate;
 use crate::instance::Made;
 use crate::metrics::EngineMetrics;
 use crate::routing::{Routes, Table};
+use mixer_template::Common;
 
 /// So many instances wait at most; a report of more is handed over in parts.
 const MAX_WAITING: usize = 16_384;
@@ -24,6 +25,7 @@ struct Reporter<'r> {
     batches: Vec<Option<Batch<'r>>>,
     waiting: usize,
     conditions: Conditions<'r>,
+    common: Common<'r>,
     errors: Vec<String>,
     /// How many errors there were besides.
     more: usize,
@@ -77,6 +79,7 @@ impl<'r> Reporter<'r> {
             batches: table.destinations.iter().map(|_| None).collect(),
             waiting: 0,
             conditions: Conditions::new(table),
+            common: Common::default(),
             errors: Vec::new(),
             more: 0,
         }
@@ -114,6 +117,7 @@ impl<'r> Reporter<'r> {
     /// Makes the instances of a set.
     fn buffer(&mut self, routes: &'r Routes, bag: &Bag<'r>, metrics: &EngineMetrics) {
         self.conditions.clear();
+        self.common.clear();
         let (mut destinations, mut instances) = (0, 0);
         for route in &routes.reports {
             let before = instances;
@@ -123,7 +127,7 @@ impl<'r> Reporter<'r> {
                 }
                 for instance in &group.instances {
                     instances += 1;
-                    match instance.maker.make(bag, &mut Untracked) {
+                    match instance.maker.make_reported(bag, &mut self.common) {
                         Ok(made) => self.push(route.destination, made),
                         Err(error) => self.error(format!("{}: {error}", instance.name)),
                     }

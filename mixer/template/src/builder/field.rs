@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mixer_attribute::{Bag, Text, Track, Value, ValueType, Vocabulary};
 use mixer_expr::{EvalError, Program};
 use prost_types::Timestamp;
 
+use super::common::Common;
 use super::{BuildError, FieldError};
 use crate::instance::Fields;
 
@@ -24,9 +26,14 @@ pub(super) struct FieldMap {
     programs: Vec<(Box<str>, Program)>,
 }
 
+/// What was compiled for one vocabulary, by name of the field and texts: instances that have a field in common share it.
+#[derive(Debug, Default)]
+pub(super) struct FieldMaps(BTreeMap<(String, BTreeMap<String, String>), Arc<FieldMap>>);
+
 /// Compiles the fields of one object.
 pub(super) struct Compiler<'a> {
     vocabulary: &'a Vocabulary,
+    maps: &'a mut FieldMaps,
     /// What stands before the names of fields.
     prefix: &'static str,
     errors: Vec<FieldError>,
@@ -37,14 +44,18 @@ pub(super) struct Reader<'b, 'r, T> {
     pub(super) name: &'r str,
     pub(super) bag: &'b Bag<'r>,
     pub(super) track: &'b mut T,
+    /// Of the instances that were made of the bag before; `None` where it is told what is read, which each of them has to
+    /// tell.
+    pub(super) common: Option<&'b mut Common<'r>>,
 }
 
 // === impl Compiler ===
 
 impl<'a> Compiler<'a> {
-    pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
+    pub(super) fn new(vocabulary: &'a Vocabulary, maps: &'a mut FieldMaps) -> Self {
         Self {
             vocabulary,
+            maps,
             prefix: "",
             errors: Vec::new(),
         }
@@ -96,17 +107,26 @@ impl<'a> Compiler<'a> {
     }
 
     /// Expressions of any types.
-    pub(super) fn fields(&mut self, name: &str, texts: &BTreeMap<String, String>) -> FieldMap {
-        let name = self.path(name);
+    pub(super) fn fields(&mut self, name: &str, texts: &BTreeMap<String, String>) -> Arc<FieldMap> {
+        let key = (self.path(name), texts.clone());
+        if let Some(map) = self.maps.0.get(&key) {
+            return Arc::clone(map);
+        }
+        let (name, before) = (&key.0, self.errors.len());
         let mut programs = Vec::with_capacity(texts.len());
-        for (key, text) in texts {
-            let program = self.program(text, None, || format!("{name}[{key}]"));
-            programs.extend(program.map(|program| (key.as_str().into(), program)));
+        for (field, text) in texts {
+            let program = self.program(text, None, || format!("{name}[{field}]"));
+            programs.extend(program.map(|program| (field.as_str().into(), program)));
         }
-        FieldMap {
-            name: name.into(),
+        let map = Arc::new(FieldMap {
+            name: name.as_str().into(),
             programs,
+        });
+        // What is wrong is told for each object.
+        if self.errors.len() == before {
+            self.maps.0.insert(key, Arc::clone(&map));
         }
+        map
     }
 
     fn field(&mut self, name: &str, text: &str, expected: Option<ValueType>) -> Field {
@@ -224,7 +244,10 @@ impl<'r, T: Track> Reader<'_, 'r, T> {
         })
     }
 
-    pub(super) fn fields(&mut self, map: &'r FieldMap) -> Result<Fields<'r>, BuildError> {
+    pub(super) fn fields(&mut self, map: &'r Arc<FieldMap>) -> Result<Fields<'r>, BuildError> {
+        if let Some(fields) = self.common.as_ref().and_then(|common| common.get(map)) {
+            return Ok(fields.clone());
+        }
         let mut fields = Vec::with_capacity(map.programs.len());
         for (key, program) in &map.programs {
             let failed = |error: EvalError| BuildError {
@@ -232,6 +255,9 @@ impl<'r, T: Track> Reader<'_, 'r, T> {
                 error,
             };
             fields.push((&**key, program.evaluate(self.bag, self.track).map_err(failed)?));
+        }
+        if let Some(common) = &mut self.common {
+            common.put(map, &fields);
         }
         Ok(fields)
     }

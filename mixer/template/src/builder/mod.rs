@@ -1,13 +1,14 @@
 //! Makes instances of attributes (`spec 02` §6.2): the expressions of an object, compiled once for its template.
 
 mod bindings;
+mod common;
 mod field;
 mod templates;
 
 use std::collections::BTreeMap;
 
 use mesh_api::Any;
-use mixer_attribute::{Bag, Track, Vocabulary};
+use mixer_attribute::{Bag, Track, Untracked, Vocabulary};
 use mixer_expr::EvalError;
 use prost::{Message, Name};
 use serde_json::Value;
@@ -18,7 +19,8 @@ use crate::instance::{
 };
 use crate::kind::Template;
 pub use bindings::{Bindings, Outputs};
-use field::{Compiler, Reader};
+pub use common::Common;
+use field::{Compiler, FieldMaps, Reader};
 use templates::{
     ApiKeyFields, AuthorizationFields, CheckNothingFields, EdgeFields, KubernetesFields, ListEntryFields,
     LogEntryFields, MetricFields, QuotaFields, ReportNothingFields, TraceSpanFields,
@@ -103,6 +105,14 @@ per_template! {
     TraceSpan TraceSpanFields mesh_api::tracespan::InstanceParam;
 }
 
+/// Compiles the instances of one configuration. What several of them have in common is compiled once, and evaluated once
+/// for a request that is reported.
+#[derive(Debug)]
+pub struct InstanceCompiler<'v> {
+    vocabulary: &'v Vocabulary,
+    maps: FieldMaps,
+}
+
 /// Makes the instances of one object.
 #[derive(Debug)]
 pub struct InstanceBuilder {
@@ -113,7 +123,18 @@ pub struct InstanceBuilder {
     inferred: Any,
 }
 
-impl InstanceBuilder {
+// === impl InstanceCompiler ===
+
+impl<'v> InstanceCompiler<'v> {
+    /// A compiler for the attributes of `vocabulary`.
+    #[must_use]
+    pub fn new(vocabulary: &'v Vocabulary) -> Self {
+        Self {
+            vocabulary,
+            maps: FieldMaps::default(),
+        }
+    }
+
     /// Compiles the parameters of an instance, in either spelling of their fields. `name` is its full name; `bindings` are
     /// attributes, and expressions over what an adapter gives, beside those that stand among the parameters.
     ///
@@ -121,13 +142,14 @@ impl InstanceBuilder {
     ///
     /// Everything that is wrong: unknown fields, expressions that do not compile or have another type than their field.
     pub fn compile(
+        &mut self,
         template: Template,
         name: &str,
         params: &Value,
         bindings: &BTreeMap<String, String>,
-        vocabulary: &Vocabulary,
-    ) -> Result<Self, Vec<FieldError>> {
-        let mut compiler = Compiler::new(vocabulary);
+    ) -> Result<InstanceBuilder, Vec<FieldError>> {
+        let vocabulary = self.vocabulary;
+        let mut compiler = Compiler::new(vocabulary, &mut self.maps);
         let (body, inferred) = Body::compile(template, params, &mut compiler).map_err(|error| vec![error])?;
         let mut bindings = bindings.clone();
         if let Body::Kubernetes(fields) = &body {
@@ -145,13 +167,32 @@ impl InstanceBuilder {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self {
+        Ok(InstanceBuilder {
             name: name.into(),
             template,
             body,
             bindings,
             inferred,
         })
+    }
+}
+
+// === impl InstanceBuilder ===
+
+impl InstanceBuilder {
+    /// Compiles one instance alone, as [`InstanceCompiler::compile`] does.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn compile(
+        template: Template,
+        name: &str,
+        params: &Value,
+        bindings: &BTreeMap<String, String>,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, Vec<FieldError>> {
+        InstanceCompiler::new(vocabulary).compile(template, name, params, bindings)
     }
 
     /// Full name of its instances.
@@ -182,6 +223,26 @@ impl InstanceBuilder {
             name: &self.name,
             bag,
             track,
+            common: None,
+        })
+    }
+
+    /// The instance for a request that is reported. `common`: what is known of the instances that were made of the same bag
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// When one of its expressions has no value.
+    pub fn build_reported<'r>(
+        &'r self,
+        bag: &Bag<'r>,
+        common: &mut Common<'r>,
+    ) -> Result<Instance<'r>, BuildError> {
+        self.body.build(&mut Reader {
+            name: &self.name,
+            bag,
+            track: &mut Untracked,
+            common: Some(common),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The fields of the templates, in the order of their .proto files, and what each must be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh_api::adapter::template::kubernetes;
 use mesh_api::{
@@ -47,7 +48,7 @@ macro_rules! template {
             }
         }
     };
-    (@ fields) => { FieldMap };
+    (@ fields) => { Arc<FieldMap> };
     (@ $kind:ident) => { Field };
 }
 

@@ -4,6 +4,7 @@
 
 mod bindings;
 mod builders;
+mod common;
 mod refused;
 
 use std::collections::BTreeMap;
