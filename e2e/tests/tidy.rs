@@ -99,8 +99,8 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mixer-template",
         ]),
     ),
-    ("mixer-sdk", Some(&["mesh-api"])),
-    ("mygrpcprint", Some(&["mesh-runtime", "mixer-sdk"])),
+    ("mixer-sdk", Some(&["mesh-api", "mesh-runtime"])),
+    ("mygrpcprint", Some(&["mixer-sdk"])),
     (
         "sampleprint",
         Some(&["mixer", "mixer-adapter", "mixer-attribute", "mixer-template"]),

@@ -1,6 +1,7 @@
 //! gRPC: a server that drains and is measured, and channels that reconnect; both with or without TLS.
 
 mod client;
+mod codec;
 mod metrics;
 
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use tonic::transport::server::TcpConnectInfo;
 use tower::{Service, ServiceExt as _};
 
 pub use self::client::{ClientOptions, ConnectError, connect, connect_observed, connect_tls};
+pub use self::codec::BytesCodec;
 pub use self::metrics::GrpcMetrics;
 use self::metrics::{Measured, MeasuredBody};
 use crate::args::GoDuration;

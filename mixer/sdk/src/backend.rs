@@ -9,10 +9,10 @@ use mesh_api::istio::mixer::adapter::model::v1beta1::{
 use tonic::{Request, Response, Status};
 
 use crate::Adapter;
-use crate::server::Service;
+use crate::server::Handlers;
 
 #[tonic::async_trait]
-impl<A: Adapter> InfrastructureBackend for Service<A> {
+impl<A: Adapter> InfrastructureBackend for Handlers<A> {
     async fn validate(
         &self,
         request: Request<ValidateRequest>,

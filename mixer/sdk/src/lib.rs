@@ -26,15 +26,28 @@
 //!     }
 //! }
 //!
-//! let routes = Server::new(Counter).metric().into_routes();
+//! #[derive(clap::Parser)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     process: mixer_sdk::ProcessArgs,
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let args = <Args as clap::Parser>::parse();
+//!     mixer_sdk::run("counter", args.process, Server::new(Counter).metric())
+//! }
 //! ```
 //!
-//! The routes are served by tonic, or by the kit of the other binaries here.
+//! [`run`] is a whole process: TLS, `grpc.health.v1.Health` for probes, an end that loses no call. Who has a server already takes
+//! [`Server::into_routes`]. [`template!`] declares templates of one's own.
 
 mod backend;
+mod health;
+mod process;
 mod registry;
 mod server;
 mod template;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -48,12 +61,44 @@ pub use mesh_api::{
     Any, apikey, authorization, checknothing, edge, listentry, logentry, metric, quota, reportnothing,
     tracespan,
 };
-pub use server::Server;
+pub use process::{ProcessArgs, ServeError, run};
+pub use server::{Handlers, Server};
 pub use template::{
     Granted, HandleApiKey, HandleAuthorization, HandleCheckNothing, HandleEdge, HandleKubernetes,
     HandleListEntry, HandleLogEntry, HandleMetric, HandleQuota, HandleReportNothing, HandleTraceSpan, Wanted,
 };
 pub use tonic::{Code, Status};
+pub use verdict::{permitted, refused};
+
+#[doc(hidden)]
+pub use tonic;
+
+pub mod model {
+    //! Mixer's model of adapters: answers, and the service for sessions.
+    //!
+    //! Code that is generated for a template of one's own takes the messages of its imports from here. In `build.rs`:
+    //!
+    //! ```text
+    //! tonic_prost_build::configure()
+    //!     .build_client(false)
+    //!     .bytes(".")
+    //!     .extern_path(".google.protobuf.Any", "::mixer_sdk::Any")
+    //!     .extern_path(".google.rpc", "::mixer_sdk::rpc")
+    //!     .extern_path(".istio.mixer.adapter.model.v1beta1", "::mixer_sdk::model")
+    //!     .extern_path(".istio.policy.v1beta1", "::mixer_sdk::policy")
+    //! ```
+    pub use mesh_api::istio::mixer::adapter::model::v1beta1::*;
+}
+
+pub mod policy {
+    //! Values that operators choose, and their types.
+    pub use mesh_api::istio::policy::v1beta1::*;
+}
+
+pub mod rpc {
+    //! Statuses.
+    pub use mesh_api::google::rpc::*;
+}
 
 /// Types of what a handler will be sent: full name of the instance to the message `Type` of its template. Empty for
 /// adapters without sessions, which are not told.

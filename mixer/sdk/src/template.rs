@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use mesh_api::istio::mixer::adapter::model::v1beta1::quota_result::Result as WireGranted;
-use mesh_api::istio::mixer::adapter::model::v1beta1::{CheckResult, QuotaResult, ReportResult};
+use mesh_api::istio::mixer::adapter::model::v1beta1::{CheckResult, QuotaResult};
 use mesh_api::{
     apikey, authorization, checknothing, edge, listentry, logentry, metric, quota, reportnothing, tracespan,
 };
 use tonic::{Request, Response, Status};
 
-use crate::server::{Server, Service};
+use crate::server::{Handlers, Server};
 use crate::{Adapter, kubernetes};
 
 /// What is asked of a quota.
@@ -32,138 +32,232 @@ pub struct Granted {
     pub valid_duration: Duration,
 }
 
-/// For each template: its trait, the generated service that calls it, and the method of [`Server`] that serves it. What is
-/// handed over and what is answered stand in braces.
-macro_rules! templates {
-    ($(
+/// Declares the trait of a template, and serves it for every adapter whose handlers implement it.
+///
+/// The built-in templates are declared by this, and so is one of your own. Generate its code, with the messages of Mixer's
+/// model taken from here, as [`model`](crate::model) says. Then a template that reports is
+///
+/// ```text
+/// mixer_sdk::template! {
+///     /// Template `audit`: all of a report at once.
+///     pub trait HandleAudit {
+///         fn handle_audit(instances: Vec<audit::InstanceMsg>);
+///     }
+///     serves audit::handle_audit_service_server::HandleAuditService, sent audit::HandleAuditRequest
+/// }
+/// ```
+///
+/// and any other one takes one instance and answers:
+///
+/// ```text
+///     pub trait HandlePermit {
+///         fn handle_permit(instance: permit::InstanceMsg) -> CheckResult;
+///     }
+/// ```
+///
+/// [`Server::template`] adds it: `Server::new(adapter).template(HandlePermitServiceServer::new)`.
+#[macro_export]
+macro_rules! template {
+    (
         $(#[$doc:meta])*
-        $trait:ident $method:ident $module:ident $add:ident
-        ($server:ident, $service:ident, $service_server:ident, $request:ident -> $response:ty)
-        fn($($argument:ident: $type:ty),*) -> $result:ty
-        { $message:ident, $handler:ident => $answer:expr }
-    )*) => {$(
+        $vis:vis trait $trait:ident { fn $method:ident($instances:ident: Vec<$instance:ty>); }
+        serves $service:path, sent $request:ty
+    ) => {
         $(#[$doc])*
-        pub trait $trait: Send + Sync + 'static {
+        $vis trait $trait: Send + Sync + 'static {
+            /// Called with what rules send.
+            ///
+            /// # Errors
+            ///
+            /// Mixer counts any as a failure of the adapter.
+            fn $method(
+                &self,
+                $instances: Vec<$instance>,
+            ) -> impl ::core::future::Future<Output = Result<(), $crate::Status>> + Send;
+        }
+
+        #[$crate::tonic::async_trait]
+        impl<A: $crate::Adapter<Handler: $trait>> $service for $crate::Handlers<A> {
+            async fn $method(
+                &self,
+                request: $crate::tonic::Request<$request>,
+            ) -> Result<$crate::tonic::Response<$crate::model::ReportResult>, $crate::Status> {
+                let message = request.into_inner();
+                let handler = self.of(message.adapter_config).await?;
+                handler.$method(message.instances).await?;
+                Ok($crate::tonic::Response::new($crate::model::ReportResult {}))
+            }
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        $vis:vis trait $trait:ident { fn $method:ident($instance:ident: $type:ty) -> $answer:ty; }
+        serves $service:path, sent $request:ty
+    ) => {
+        $(#[$doc])*
+        $vis trait $trait: Send + Sync + 'static {
             /// Called with what rules send.
             ///
             /// # Errors
             ///
             /// Mixer takes any for a failure of the adapter, which is no refusal.
-            fn $method(&self, $($argument: $type),*) -> impl Future<Output = Result<$result, Status>> + Send;
+            fn $method(
+                &self,
+                $instance: $type,
+            ) -> impl ::core::future::Future<Output = Result<$answer, $crate::Status>> + Send;
         }
 
-        #[tonic::async_trait]
-        impl<A: Adapter<Handler: $trait>> $module::$server::$service for Service<A> {
+        #[$crate::tonic::async_trait]
+        impl<A: $crate::Adapter<Handler: $trait>> $service for $crate::Handlers<A> {
             async fn $method(
                 &self,
-                request: Request<$module::$request>,
-            ) -> Result<Response<$response>, Status> {
-                let mut $message = request.into_inner();
-                let $handler = self.0.handler($message.adapter_config.take()).await?;
-                Ok(Response::new($answer))
+                request: $crate::tonic::Request<$request>,
+            ) -> Result<$crate::tonic::Response<$answer>, $crate::Status> {
+                let message = request.into_inner();
+                let handler = self.of(message.adapter_config).await?;
+                let answer = handler.$method(message.instance.unwrap_or_default()).await?;
+                Ok($crate::tonic::Response::new(answer))
             }
         }
+    };
+}
 
+template! {
+    /// Template `metric`: all of a report at once.
+    pub trait HandleMetric { fn handle_metric(instances: Vec<metric::InstanceMsg>); }
+    serves metric::handle_metric_service_server::HandleMetricService, sent metric::HandleMetricRequest
+}
+
+template! {
+    /// Template `logentry`: all of a report at once.
+    pub trait HandleLogEntry { fn handle_log_entry(instances: Vec<logentry::InstanceMsg>); }
+    serves logentry::handle_log_entry_service_server::HandleLogEntryService, sent logentry::HandleLogEntryRequest
+}
+
+template! {
+    /// Template `tracespan`: all of a report at once.
+    pub trait HandleTraceSpan { fn handle_trace_span(instances: Vec<tracespan::InstanceMsg>); }
+    serves tracespan::handle_trace_span_service_server::HandleTraceSpanService, sent tracespan::HandleTraceSpanRequest
+}
+
+template! {
+    /// Template `edge`: all of a report at once.
+    pub trait HandleEdge { fn handle_edge(instances: Vec<edge::InstanceMsg>); }
+    serves edge::handle_edge_service_server::HandleEdgeService, sent edge::HandleEdgeRequest
+}
+
+template! {
+    /// Template `reportnothing`: all of a report at once.
+    pub trait HandleReportNothing { fn handle_report_nothing(instances: Vec<reportnothing::InstanceMsg>); }
+    serves reportnothing::handle_report_nothing_service_server::HandleReportNothingService,
+    sent reportnothing::HandleReportNothingRequest
+}
+
+template! {
+    /// Template `listentry`: a decision.
+    pub trait HandleListEntry { fn handle_list_entry(instance: listentry::InstanceMsg) -> CheckResult; }
+    serves listentry::handle_list_entry_service_server::HandleListEntryService, sent listentry::HandleListEntryRequest
+}
+
+template! {
+    /// Template `checknothing`: a decision.
+    pub trait HandleCheckNothing { fn handle_check_nothing(instance: checknothing::InstanceMsg) -> CheckResult; }
+    serves checknothing::handle_check_nothing_service_server::HandleCheckNothingService,
+    sent checknothing::HandleCheckNothingRequest
+}
+
+template! {
+    /// Template `apikey`: a decision.
+    pub trait HandleApiKey { fn handle_api_key(instance: apikey::InstanceMsg) -> CheckResult; }
+    serves apikey::handle_api_key_service_server::HandleApiKeyService, sent apikey::HandleApiKeyRequest
+}
+
+template! {
+    /// Template `authorization`: a decision.
+    pub trait HandleAuthorization { fn handle_authorization(instance: authorization::InstanceMsg) -> CheckResult; }
+    serves authorization::handle_authorization_service_server::HandleAuthorizationService,
+    sent authorization::HandleAuthorizationRequest
+}
+
+template! {
+    /// Template `kubernetes`: attributes.
+    pub trait HandleKubernetes { fn handle_kubernetes(instance: kubernetes::InstanceMsg) -> kubernetes::OutputMsg; }
+    serves kubernetes::handle_kubernetes_service_server::HandleKubernetesService,
+    sent kubernetes::HandleKubernetesRequest
+}
+
+/// Template `quota`: an amount.
+pub trait HandleQuota: Send + Sync + 'static {
+    /// Called for each quota that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Mixer takes any for a failure of the adapter, which is no refusal.
+    fn handle_quota(
+        &self,
+        instance: quota::InstanceMsg,
+        wanted: Wanted,
+    ) -> impl Future<Output = Result<Granted, Status>> + Send;
+}
+
+#[tonic::async_trait]
+impl<A: Adapter<Handler: HandleQuota>> quota::handle_quota_service_server::HandleQuotaService
+    for Handlers<A>
+{
+    async fn handle_quota(
+        &self,
+        request: Request<quota::HandleQuotaRequest>,
+    ) -> Result<Response<QuotaResult>, Status> {
+        let message = request.into_inner();
+        let handler = self.of(message.adapter_config).await?;
+        let instance = message.instance.unwrap_or_default();
+        let mut result = QuotaResult::default();
+        // One answer for each name that is asked for.
+        for (name, params) in message.quota_request.unwrap_or_default().quotas {
+            let wanted = Wanted {
+                deduplication_id: message.dedup_id.clone(),
+                amount: params.amount,
+                best_effort: params.best_effort,
+            };
+            let granted = handler.handle_quota(instance.clone(), wanted).await?;
+            let granted = WireGranted {
+                // Longer than any amount is granted for.
+                valid_duration: granted.valid_duration.try_into().ok(),
+                granted_amount: granted.amount,
+            };
+            result.quotas.insert(name, granted);
+        }
+        Ok(result.into())
+    }
+}
+
+/// A method of [`Server`] for each built-in template.
+macro_rules! built_in {
+    ($($name:ident: $method:ident $trait:ident $($service:ident)::+;)*) => {$(
         impl<A: Adapter<Handler: $trait>> Server<A> {
-            $(#[$doc])*
+            #[doc = concat!("Serves the template `", stringify!($name), "`.")]
             #[must_use]
-            pub fn $add(mut self) -> Self {
-                let service = $module::$server::$service_server::new(self.service.clone());
-                self.routes.add_service(service);
-                self
+            pub fn $method(self) -> Self {
+                self.template($($service)::+::new)
             }
         }
     )*};
 }
 
-templates! {
-    /// Template `metric`: all of a report at once.
-    HandleMetric handle_metric metric metric
-    (handle_metric_service_server, HandleMetricService, HandleMetricServiceServer, HandleMetricRequest -> ReportResult)
-    fn(instances: Vec<metric::InstanceMsg>) -> ()
-    { message, handler => { handler.handle_metric(message.instances).await?; ReportResult {} } }
-
-    /// Template `logentry`: all of a report at once.
-    HandleLogEntry handle_log_entry logentry log_entry
-    (handle_log_entry_service_server, HandleLogEntryService, HandleLogEntryServiceServer, HandleLogEntryRequest -> ReportResult)
-    fn(instances: Vec<logentry::InstanceMsg>) -> ()
-    { message, handler => { handler.handle_log_entry(message.instances).await?; ReportResult {} } }
-
-    /// Template `tracespan`: all of a report at once.
-    HandleTraceSpan handle_trace_span tracespan trace_span
-    (handle_trace_span_service_server, HandleTraceSpanService, HandleTraceSpanServiceServer, HandleTraceSpanRequest -> ReportResult)
-    fn(instances: Vec<tracespan::InstanceMsg>) -> ()
-    { message, handler => { handler.handle_trace_span(message.instances).await?; ReportResult {} } }
-
-    /// Template `edge`: all of a report at once.
-    HandleEdge handle_edge edge edge
-    (handle_edge_service_server, HandleEdgeService, HandleEdgeServiceServer, HandleEdgeRequest -> ReportResult)
-    fn(instances: Vec<edge::InstanceMsg>) -> ()
-    { message, handler => { handler.handle_edge(message.instances).await?; ReportResult {} } }
-
-    /// Template `reportnothing`: all of a report at once.
-    HandleReportNothing handle_report_nothing reportnothing report_nothing
-    (handle_report_nothing_service_server, HandleReportNothingService, HandleReportNothingServiceServer, HandleReportNothingRequest -> ReportResult)
-    fn(instances: Vec<reportnothing::InstanceMsg>) -> ()
-    { message, handler => { handler.handle_report_nothing(message.instances).await?; ReportResult {} } }
-
-    /// Template `listentry`: a decision.
-    HandleListEntry handle_list_entry listentry list_entry
-    (handle_list_entry_service_server, HandleListEntryService, HandleListEntryServiceServer, HandleListEntryRequest -> CheckResult)
-    fn(instance: listentry::InstanceMsg) -> CheckResult
-    { message, handler => handler.handle_list_entry(message.instance.unwrap_or_default()).await? }
-
-    /// Template `checknothing`: a decision.
-    HandleCheckNothing handle_check_nothing checknothing check_nothing
-    (handle_check_nothing_service_server, HandleCheckNothingService, HandleCheckNothingServiceServer, HandleCheckNothingRequest -> CheckResult)
-    fn(instance: checknothing::InstanceMsg) -> CheckResult
-    { message, handler => handler.handle_check_nothing(message.instance.unwrap_or_default()).await? }
-
-    /// Template `apikey`: a decision.
-    HandleApiKey handle_api_key apikey api_key
-    (handle_api_key_service_server, HandleApiKeyService, HandleApiKeyServiceServer, HandleApiKeyRequest -> CheckResult)
-    fn(instance: apikey::InstanceMsg) -> CheckResult
-    { message, handler => handler.handle_api_key(message.instance.unwrap_or_default()).await? }
-
-    /// Template `authorization`: a decision.
-    HandleAuthorization handle_authorization authorization authorization
-    (handle_authorization_service_server, HandleAuthorizationService, HandleAuthorizationServiceServer, HandleAuthorizationRequest -> CheckResult)
-    fn(instance: authorization::InstanceMsg) -> CheckResult
-    { message, handler => handler.handle_authorization(message.instance.unwrap_or_default()).await? }
-
-    /// Template `kubernetes`: attributes.
-    HandleKubernetes handle_kubernetes kubernetes kubernetes
-    (handle_kubernetes_service_server, HandleKubernetesService, HandleKubernetesServiceServer, HandleKubernetesRequest -> kubernetes::OutputMsg)
-    fn(instance: kubernetes::InstanceMsg) -> kubernetes::OutputMsg
-    { message, handler => handler.handle_kubernetes(message.instance.unwrap_or_default()).await? }
-
-    /// Template `quota`: an amount.
-    HandleQuota handle_quota quota quota
-    (handle_quota_service_server, HandleQuotaService, HandleQuotaServiceServer, HandleQuotaRequest -> QuotaResult)
-    fn(instance: quota::InstanceMsg, wanted: Wanted) -> Granted
-    { message, handler => quotas(&*handler, message).await? }
-}
-
-/// One answer for each name that is asked for.
-async fn quotas<H: HandleQuota>(
-    handler: &H,
-    message: quota::HandleQuotaRequest,
-) -> Result<QuotaResult, Status> {
-    let instance = message.instance.unwrap_or_default();
-    let mut result = QuotaResult::default();
-    for (name, params) in message.quota_request.unwrap_or_default().quotas {
-        let wanted = Wanted {
-            deduplication_id: message.dedup_id.clone(),
-            amount: params.amount,
-            best_effort: params.best_effort,
-        };
-        let granted = handler.handle_quota(instance.clone(), wanted).await?;
-        let granted = WireGranted {
-            // Longer than any amount is granted for.
-            valid_duration: granted.valid_duration.try_into().ok(),
-            granted_amount: granted.amount,
-        };
-        result.quotas.insert(name, granted);
-    }
-    Ok(result)
+built_in! {
+    apikey: api_key HandleApiKey apikey::handle_api_key_service_server::HandleApiKeyServiceServer;
+    authorization: authorization HandleAuthorization
+        authorization::handle_authorization_service_server::HandleAuthorizationServiceServer;
+    checknothing: check_nothing HandleCheckNothing
+        checknothing::handle_check_nothing_service_server::HandleCheckNothingServiceServer;
+    edge: edge HandleEdge edge::handle_edge_service_server::HandleEdgeServiceServer;
+    kubernetes: kubernetes HandleKubernetes
+        kubernetes::handle_kubernetes_service_server::HandleKubernetesServiceServer;
+    listentry: list_entry HandleListEntry listentry::handle_list_entry_service_server::HandleListEntryServiceServer;
+    logentry: log_entry HandleLogEntry logentry::handle_log_entry_service_server::HandleLogEntryServiceServer;
+    metric: metric HandleMetric metric::handle_metric_service_server::HandleMetricServiceServer;
+    quota: quota HandleQuota quota::handle_quota_service_server::HandleQuotaServiceServer;
+    reportnothing: report_nothing HandleReportNothing
+        reportnothing::handle_report_nothing_service_server::HandleReportNothingServiceServer;
+    tracespan: trace_span HandleTraceSpan tracespan::handle_trace_span_service_server::HandleTraceSpanServiceServer;
 }

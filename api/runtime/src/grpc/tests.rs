@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use prost::Message as _;
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::codegen::http;
@@ -190,6 +192,21 @@ async fn next(stream: &mut tonic::Streaming<String>) -> Option<String> {
 }
 
 const SAY: &str = "/test.Echo/Say";
+
+#[tokio::test]
+async fn messages_go_as_bytes_both_ways() {
+    let server = Server::start(GrpcOptions::default()).await;
+    let path = http::uri::PathAndQuery::from_static(SAY);
+    let channel = server.channel();
+    // More than one frame of HTTP/2 holds.
+    for text in ["", "hi", &"long ".repeat(10_000)] {
+        let mut client = client(&channel).await;
+        let request = tonic::Request::new(Bytes::from(text.to_owned().encode_to_vec()));
+        let answer = client.unary(request, path.clone(), BytesCodec).await.unwrap();
+        let answer = String::decode(answer.into_inner()).unwrap();
+        answer.parse::<SocketAddr>().unwrap();
+    }
+}
 
 #[tokio::test]
 async fn handlers_see_the_client_and_calls_are_counted_by_code() {

@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use mesh_api::Any;
 use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_runtime::args::HostPort;
+use mesh_runtime::grpc::BytesCodec;
 use mixer_adapter::{Answer, BuildError, Env, HandlerError, QuotaArgs, QuotaResult};
 use tokio::time::Instant;
 use tonic::Status;
@@ -19,7 +20,6 @@ use tonic::client::Grpc;
 use tracing::{debug, warn};
 
 use super::answer::{self, Checked};
-use super::codec::BytesCodec;
 use super::endpoint::Endpoint;
 use super::pool::{Pace, Pool};
 use super::request::Request;

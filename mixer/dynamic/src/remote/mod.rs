@@ -2,7 +2,6 @@
 
 mod answer;
 mod backend;
-mod codec;
 mod endpoint;
 mod oauth;
 mod pool;
@@ -12,6 +11,4 @@ mod session;
 
 pub use answer::Checked;
 pub use backend::{Backend, BackendOptions};
-#[cfg(feature = "testing")]
-pub(crate) use codec::BytesCodec;
 pub use pool::Pace;

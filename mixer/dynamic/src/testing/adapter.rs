@@ -10,7 +10,7 @@ use axum::Router;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use mesh_runtime::args::HostPort;
-use mesh_runtime::grpc::{GrpcMetrics, GrpcOptions, serve};
+use mesh_runtime::grpc::{BytesCodec, GrpcMetrics, GrpcOptions, serve};
 use mesh_runtime::listen::{Listener, bind};
 use mesh_runtime::tls::{PeerCertificates, ServerTls};
 use mesh_runtime::{Drain, Metrics, Spawner, TaskHandle};
@@ -20,8 +20,6 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tower::Service;
-
-use crate::remote::BytesCodec;
 
 /// How long the end of an adapter may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);

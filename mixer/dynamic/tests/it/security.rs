@@ -20,7 +20,7 @@ use crate::world::{Attributes, env, known, ok, options, until};
 const OURS: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-mixer-service-account";
 
 /// Certificate, key and authorities in a folder.
-fn identity(folder: &Path, authority: &Authority, names: &[&str]) -> CertificateFiles {
+pub(crate) fn identity(folder: &Path, authority: &Authority, names: &[&str]) -> CertificateFiles {
     let pair = authority.issue(names).unwrap();
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join("cert.pem"), pair.certificate).unwrap();
@@ -35,13 +35,13 @@ fn identity(folder: &Path, authority: &Authority, names: &[&str]) -> Certificate
     }
 }
 
-async fn server(files: CertificateFiles, client: ClientAuth) -> FakeAdapter {
+pub(crate) async fn server(files: CertificateFiles, client: ClientAuth) -> FakeAdapter {
     let credentials = Credentials::load(files).await.unwrap();
     let tls = ServerTls::new(credentials, client, &[H2]);
     FakeAdapter::listen(0, Some(tls), |_| ok(&CheckResult::default())).await
 }
 
-fn secured(address: &(impl ToString + ?Sized), auth_type: AuthType) -> BackendOptions {
+pub(crate) fn secured(address: &(impl ToString + ?Sized), auth_type: AuthType) -> BackendOptions {
     let mut options = options(address);
     options.connection.authentication = Some(Authentication {
         auth_type: Some(auth_type),
@@ -62,7 +62,7 @@ async fn call(options: BackendOptions) -> Result<(), String> {
     answer.map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn path(folder: &Path, name: &str) -> String {
+pub(crate) fn path(folder: &Path, name: &str) -> String {
     folder.join(name).display().to_string()
 }
 

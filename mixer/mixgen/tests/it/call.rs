@@ -1,11 +1,11 @@
 //! Mixer's side of a call to an adapter (`spec 02` §10.2), for any template.
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
+use mesh_runtime::grpc::BytesCodec;
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, MethodDescriptor, Value};
+use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
@@ -102,58 +102,13 @@ impl Adapter {
         );
         self.grpc.ready().await.unwrap();
         let path = PathAndQuery::try_from(path).unwrap();
-        let codec = Dynamic(self.method.output());
-        Ok(self
-            .grpc
-            .unary(Request::new(request), path, codec)
-            .await?
-            .into_inner())
+        let request = Request::new(Bytes::from(request.encode_to_vec()));
+        let answer = self.grpc.unary(request, path, BytesCodec).await?;
+        DynamicMessage::decode(self.method.output(), answer.into_inner())
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 
 fn message(name: &str) -> DynamicMessage {
     DynamicMessage::new(mesh_api::descriptors().get_message_by_name(name).unwrap())
-}
-
-/// Messages that are known by their descriptors only.
-#[derive(Clone)]
-struct Dynamic(MessageDescriptor);
-
-// === impl Dynamic ===
-
-impl Codec for Dynamic {
-    type Encode = DynamicMessage;
-    type Decode = DynamicMessage;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        self.clone()
-    }
-
-    fn decoder(&mut self) -> Self {
-        self.clone()
-    }
-}
-
-impl Encoder for Dynamic {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn encode(&mut self, item: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer)
-            .map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for Dynamic {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
-        let bytes = buffer.copy_to_bytes(buffer.remaining());
-        DynamicMessage::decode(self.0.clone(), bytes)
-            .map(Some)
-            .map_err(|error| Status::internal(error.to_string()))
-    }
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod author;
 mod call;
-mod guide;
 mod projects;
 mod resources;
 mod support;

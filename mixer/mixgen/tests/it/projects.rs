@@ -17,13 +17,13 @@ use crate::support::{Author, TEMPLATES};
 /// Longer than anything here takes, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-pub(crate) const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/project/python/requirements.txt");
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/project/python/requirements.txt");
 
 /// The sample in its own repository (`spec 02` §11.4).
 const MYOOTPRINT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples/myootprint");
 
 /// A Python adapter; pip takes what was fetched before.
-pub(crate) fn python(project: &Path) -> Command {
+fn python(project: &Path) -> Command {
     let wheels = wheels(Path::new(REQUIREMENTS)).unwrap();
     let mut command = Command::new("python3");
     command
@@ -35,7 +35,7 @@ pub(crate) fn python(project: &Path) -> Command {
 }
 
 /// Where a program that was started listens.
-pub(crate) async fn listening(process: &mut Process) -> String {
+async fn listening(process: &mut Process) -> String {
     process
         .wait_for_line(PATIENCE, |line| {
             line.strip_prefix("listening on ").map(str::to_owned)

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -66,7 +67,12 @@ fn objects(address: SocketAddr, file: &Path, session_based: bool, authentication
 }
 
 async fn mixer(configuration: &Path) -> (Process, SocketAddr) {
+    mixer_with(configuration, &[]).await
+}
+
+async fn mixer_with(configuration: &Path, environment: &[(&str, &str)]) -> (Process, SocketAddr) {
     let mut command = Command::new(program("mixs"));
+    command.envs(environment.iter().copied());
     command.args([
         "server",
         &format!("--configStoreURL=fs://{}", configuration.display()),
@@ -127,33 +133,98 @@ async fn m109_instances_of_a_report_are_in_the_file_of_the_standalone_process() 
     }
 }
 
+fn page(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: mixer\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// An adapter that shows a certificate of this name, and objects that lead to it by mutual TLS.
+struct Secured {
+    folder: tempfile::TempDir,
+    _adapter: Process,
+}
+
+impl Secured {
+    async fn start(name: &str) -> Self {
+        const OURS: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-mixer-service-account";
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs::create_dir(path("config")).unwrap();
+        let authority = Authority::new("mesh").unwrap();
+        for (whose, name) in [("mixer", OURS), ("adapter", name)] {
+            let pair = authority.issue(&[name, "127.0.0.1"]).unwrap();
+            fs::write(path(&format!("{whose}-cert.pem")), pair.certificate).unwrap();
+            fs::write(path(&format!("{whose}-key.pem")), pair.key).unwrap();
+        }
+        fs::write(path("ca.pem"), authority.certificate()).unwrap();
+        let flags = [
+            format!("--certificate={}", path("adapter-cert.pem")),
+            format!("--key={}", path("adapter-key.pem")),
+            format!("--ca={}", path("ca.pem")),
+        ];
+        let (process, address) = adapter("127.0.0.1:0", &flags).await;
+        let authentication = format!(
+            ", authentication: {{mutual: {{private_key: {}, client_certificate: {}, ca_certificates: {}}}}}",
+            path("mixer-key.pem"),
+            path("mixer-cert.pem"),
+            path("ca.pem")
+        );
+        let file = folder.path().join("printed");
+        let text = objects(address, &file, false, &authentication);
+        fs::write(path("config/all.yaml"), text).unwrap();
+        Self {
+            folder,
+            _adapter: process,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
 #[tokio::test]
 async fn m109_certificates_are_checked_on_both_sides() {
-    const OURS: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-mixer-service-account";
-    let folder = tempfile::tempdir().unwrap();
-    let (configuration, file) = (folder.path().join("config"), folder.path().join("printed"));
-    fs::create_dir(&configuration).unwrap();
-    let authority = Authority::new("mesh").unwrap();
-    let pair = authority.issue(&[OURS]).unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    fs::write(path("cert.pem"), pair.certificate).unwrap();
-    fs::write(path("key.pem"), pair.key).unwrap();
-    fs::write(path("ca.pem"), authority.certificate()).unwrap();
-    let flags = [
-        format!("--certificate={}", path("cert.pem")),
-        format!("--key={}", path("key.pem")),
-        format!("--ca={}", path("ca.pem")),
-    ];
-    let (_adapter, address) = adapter("127.0.0.1:0", &flags).await;
-    let authentication = format!(
-        ", authentication: {{mutual: {{private_key: {}, client_certificate: {}, ca_certificates: {}}}}}",
-        path("key.pem"),
-        path("cert.pem"),
-        path("ca.pem")
-    );
-    let text = objects(address, &file, false, &authentication);
-    fs::write(configuration.join("all.yaml"), text).unwrap();
-    let (_mixs, mixer) = mixer(&configuration).await;
-    let line = reported(mixer, "secured", &file).await;
+    let secured =
+        Secured::start("spiffe://cluster.local/ns/istio-system/sa/istio-mixer-service-account").await;
+    let (_mixs, mixer) = mixer(&secured.path("config")).await;
+    let line = reported(mixer, "secured", &secured.path("printed")).await;
     assert_eq!(line, "size.instance.istio-system 42 who=secured");
+}
+
+/// `spec 02` §10.5: any name of the authority will do if the operator says so.
+#[tokio::test]
+async fn spec_02_10_5_an_adapter_of_another_identity_is_called_only_if_its_name_is_not_looked_at() {
+    let secured = Secured::start("spiffe://cluster.local/ns/default/sa/somebody").await;
+    let (mut mixs, strict) = mixer(&secured.path("config")).await;
+    let monitoring = mixs.wait_for_address(PATIENCE, "--monitoringAddr").await.unwrap();
+    // Who reports is not told.
+    eventually(PATIENCE, async || {
+        let output = Command::new(program("mixc"))
+            .args(["report", "--mixer", &strict.to_string()])
+            .args(["-s", "source.name=strict", "-i", "request.size=42"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let metrics = page(monitoring, "/metrics");
+        let failed = |line: &str| {
+            line.starts_with("mixer_runtime_dispatches_total{")
+                && line.contains("print.handler.istio-system")
+                && line.contains("error=\"true\"")
+        };
+        metrics.lines().any(failed).then_some(()).ok_or(metrics)
+    })
+    .await
+    .unwrap();
+    assert!(mixs.ended().is_none());
+    let bypass = [("BYPASS_OOP_MTLS_SAN_VERIFICATION", "true")];
+    let (_mixs, lax) = mixer_with(&secured.path("config"), &bypass).await;
+    let line = reported(lax, "lax", &secured.path("printed")).await;
+    assert_eq!(line, "size.instance.istio-system 42 who=lax");
+    let printed = fs::read_to_string(secured.path("printed")).unwrap();
+    assert!(!printed.contains("strict"), "{printed}");
 }

@@ -4,9 +4,14 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Bytes both ways.
+/// Hands messages over as bytes, both ways: for whoever forwards them, reads them in place, knows them by their descriptors
+/// only, or encodes once what is sent often. What arrives is not copied.
+///
+/// Each direction is also for itself, as the half of another codec.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BytesCodec;
+pub struct BytesCodec;
+
+// === impl BytesCodec ===
 
 impl Codec for BytesCodec {
     type Encode = Bytes;
@@ -37,7 +42,7 @@ impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(message.copy_to_bytes(message.remaining())))
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
