@@ -42,7 +42,7 @@ async fn call(machine: &mut Machine, steps: &[Step]) {
     .unwrap();
 }
 
-/// Reports are answered whatever adapters say, so that Mixer has to be asked what failed, when calls have come for a while.
+/// What Mixer says of the calls that have come for a while: not even one that nobody waited for has failed.
 fn assert_nothing_failed(machine: &Machine, terminal: &str) {
     if terminal != "calls" {
         return;
