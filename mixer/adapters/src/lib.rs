@@ -9,6 +9,8 @@ pub mod bypass;
 pub mod denier;
 #[cfg(any(feature = "listchecker", feature = "zipkin"))]
 mod dial;
+#[cfg(any(feature = "prometheus", feature = "statsd"))]
+mod faults;
 #[cfg(feature = "fluentd")]
 pub mod fluentd;
 #[cfg(feature = "kubernetesenv")]

@@ -1,11 +1,12 @@
 //! What tests of adapters share.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use mesh_runtime::Spawner;
 use mixer_adapter::{
-    Answer, BuildError, Env, Handle, HandleLogEntry, HandleMetric, Handler, HandlerError, Inferred,
-    SomeAdapter,
+    Answer, BuildError, Env, Handle, HandleLogEntry, HandleMetric, HandleTraceSpan, Handler, HandlerError,
+    Inferred, SomeAdapter,
 };
 use mixer_template::Template;
 use serde_json::Value;
@@ -14,7 +15,12 @@ use serde_json::Value;
 pub(crate) struct Built {
     handler: Handler,
     env: Env,
+    faults: Faults,
 }
+
+/// What went wrong in a handler outside of calls. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Faults(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 /// Builds a handler. Parameters that are wrong end the test.
 pub(crate) async fn build(adapter: &dyn SomeAdapter, params: Value) -> Result<Built, BuildError> {
@@ -30,9 +36,13 @@ pub(crate) async fn build_for(
     let configured = adapter
         .configure(&params, inferred)
         .unwrap_or_else(|errors| panic!("{params}: {errors}"));
-    let env = Env::new("handler.test", Spawner::default());
+    let faults = Faults::default();
+    let counted = faults.clone();
+    let env = Env::counting("handler.test", Spawner::default(), move |kind, count| {
+        *counted.0.lock().unwrap().entry(kind).or_default() += count;
+    });
     let handler = adapter.build(configured, inferred, env.clone()).await?;
-    Ok(Built { handler, env })
+    Ok(Built { handler, env, faults })
 }
 
 /// What is wrong with parameters.
@@ -51,6 +61,15 @@ pub(crate) fn now(answer: Answer<()>) -> Result<(), String> {
     }
 }
 
+// === impl Faults ===
+
+impl Faults {
+    /// How often something of this kind went wrong.
+    pub(crate) fn of(&self, kind: &str) -> u64 {
+        self.0.lock().unwrap().get(kind).copied().unwrap_or_default()
+    }
+}
+
 // === impl Built ===
 
 impl Built {
@@ -66,6 +85,18 @@ impl Built {
             Some(Handle::LogEntry(handle)) => Arc::clone(handle),
             _ => panic!("it takes no entries of logs"),
         }
+    }
+
+    pub(crate) fn trace_span(&self) -> Arc<dyn HandleTraceSpan> {
+        match self.handler.handle(Template::TraceSpan) {
+            Some(Handle::TraceSpan(handle)) => Arc::clone(handle),
+            _ => panic!("it takes no spans"),
+        }
+    }
+
+    /// What went wrong in it, also after it was closed.
+    pub(crate) fn faults(&self) -> Faults {
+        self.faults.clone()
     }
 
     /// Closes the handler as the runtime does.

@@ -1,64 +1,23 @@
 //! Against a receiver that others wrote.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mesh_runtime::Spawner;
 use mesh_testing::eventually;
 use mesh_testing::fluentd::FluentReceiver;
 use mixer_adapter::testing::{Compliance, assert_compliance};
-use mixer_adapter::{Answer, Env, Handle, Handler, Inferred, SomeAdapter as _};
 use mixer_attribute::Value as Attribute;
-use mixer_template::{LogEntry, Template};
+use mixer_template::LogEntry;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::Fluentd;
-use crate::testing::refusal;
+use crate::testing::{Built, build, now, refusal};
 
 /// Longer than anything here takes, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Running {
-    handler: Handler,
-    env: Env,
-    faults: Arc<Mutex<BTreeMap<&'static str, u64>>>,
-}
-
-impl Running {
-    async fn start(params: Value) -> Self {
-        let configured = Fluentd.configure(&params, &Inferred::new()).unwrap();
-        let faults: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
-        let counted = Arc::clone(&faults);
-        let env = Env::counting("fluentd.handler.test", Spawner::default(), move |kind, count| {
-            *counted.lock().unwrap().entry(kind).or_default() += count;
-        });
-        let handler = Fluentd
-            .build(configured, &Inferred::new(), env.clone())
-            .await
-            .unwrap();
-        Self { handler, env, faults }
-    }
-
-    fn send(&self, entries: &[LogEntry<'_>]) -> Result<(), String> {
-        let Some(Handle::LogEntry(handle)) = self.handler.handle(Template::LogEntry) else {
-            panic!("it takes no entries of logs");
-        };
-        match handle.handle_log_entry(entries) {
-            Answer::Now(result) => result.map_err(|error| error.to_string()),
-            Answer::Later(_) => panic!("it is answered later"),
-        }
-    }
-
-    fn faults(&self, kind: &str) -> u64 {
-        self.faults.lock().unwrap().get(kind).copied().unwrap_or_default()
-    }
-
-    async fn close(self) {
-        self.handler.close().await;
-        self.env.stop();
-    }
+fn send(handler: &Built, entries: &[LogEntry<'_>]) -> Result<(), String> {
+    now(handler.log_entry().handle_log_entry(entries))
 }
 
 fn entry(number: i64) -> LogEntry<'static> {
@@ -112,8 +71,8 @@ async fn m27_entries_arrive_by_the_forward_protocol() {
     let receiver = FluentReceiver::start().await.unwrap();
     let size = super::entry::encode(&entry(1), false).len() as i64;
     let params = json!({ "address": receiver.address(), "maxBatchSizeBytes": 2 * size });
-    let running = Running::start(params).await;
-    running.send(&[entry(1), entry(2), entry(3)]).unwrap();
+    let handler = build(&Fluentd, params).await.unwrap();
+    send(&handler, &[entry(1), entry(2), entry(3)]).unwrap();
     let entries = receiver.entries(2).await.unwrap();
     assert_eq!(
         entries[0],
@@ -128,13 +87,13 @@ async fn m27_entries_arrive_by_the_forward_protocol() {
         severity: "x".repeat(1000).into(),
         ..entry(0)
     };
-    let error = running.send(&[large, entry(4)]).unwrap_err();
+    let error = send(&handler, &[large, entry(4)]).unwrap_err();
     assert_eq!(
         error,
         "1 entries are dropped: they are larger than a batch may be"
     );
-    assert_eq!(running.faults("dropped"), 1);
-    running.close().await;
+    assert_eq!(handler.faults().of("dropped"), 1);
+    handler.close().await;
     assert_eq!(numbers(&receiver.entries(4).await.unwrap()), [1, 2, 3, 4]);
 }
 
@@ -145,19 +104,19 @@ async fn m27_nothing_is_lost_when_fluentd_comes_back() {
     let params = json!({
         "address": receiver.address(), "pushIntervalDuration": "0.05s", "instanceBufferSize": 100,
     });
-    let running = Running::start(params).await;
-    running.send(&[entry(1)]).unwrap();
+    let handler = build(&Fluentd, params).await.unwrap();
+    send(&handler, &[entry(1)]).unwrap();
     assert_eq!(numbers(&receiver.entries(1).await.unwrap()), [1]);
     receiver.kill();
-    running.send(&[entry(2)]).unwrap();
-    eventually(PATIENCE, async || match running.faults("send") {
+    send(&handler, &[entry(2)]).unwrap();
+    eventually(PATIENCE, async || match handler.faults().of("send") {
         0 => Err("it has not noticed"),
         _ => Ok(()),
     })
     .await
     .unwrap();
     // While the batch is tried again there is room for 100.
-    let results: Vec<_> = (3..=500).map(|number| running.send(&[entry(number)])).collect();
+    let results: Vec<_> = (3..=500).map(|number| send(&handler, &[entry(number)])).collect();
     assert!(results.iter().take(100).all(Result::is_ok));
     let error = "1 entries are dropped: Fluentd takes them slower than they come".to_owned();
     assert!(
@@ -166,11 +125,11 @@ async fn m27_nothing_is_lost_when_fluentd_comes_back() {
             .skip(100)
             .all(|result| *result == Err(error.clone()))
     );
-    assert_eq!(running.faults("dropped"), 398);
+    assert_eq!(handler.faults().of("dropped"), 398);
     receiver.restart().await.unwrap();
     let received = numbers(&receiver.entries(101).await.unwrap());
     assert_eq!(received, (2..=102).collect::<Vec<_>>());
-    running.close().await;
+    handler.close().await;
 }
 
 #[test]

@@ -187,7 +187,8 @@ impl Definition {
         } else {
             &info.name
         };
-        let name = format!("{namespace}_{}", sanitized(name));
+        let short = sanitized(name);
+        let name = format!("{namespace}_{short}");
         if !is_name(&name, true) {
             errors.push(
                 format!("{at}.name"),
@@ -198,7 +199,7 @@ impl Definition {
         let labels = labels(info, at, errors);
         let kind = kind.filter(|_| errors.0.len() == before)?;
         let help = if info.description.is_empty() {
-            name.clone()
+            short
         } else {
             info.description.clone()
         };
@@ -331,16 +332,20 @@ mod tests {
     /// `spec 02` §7.1, M23.
     #[test]
     fn m23_names_have_a_namespace_and_are_sanitized() {
-        for (fields, name) in [
-            (json!({"name": "requests_total"}), "istio_requests_total"),
-            (json!({"name": "/a/b.c d-e"}), "istio_a_b_c_de"),
-            (json!({"name": "x", "namespace": "my.mesh"}), "my_mesh_x"),
-            (json!({}), "istio_a_metric_b"),
+        for (fields, name, help) in [
+            (
+                json!({"name": "requests_total"}),
+                "istio_requests_total",
+                "requests_total",
+            ),
+            (json!({"name": "/a/b.c d-e"}), "istio_a_b_c_de", "a_b_c_de"),
+            (json!({"name": "x", "namespace": "my.mesh"}), "my_mesh_x", "x"),
+            (json!({}), "istio_a_metric_b", "a_metric_b"),
         ] {
             let metric = metric(&fields).unwrap();
             assert_eq!(
                 (metric.name.as_str(), metric.help.as_str()),
-                (name, name),
+                (name, help),
                 "{fields}"
             );
         }

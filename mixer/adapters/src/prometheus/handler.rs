@@ -13,9 +13,7 @@ use super::key::Key;
 use super::registry::{Lease, Registry};
 use super::series::{Budget, Family};
 use super::server::Open;
-
-/// Most faults of one call that are told one by one.
-const TOLD: usize = 5;
+use crate::faults::Faults;
 
 pub(super) struct PrometheusHandler {
     registry: Arc<Registry>,
@@ -59,11 +57,12 @@ fn number(value: Option<&Value<'_>>) -> Result<f64, String> {
 // === impl PrometheusHandler ===
 
 impl PrometheusHandler {
-    pub(super) fn new(config: &Config, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
+    /// The handler with this full name.
+    pub(super) fn new(name: &str, config: &Config, registry: &Arc<Registry>, open: Arc<Open>) -> Self {
         let mut metrics: HashMap<String, Vec<Target>> = HashMap::new();
         let mut families: Vec<Arc<Family>> = Vec::new();
         for definition in &config.metrics {
-            let lease = registry.lease(definition);
+            let lease = registry.lease(name, definition);
             if !families.iter().any(|known| Arc::ptr_eq(known, &lease.family)) {
                 families.push(Arc::clone(&lease.family));
             }
@@ -96,11 +95,16 @@ impl PrometheusHandler {
             .get(metric.name)
             .ok_or_else(|| "the handler has no metric for it".to_owned())?;
         let number = number(metric.value.as_ref())?;
+        let mut result = Ok(());
         for Target { lease, labels } in targets {
-            key.set(*labels, &lease.family.shape.labels, &metric.dimensions)?;
-            lease.family.record(key, number, now, &self.budget)?;
+            let family = &lease.family;
+            let recorded = key
+                .set(*labels, &family.shape.labels, &metric.dimensions)
+                .and_then(|()| family.record(key, number, now, &self.budget));
+            // One metric that it does not fit is no reason to keep it from the others.
+            result = result.and(recorded);
         }
-        Ok(())
+        result
     }
 }
 
@@ -108,21 +112,12 @@ impl HandleMetric for PrometheusHandler {
     fn handle_metric(&self, instances: &[Metric<'_>]) -> Answer<()> {
         let now = self.registry.now();
         let mut key = self.registry.key();
-        let (mut faults, mut told) = (0, Vec::new());
+        let mut faults = Faults::default();
         for metric in instances {
             if let Err(reason) = self.record(metric, now, &mut key) {
-                faults += 1;
-                if told.len() < TOLD {
-                    told.push(format!("{}: {reason}", metric.name));
-                }
+                faults.push(metric.name, &reason);
             }
         }
-        match faults {
-            0 => Answer::done(),
-            _ if faults > told.len() => {
-                Answer::failed(format!("{} (and {} more)", told.join("; "), faults - told.len()))
-            }
-            _ => Answer::failed(told.join("; ")),
-        }
+        faults.answer()
     }
 }

@@ -1,8 +1,8 @@
 //! `prometheus`: shows metrics to Prometheus, which scrapes them (`spec 02` §7.1).
 //!
 //! All handlers of a process share the endpoint and the metrics: a metric that is configured as before keeps its values
-//! when a handler is replaced. What does not fit the budget of series that every handler has (`maxSeries`) is counted in one series for each metric
-//! whose labels are all `other` (pain 24).
+//! when a handler is replaced. What does not fit the budget of series that every handler has (`maxSeries`) is counted in one
+//! series for each metric whose labels are all `other` (pain 24).
 
 mod config;
 mod exposition;
@@ -85,7 +85,12 @@ impl Adapter for Prometheus {
         let config = Config::new(&params).map_err(|errors| BuildError(errors.to_string()))?;
         let open = self.endpoint.open(env.spawner()).await;
         let open = open.map_err(|error| BuildError(error_chain(&error)))?;
-        let handler = Arc::new(PrometheusHandler::new(&config, &self.registry, open));
+        let handler = Arc::new(PrometheusHandler::new(
+            env.handler(),
+            &config,
+            &self.registry,
+            open,
+        ));
         if let Some(expiry) = config.expiry {
             env.spawn(handler::expire(
                 Arc::clone(&self.registry),

@@ -33,6 +33,8 @@ pub(super) struct Lease {
 struct Entry {
     family: Arc<Family>,
     help: String,
+    /// Full name of the handler that asked for it last.
+    handler: String,
     handlers: usize,
     /// When the last handler went.
     left: u64,
@@ -59,8 +61,9 @@ impl Registry {
         Key::new(&self.hasher)
     }
 
-    /// The metric of a definition: the one that there is if its values can be kept, else a new one in its place.
-    pub(super) fn lease(self: &Arc<Self>, definition: &Definition) -> Lease {
+    /// The metric of a definition of a handler: the one that there is if its values can be kept, else a new one in its
+    /// place.
+    pub(super) fn lease(self: &Arc<Self>, handler: &str, definition: &Definition) -> Lease {
         let mut entries = self.entries();
         self.forget(&mut entries);
         let known = entries
@@ -68,6 +71,7 @@ impl Registry {
             .filter(|entry| entry.family.shape == definition.shape);
         let family = if let Some(entry) = known {
             entry.handlers += 1;
+            handler.clone_into(&mut entry.handler);
             entry.help.clone_from(&definition.help);
             Arc::clone(&entry.family)
         } else {
@@ -76,11 +80,23 @@ impl Registry {
             let entry = Entry {
                 family: Arc::clone(&family),
                 help: definition.help.clone(),
+                handler: handler.to_owned(),
                 handlers: 1,
                 left: 0,
             };
-            if entries.insert(name, entry).is_some_and(|old| old.handlers > 0) {
-                tracing::info!(metric = definition.name, "the metric changes and begins anew");
+            let metric = &definition.name;
+            match entries.insert(name, entry).filter(|old| old.handlers > 0) {
+                // The former handler lives until its last call is over.
+                Some(old) if old.handler == handler => {
+                    tracing::info!(metric, handler, "the metric changes and begins anew");
+                }
+                Some(old) => tracing::warn!(
+                    metric,
+                    handler,
+                    other = old.handler,
+                    "two handlers define the metric differently, only the values of this one are shown"
+                ),
+                None => {}
             }
             family
         };

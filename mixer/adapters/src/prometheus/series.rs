@@ -19,8 +19,10 @@ pub(super) struct Family {
     pub(super) name: Arc<str>,
     pub(super) shape: Shape,
     shards: [Mutex<Shard>; SHARDS],
-    /// The series for everything that finds no room.
+    /// The series for everything that finds no room, and for what comes with its labels: Prometheus refuses two of one kind.
     other: Mutex<Option<Series>>,
+    /// The labels of that series.
+    other_key: Arc<[u8]>,
     live: AtomicUsize,
     overflowed: AtomicU64,
     /// Milliseconds; 0: they stay.
@@ -72,11 +74,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Family {
     pub(super) fn new(name: Arc<str>, shape: Shape) -> Self {
+        let other_key = Key::other(shape.labels.len());
         Self {
             name,
             shape,
             shards: Default::default(),
             other: Mutex::default(),
+            other_key,
             live: AtomicUsize::new(0),
             overflowed: AtomicU64::new(0),
             expiry: AtomicU64::new(0),
@@ -114,7 +118,8 @@ impl Family {
             series.update(&self.shape.kind, number, now);
             return Ok(());
         }
-        if let Some(_gate) = budget.admit() {
+        let is_other = *text == *self.other_key;
+        if !is_other && let Some(_gate) = budget.admit() {
             let mut series = Series::new(&self.shape.kind, text.into(), hash);
             series.update(&self.shape.kind, number, now);
             shard.insert_unique(hash, series, |series| series.hash);
@@ -122,9 +127,11 @@ impl Family {
             return Ok(());
         }
         drop(shard);
-        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        if !is_other {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+        }
         lock(&self.other)
-            .get_or_insert_with(|| Series::new(&self.shape.kind, Key::other(self.shape.labels.len()), 0))
+            .get_or_insert_with(|| Series::new(&self.shape.kind, Arc::clone(&self.other_key), 0))
             .update(&self.shape.kind, number, now);
         Ok(())
     }

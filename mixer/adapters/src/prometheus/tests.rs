@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
+use mesh_api::Any;
 use mesh_api::adapter::prometheus::config::Params;
 use mesh_api::adapter::prometheus::config::params::MetricInfo;
 use mesh_api::adapter::prometheus::config::params::metric_info::Kind;
 use mesh_testing::{eventually, loopback};
+use mixer_adapter::testing::{Compliance, assert_compliance};
 use mixer_attribute::Value as Attribute;
-use mixer_template::Metric;
+use mixer_template::{Metric, Template};
 use prost_types::Duration as Span;
 use serde_json::json;
 
@@ -59,6 +61,32 @@ async fn lines(adapter: &Prometheus, metric: &str) -> Vec<String> {
     of_it.map(str::to_owned).collect()
 }
 
+#[tokio::test]
+async fn prometheus_complies() {
+    let metric = counter("a.metric.ns", "a", &["strange"]);
+    let expected = Compliance {
+        accepts: vec![
+            json!({}),
+            json!({"metrics": [metric], "metricsExpirationPolicy": {"metricsExpiryDuration": "1s"}}),
+        ],
+        rejects: vec![
+            (
+                json!({"metrics": [{"kind": "COUNTER"}]}),
+                "metrics[0].instanceName",
+            ),
+            (json!({"metrics": [{"instanceName": "a"}]}), "metrics[0].kind"),
+            (
+                json!({"metricsExpirationPolicy": {}}),
+                "metricsExpirationPolicy.metricsExpiryDuration",
+            ),
+            (json!({"maxSeries": -1}), "maxSeries"),
+        ],
+        inferred: [("a.metric.ns".to_owned(), (Template::Metric, Any::default()))].into(),
+        ..Compliance::default()
+    };
+    assert_compliance(&adapter(), &expected).await;
+}
+
 /// `spec 02` §7.1, M24.
 #[tokio::test]
 async fn m24_every_kind_and_every_value_is_shown() {
@@ -101,10 +129,10 @@ async fn m24_every_kind_and_every_value_is_shown() {
     )
     .unwrap();
     let text = scrape(&adapter).await;
-    let expected = r#"# HELP istio_load istio_load
+    let expected = r#"# HELP istio_load load
 # TYPE istio_load gauge
 istio_load -0.5
-# HELP istio_requests_total istio_requests_total
+# HELP istio_requests_total requests_total
 # TYPE istio_requests_total counter
 istio_requests_total{a_b="1",source="v1"} 2
 istio_requests_total{a_b="1",source="with \"quotes\\"} 1
@@ -253,6 +281,54 @@ async fn pain_24_what_finds_no_room_is_counted_as_other() {
         .iter()
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
     assert_eq!(told.sum::<u64>(), others);
+    handler.close().await;
+}
+
+/// Pain 24: whoever calls himself `other` is in the series for what finds no room, of which there is one.
+#[tokio::test]
+async fn pain_24_labels_that_say_other_make_no_second_series() {
+    let adapter = adapter();
+    let params = json!({
+        "maxSeries": 4,
+        "metrics": [counter("a.metric.ns", "a", &["host"]), counter("b.metric.ns", "b", &[])],
+    });
+    let handler = build(&adapter, params).await.unwrap();
+    for host in ["other", "one", "two", "three", "other"] {
+        let dimensions = [("host", host)];
+        let a = sample("a.metric.ns", Attribute::Int64(1), &dimensions);
+        let b = sample("b.metric.ns", Attribute::Int64(1), &[]);
+        report(&handler, &[a, b]).unwrap();
+    }
+    assert_eq!(
+        lines(&adapter, "istio_a{").await,
+        [
+            r#"istio_a{host="one"} 1"#,
+            r#"istio_a{host="other"} 3"#,
+            r#"istio_a{host="two"} 1"#
+        ]
+    );
+    assert_eq!(lines(&adapter, "istio_b ").await, ["istio_b 5"]);
+    let told = lines(&adapter, "mixer_prometheus_series_overflow_total{").await;
+    let expected = [("a", 1), ("b", 0)].map(|(metric, count)| {
+        format!("mixer_prometheus_series_overflow_total{{metric=\"istio_{metric}\"}} {count}")
+    });
+    assert_eq!(told, expected);
+    handler.close().await;
+}
+
+/// `spec 02` §7.1: of two metrics of one instance, one that its dimensions do not fit keeps nothing from the other.
+#[tokio::test]
+async fn a_metric_that_an_instance_does_not_fit_harms_no_other() {
+    let adapter = adapter();
+    let params =
+        json!({"metrics": [counter("a.metric.ns", "x", &["none"]), counter("a.metric.ns", "y", &["a"])]});
+    let handler = build(&adapter, params).await.unwrap();
+    let one = sample("a.metric.ns", Attribute::Int64(1), &[("a", "1")]);
+    assert_eq!(
+        report(&handler, &[one]),
+        Err("a.metric.ns: there is no dimension for label none".to_owned())
+    );
+    assert_eq!(lines(&adapter, "istio_y{").await, [r#"istio_y{a="1"} 1"#]);
     handler.close().await;
 }
 

@@ -7,13 +7,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use mesh_runtime::args::HostPort;
-use mixer_adapter::{Answer, HandleMetric, text};
+use mixer_adapter::{Answer, Env, HandleMetric, text};
 use mixer_attribute::Value;
 use mixer_template::Metric;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{Config, Kind};
+use crate::faults::Faults;
 use crate::outbox::{Inbox, Outbox};
 
 /// Host names are looked up again after so long: statsd may have moved, and nobody says that packets are lost.
@@ -23,6 +24,7 @@ const RESOLVE: Duration = Duration::from_secs(30);
 pub(super) struct StatsdHandler {
     config: Config,
     lines: Outbox<String>,
+    env: Env,
     /// The share of a value that was not sent yet.
     owed: Mutex<f32>,
 }
@@ -35,15 +37,25 @@ pub(super) struct Sender {
     packet: Vec<u8>,
     socket: Option<(UdpSocket, Instant)>,
     failing: bool,
+    env: Env,
+}
+
+/// How many values there are in lines.
+fn count(lines: &[u8]) -> u64 {
+    let lines = lines
+        .split(|letter| *letter == b'\n')
+        .filter(|line| !line.is_empty());
+    lines.count() as u64
 }
 
 // === impl StatsdHandler ===
 
 impl StatsdHandler {
-    pub(super) fn new(config: Config, lines: Outbox<String>) -> Self {
+    pub(super) fn new(config: Config, lines: Outbox<String>, env: Env) -> Self {
         Self {
             config,
             lines,
+            env,
             owed: Mutex::default(),
         }
     }
@@ -105,27 +117,27 @@ impl StatsdHandler {
 impl HandleMetric for StatsdHandler {
     fn handle_metric(&self, instances: &[Metric<'_>]) -> Answer<()> {
         let mut lines = String::new();
-        let mut errors = Vec::new();
+        let mut faults = Faults::default();
         for metric in instances {
             if let Err(reason) = self.write(&mut lines, metric) {
-                errors.push(format!("{}: {reason}", metric.name));
+                faults.push(metric.name, &reason);
             }
         }
-        if !lines.is_empty() && !self.lines.put(lines) {
-            errors.push("too much waits to be sent, values are dropped".to_owned());
+        let count = count(lines.as_bytes());
+        if count > 0 && !self.lines.put(lines) {
+            self.env.fault("dropped", count);
+            return Answer::failed(format!(
+                "{count} values are dropped: they come faster than they are sent"
+            ));
         }
-        if errors.is_empty() {
-            Answer::done()
-        } else {
-            Answer::failed(errors.join("; "))
-        }
+        faults.answer()
     }
 }
 
 // === impl Sender ===
 
 impl Sender {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, env: Env) -> Self {
         Self {
             address: config.address.clone(),
             flush: config.flush,
@@ -133,6 +145,7 @@ impl Sender {
             packet: Vec::with_capacity(config.packet),
             socket: None,
             failing: false,
+            env,
         }
     }
 
@@ -178,8 +191,11 @@ impl Sender {
             Ok(()) => self.failing = false,
             Err(error) => {
                 self.socket = None;
+                self.env.fault("send", 1);
+                self.env.fault("dropped", count(&self.packet));
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(address = %self.address, %error, "cannot send to statsd, values are lost");
+                    let (handler, address) = (self.env.handler(), &self.address);
+                    tracing::warn!(handler, %address, %error, "cannot send to statsd, values are lost");
                 }
             }
         }

@@ -48,9 +48,9 @@ impl Adapter for Statsd {
         let mut config = Config::new(&params).map_err(|errors| BuildError(errors.to_string()))?;
         config.fit(inferred);
         let (lines, inbox, closer) = outbox(CALLS);
-        env.spawn(Sender::new(&config).run(inbox));
+        env.spawn(Sender::new(&config, env.clone()).run(inbox));
         Ok(Handler::default()
-            .with(Handle::Metric(Arc::new(StatsdHandler::new(config, lines))))
+            .with(Handle::Metric(Arc::new(StatsdHandler::new(config, lines, env))))
             .on_close(move || closer.close(CLOSE)))
     }
 }

@@ -7,6 +7,7 @@ use mesh_api::Any;
 use mesh_api::istio::policy::v1beta1::ValueType;
 use mesh_api::metric::Type;
 use mesh_testing::eventually;
+use mixer_adapter::testing::{Compliance, assert_compliance};
 use mixer_attribute::Value as Attribute;
 use mixer_template::{Metric, Template};
 use prost::Message as _;
@@ -52,6 +53,29 @@ fn sample<'a>(name: &'a str, value: Attribute<'a>) -> Metric<'a> {
         dimensions: vec![("svc", "a:b".into())],
         ..Metric::default()
     }
+}
+
+#[tokio::test]
+async fn statsd_complies() {
+    let (_socket, address) = statsd().await;
+    let expected = Compliance {
+        accepts: vec![
+            params(&address, &json!({})),
+            params(
+                &address,
+                &json!({"prefix": "p", "flush_bytes": -1, "flush_duration": "0s", "sampling_rate": 0.5}),
+            ),
+        ],
+        rejects: vec![
+            (json!({"address": "nowhere"}), "address"),
+            (json!({"flushDuration": "-1s"}), "flushDuration"),
+            (json!({"samplingRate": "NaN"}), "samplingRate"),
+            (json!({"metrics": {"a": {"type": "UNKNOWN"}}}), "metrics[a].type"),
+        ],
+        inferred: [("c.metric.ns".to_owned(), (Template::Metric, Any::default()))].into(),
+        ..Compliance::default()
+    };
+    assert_compliance(&Statsd, &expected).await;
 }
 
 /// M30.
@@ -149,10 +173,17 @@ async fn a_statsd_that_is_not_there_harms_nobody() {
         let one = [sample("c.metric.ns", Attribute::Int64(1))];
         now(handler.metric().handle_metric(&one))
     };
-    for _ in 0..100 {
+    let faults = handler.faults();
+    eventually(PATIENCE, async || {
         report().unwrap();
-        tokio::task::yield_now().await;
-    }
+        ensure!(
+            faults.of("send") > 0 && faults.of("dropped") > 0,
+            "nothing is lost"
+        );
+        Ok(())
+    })
+    .await
+    .unwrap();
     let socket = UdpSocket::bind(&address).await.unwrap();
     let heard = packet(&socket);
     tokio::pin!(heard);

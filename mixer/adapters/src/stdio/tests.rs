@@ -1,5 +1,6 @@
 //! What is written, and what is refused.
 
+use mixer_adapter::testing::{Compliance, assert_compliance};
 use mixer_attribute::{StringMap, Value as Attribute};
 use mixer_template::{LogEntry, Metric};
 use prost_types::{Duration, Timestamp};
@@ -52,6 +53,29 @@ async fn written(mut params: Value) -> String {
     now(handler.metric().handle_metric(&[metric])).unwrap();
     handler.close().await;
     std::fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn stdio_complies() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |stream: &str| json!({"logStream": stream, "outputPath": folder.path().join(stream)});
+    let mut text = file("FILE");
+    text["outputAsJson"] = false.into();
+    let expected = Compliance {
+        accepts: vec![file("FILE"), text, file("ROTATED_FILE")],
+        rejects: vec![
+            (json!({"logStream": "FILE"}), "outputPath"),
+            (json!({"outputPath": "/tmp/x"}), "outputPath"),
+            (
+                json!({"maxMegabytesBeforeRotation": -1}),
+                "maxMegabytesBeforeRotation",
+            ),
+            (json!({"maxDaysBeforeRotation": -1}), "maxDaysBeforeRotation"),
+            (json!({"maxRotatedFiles": -1}), "maxRotatedFiles"),
+        ],
+        ..Compliance::default()
+    };
+    assert_compliance(&Stdio, &expected).await;
 }
 
 /// `spec 02` §7.4, M31.

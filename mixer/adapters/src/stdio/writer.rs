@@ -132,10 +132,14 @@ impl LogFile {
             }
             time += Duration::from_millis(1);
         };
-        fs::rename(&self.path, &aside).await?;
+        match fs::rename(&self.path, &aside).await {
+            Ok(()) => tracing::debug!(file = %aside.display(), size = rotation.size, "file is put aside"),
+            // Somebody else has taken it away, and another one can begin.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         self.reopen().await?;
         self.prune().await;
-        tracing::debug!(file = %aside.display(), size = rotation.size, "file is put aside");
         Ok(())
     }
 
@@ -267,5 +271,24 @@ mod tests {
         assert!(!old.exists());
         file.write("five\n").await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\nfive\n");
+    }
+
+    /// M31: another tool may put files aside, too.
+    #[tokio::test]
+    async fn m31_a_file_that_was_taken_away_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let rotation = Rotation {
+            size: 10,
+            files: None,
+            age: None,
+        };
+        let mut file = LogFile::open(&path, Some(rotation)).await.unwrap();
+        file.write("one\ntwo\n").await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write("three\n").await.unwrap();
+        file.write("four\n").await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+        assert_eq!(file.put_aside().await.unwrap().len(), 1);
     }
 }

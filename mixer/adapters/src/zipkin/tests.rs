@@ -13,13 +13,13 @@ use mesh_runtime::Spawner;
 use mesh_runtime::task::AbortOnDrop;
 use mesh_testing::eventually;
 use mixer_adapter::testing::{Compliance, assert_compliance};
-use mixer_adapter::{Answer, Env, Handle, Handler, Inferred, SomeAdapter as _};
-use mixer_template::{Template, TraceSpan};
+use mixer_template::TraceSpan;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::Zipkin;
+use crate::testing::{Built, build, now};
 
 /// Longer than anything here takes, also on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,12 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Collected {
     spans: Arc<Mutex<Vec<Value>>>,
     refuses: Arc<Mutex<Option<StatusCode>>>,
-}
-
-struct Running {
-    handler: Handler,
-    env: Env,
-    faults: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 async fn collector(address: &str, collected: &Collected) -> (SocketAddr, AbortOnDrop) {
@@ -53,40 +47,12 @@ async fn collector(address: &str, collected: &Collected) -> (SocketAddr, AbortOn
     (address, task.abort_on_drop())
 }
 
-impl Running {
-    async fn start(params: Value) -> Self {
-        let configured = Zipkin::default().configure(&params, &Inferred::new()).unwrap();
-        let faults: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
-        let counted = Arc::clone(&faults);
-        let env = Env::counting("zipkin.handler.test", Spawner::default(), move |kind, count| {
-            *counted.lock().unwrap().entry(kind).or_default() += count;
-        });
-        let handler = Zipkin::default()
-            .build(configured, &Inferred::new(), env.clone())
-            .await
-            .unwrap();
-        Self { handler, env, faults }
-    }
+async fn start(params: Value) -> Built {
+    build(&Zipkin::default(), params).await.unwrap()
+}
 
-    fn send(&self, spans: &[TraceSpan<'_>]) -> Result<(), String> {
-        let Some(Handle::TraceSpan(handle)) = self.handler.handle(Template::TraceSpan) else {
-            panic!("it takes no spans");
-        };
-        match handle.handle_trace_span(spans) {
-            Answer::Now(result) => result.map_err(|error| error.to_string()),
-            Answer::Later(_) => panic!("it is answered later"),
-        }
-    }
-
-    fn faults(&self, kind: &str) -> u64 {
-        self.faults.lock().unwrap().get(kind).copied().unwrap_or_default()
-    }
-
-    async fn close(self) -> Arc<Mutex<BTreeMap<&'static str, u64>>> {
-        self.handler.close().await;
-        self.env.stop();
-        self.faults
-    }
+fn send(handler: &Built, spans: &[TraceSpan<'_>]) -> Result<(), String> {
+    now(handler.trace_span().handle_trace_span(spans))
 }
 
 fn span<'a>(trace: &'a str, id: &'a str) -> TraceSpan<'a> {
@@ -131,9 +97,9 @@ async fn sent(path: &str, spans: &[TraceSpan<'_>]) -> Vec<Value> {
     let collected = Collected::default();
     let (address, _task) = collector("127.0.0.1:0", &collected).await;
     let url = format!("http://{address}{path}");
-    let running = Running::start(json!({ "url": url, "sampleProbability": 1.0 })).await;
-    running.send(spans).unwrap();
-    running.close().await;
+    let handler = start(json!({ "url": url, "sampleProbability": 1.0 })).await;
+    send(&handler, spans).unwrap();
+    handler.close().await;
     collected.spans.lock().unwrap().clone()
 }
 
@@ -259,13 +225,15 @@ async fn m33_a_share_of_the_traces_is_sent_whole() {
         let collected = Collected::default();
         let (address, _task) = collector("127.0.0.1:0", &collected).await;
         let url = format!("http://{address}/api/v2/spans");
-        let running = Running::start(json!({ "url": url, "sampleProbability": probability })).await;
+        let handler = start(json!({ "url": url, "sampleProbability": probability })).await;
         for trace in &traces {
-            running
-                .send(&[span(trace, "00000000000000aa"), span(trace, "00000000000000bb")])
-                .unwrap();
+            send(
+                &handler,
+                &[span(trace, "00000000000000aa"), span(trace, "00000000000000bb")],
+            )
+            .unwrap();
         }
-        running.close().await;
+        handler.close().await;
         let mut spans: BTreeMap<String, usize> = BTreeMap::new();
         for span in collected.spans.lock().unwrap().iter() {
             *spans.entry(span["traceId"].to_string()).or_default() += 1;
@@ -283,15 +251,15 @@ async fn spans_wait_while_nobody_takes_them_and_too_many_are_dropped() {
     let port = mesh_testing::ports::unused().unwrap();
     let address = format!("127.0.0.1:{port}");
     let url = format!("http://{address}/api/v2/spans");
-    let running = Running::start(json!({ "url": url, "sampleProbability": 1.0 })).await;
+    let handler = start(json!({ "url": url, "sampleProbability": 1.0 })).await;
     let mut failed = 0;
     for _ in 0..2000 {
-        let result = running.send(&[span("00000000000000ff", "00000000000000ff")]);
+        let result = send(&handler, &[span("00000000000000ff", "00000000000000ff")]);
         failed += usize::from(result.is_err());
         tokio::task::yield_now().await;
     }
     assert!((800..=1000).contains(&failed), "{failed}");
-    assert_eq!(running.faults("dropped"), failed as u64);
+    assert_eq!(handler.faults().of("dropped"), failed as u64);
     let kept = 2000 - failed;
     let collected = Collected::default();
     let (_, _task) = collector(&address, &collected).await;
@@ -304,21 +272,18 @@ async fn spans_wait_while_nobody_takes_them_and_too_many_are_dropped() {
 
     // What is refused for good is not sent again, and what comes after it is.
     *collected.refuses.lock().unwrap() = Some(StatusCode::BAD_REQUEST);
-    running
-        .send(&[span("00000000000000ff", "00000000000000ff")])
-        .unwrap();
-    eventually(PATIENCE, async || match running.faults("dropped") {
+    send(&handler, &[span("00000000000000ff", "00000000000000ff")]).unwrap();
+    eventually(PATIENCE, async || match handler.faults().of("dropped") {
         count if count > failed as u64 => Ok(()),
         _ => Err("it is not counted"),
     })
     .await
     .unwrap();
     *collected.refuses.lock().unwrap() = None;
-    running
-        .send(&[span("00000000000000ff", "00000000000000ff")])
-        .unwrap();
+    send(&handler, &[span("00000000000000ff", "00000000000000ff")]).unwrap();
     let before = kept + 1;
-    let faults = running.close().await;
+    let faults = handler.faults();
+    handler.close().await;
     assert_eq!(collected.spans.lock().unwrap().len(), before);
-    assert_eq!(faults.lock().unwrap()["dropped"], failed as u64 + 1);
+    assert_eq!(faults.of("dropped"), failed as u64 + 1);
 }
