@@ -17,6 +17,10 @@ use crate::env::Env;
 use crate::handler::Handler;
 use crate::params;
 
+/// How long building a handler may take ([`Adapter::build`]) before it counts as failed; it is tried again later. Whoever waits
+/// for somebody else gives up before, so that the reason is told.
+pub const BUILD_LIMIT: Duration = Duration::from_secs(10);
+
 /// What is known about an adapter without building it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -71,7 +75,7 @@ pub trait Adapter: Send + Sync + 'static {
     /// Looks for what is wrong with parameters. Reads nothing but its arguments.
     fn validate(params: &Self::Params, inferred: &Inferred) -> ConfigErrors;
 
-    /// Makes a handler of parameters that are valid. May wait, within what the runtime allows.
+    /// Makes a handler of parameters that are valid. May wait, but for less than [`BUILD_LIMIT`].
     fn build(
         &self,
         params: Self::Params,

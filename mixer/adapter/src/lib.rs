@@ -12,7 +12,9 @@ mod params;
 pub mod testing;
 pub mod text;
 
-pub use adapter::{Adapter, BuildError, ConfigError, ConfigErrors, Configured, Inferred, Info, SomeAdapter};
+pub use adapter::{
+    Adapter, BUILD_LIMIT, BuildError, ConfigError, ConfigErrors, Configured, Inferred, Info, SomeAdapter,
+};
 pub use env::{Env, Workers};
 pub use handler::{
     Answer, CheckResult, Handle, HandleApiKey, HandleAuthorization, HandleCheckNothing, HandleEdge,

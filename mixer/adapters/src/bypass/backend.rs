@@ -16,7 +16,7 @@ use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::{ClientOptions, connect};
 use mixer_adapter::Inferred;
 use tokio::net::TcpStream;
-use tokio::time;
+use tokio::time::{self, Instant};
 use tonic::Code;
 use tonic::transport::Channel;
 use tracing::{debug, warn};
@@ -25,8 +25,9 @@ use tracing::{debug, warn};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a back end is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a back end is waited for when the handler is built, with its session: less than [`mixer_adapter::BUILD_LIMIT`], so
+/// that the reason is told. The handler is tried again later.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long the end of a session may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -53,13 +54,12 @@ impl Backend {
         params: Params,
         inferred: &Inferred,
     ) -> Result<Self, String> {
-        time::timeout(PATIENCE, reach(address))
-            .await
-            .map_err(|_| format!("cannot be reached within {PATIENCE:?}"))?;
+        let until = Instant::now() + PATIENCE;
+        reach(address, until).await?;
         let channel = connect(address, &ClientOptions::default()).map_err(|error| error.to_string())?;
         let (adapter_config, session) = if params.session_based {
             let open = open(channel.clone(), params.params, inferred);
-            let session = time::timeout(PATIENCE, open)
+            let session = time::timeout_at(until, open)
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))?;
             let config = Any {
@@ -108,14 +108,20 @@ impl Backend {
     }
 }
 
-/// Waits until somebody listens.
-async fn reach(address: &HostPort) {
+/// Waits until somebody listens, or says why nobody did.
+async fn reach(address: &HostPort, until: Instant) -> Result<(), String> {
     let host = address.host.as_deref().unwrap_or_default();
     let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    while let Err(error) = TcpStream::connect((host, address.port)).await {
-        debug!(%address, %error, "the back end cannot be reached yet");
-        pause.wait().await;
-    }
+    let mut last = "no answer".to_owned();
+    let reached = time::timeout_at(until, async {
+        while let Err(error) = TcpStream::connect((host, address.port)).await {
+            debug!(%address, %error, "the back end cannot be reached yet");
+            last = error.to_string();
+            pause.wait().await;
+        }
+    })
+    .await;
+    reached.map_err(|_| format!("cannot be reached within {PATIENCE:?}: {last}"))
 }
 
 /// Opens a session for parameters that the back end takes.

@@ -22,7 +22,7 @@ use self::clusters::{Clusters, Faults, Shared};
 use self::config::Config;
 use self::handler::KubernetesEnv;
 
-/// How long building a handler waits for the pods; less than the runtime allows, so that the reason is told.
+/// How long building a handler waits for the pods: less than [`mixer_adapter::BUILD_LIMIT`], so that the reason is told.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// For how long reading goes on after nobody could wait for it any more: the handler will be tried again.
@@ -60,12 +60,14 @@ impl Adapter for Kubernetesenv {
         errors.into_result()?;
         let clusters = self.shared.open(&config, env.spawner()).await;
         let clusters = clusters.map_err(|error| BuildError(error.to_string()))?;
+        // What went wrong before is that of the handlers that were there.
+        let before = *clusters.faults().borrow();
         if tokio::time::timeout(PATIENCE, clusters.synced()).await.is_err() {
             let reason = clusters.what_is_missing();
             env.spawner().spawn("kubernetesenv", linger(clusters));
             return Err(BuildError(reason));
         }
-        env.spawn(count(Arc::clone(&clusters), env.clone()));
+        env.spawn(count(Arc::clone(&clusters), before, env.clone()));
         Ok(Handler::default().with(Handle::Kubernetes(Arc::new(KubernetesEnv::new(clusters)))))
     }
 }
@@ -75,10 +77,9 @@ async fn linger(clusters: Arc<Clusters>) {
     drop(clusters);
 }
 
-/// Counts what goes wrong as faults of a handler.
-async fn count(clusters: Arc<Clusters>, env: Env) {
+/// Counts what goes wrong as faults of a handler, but for what was `counted` before.
+async fn count(clusters: Arc<Clusters>, mut counted: Faults, env: Env) {
     let mut faults = clusters.faults();
-    let mut counted = Faults::default();
     loop {
         let now = *faults.borrow_and_update();
         env.fault("watch", now.watch - counted.watch);

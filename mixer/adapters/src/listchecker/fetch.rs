@@ -15,8 +15,9 @@ use tokio::time;
 
 use crate::dial::{Stream, dial};
 
-/// How long a list may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a list may take to arrive. The first one is waited for when the handler is built, which must not fail because of
+/// its provider: less than [`mixer_adapter::BUILD_LIMIT`].
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Largest list.
 const MAX_BODY: usize = 64 << 20;

@@ -23,12 +23,13 @@ use mesh_api::quota::handle_quota_service_server::{HandleQuotaService, HandleQuo
 use mesh_runtime::Spawner;
 use mesh_testing::ports;
 use mixer_adapter::testing::{Compliance, assert_compliance};
-use mixer_adapter::{Handle, QuotaArgs};
+use mixer_adapter::{BUILD_LIMIT, Handle, QuotaArgs};
 use mixer_adapters::bypass::Bypass;
 use mixer_attribute::Value;
 use mixer_template::{Metric, Template};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -329,6 +330,24 @@ async fn failures_of_the_back_end_are_errors() {
         panic!("no reports");
     };
     assert!(report.handle_report_nothing(&[]).wait().await.is_err());
+}
+
+/// §7.14: whoever is not there, or there and silent, is given up before the runtime gives up, so that the reason is told.
+#[tokio::test(start_paused = true)]
+async fn a_back_end_that_does_not_come_is_given_up_with_a_reason() {
+    let (silent, address) = ports::listen().await.unwrap();
+    let nobody = format!("127.0.0.1:{}", ports::unused().unwrap());
+    for (address, reason) in [
+        (nobody, "cannot be reached within"),
+        (address.to_string(), "no answer within"),
+    ] {
+        let begin = Instant::now();
+        let error = try_build(&Bypass, params(&address, true), &BTreeMap::new()).await;
+        let (error, took) = (error.err().unwrap().to_string(), begin.elapsed());
+        assert!(error.contains(&address) && error.contains(reason), "{error}");
+        assert!(took < BUILD_LIMIT, "{took:?}");
+    }
+    drop(silent);
 }
 
 /// The handler waits for a back end that comes later.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mesh_runtime::Spawner;
 use mesh_testing::certificates::Authority;
 use mesh_testing::{eventually, ports};
+use mixer_adapter::BUILD_LIMIT;
 use mixer_adapter::testing::{Compliance, assert_compliance};
 use mixer_adapters::listchecker::Listchecker;
 use mixer_attribute::Value;
@@ -15,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Running, build};
@@ -329,6 +331,20 @@ async fn hostile_providers_are_told_with_a_reason() {
         list.close().await;
     });
     futures::future::join_all(asked).await;
+}
+
+/// §7.6: a provider that accepts connections and says nothing keeps nobody from having a handler.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_silent_does_not_keep_the_handler_from_being_built() {
+    let (listener, address) = ports::listen().await.unwrap();
+    let params = json!({"providerUrl": format!("http://{address}/list"), "overrides": ["always"]});
+    let begin = Instant::now();
+    let list = build(&Listchecker::default(), params).await;
+    let took = begin.elapsed();
+    assert!(took < BUILD_LIMIT, "{took:?}");
+    assert_eq!(code(&list, "a").await, INTERNAL);
+    assert_eq!(code(&list, "always").await, OK);
+    drop(listener);
 }
 
 /// A provider over HTTPS is recognized by the authorities, and no other is believed.

@@ -28,6 +28,9 @@ use super::session::{self, SessionParams, Slot, told};
 use crate::output::Output;
 use crate::template::Template;
 
+/// How long the first session may take: less than [`mixer_adapter::BUILD_LIMIT`], so that the reason is told.
+const BEGIN_LIMIT: Duration = Duration::from_secs(8);
+
 /// How long the end of a session may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -131,7 +134,14 @@ impl Backend {
             // Two Mixers, or one before and after a restart, must not use the same ids.
             calls: AtomicU64::new(RandomState::new().build_hasher().finish()),
         }));
-        backend.0.begin().await.map_err(BuildError)?;
+        let begun = tokio::time::timeout(BEGIN_LIMIT, backend.0.begin()).await;
+        let silent = |_| {
+            Err(format!(
+                "{}: no session within {BEGIN_LIMIT:?}",
+                options.connection.address
+            ))
+        };
+        begun.unwrap_or_else(silent).map_err(BuildError)?;
         env.spawn(pool.follow());
         Ok(backend)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
 use mesh_api::Any;
 use mesh_api::checknothing::HandleCheckNothingRequest;
 use mesh_api::google::rpc::Status as RpcStatus;
@@ -11,6 +12,7 @@ use mesh_api::istio::mixer::adapter::model::v1beta1::{
     ValidateRequest, ValidateResponse,
 };
 use mesh_testing::eventually;
+use mixer_adapter::BUILD_LIMIT;
 use mixer_attribute::Untracked;
 use mixer_dynamic::testing::{Call, FakeAdapter, Reply};
 use mixer_dynamic::{Backend, BackendOptions};
@@ -90,6 +92,16 @@ async fn check(backend: &Backend) -> Result<(), String> {
     let instance = encoder.encode(&attributes.bag, &mut Untracked).unwrap();
     let answer = backend.check(&template, instance, until()).wait().await;
     answer.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// An adapter that is silent is given up before the runtime gives up, so that the reason is told.
+#[tokio::test(start_paused = true)]
+async fn spec_02_10_4_an_adapter_that_makes_no_session_is_given_up() {
+    let adapter = FakeAdapter::start(|_| std::future::pending().boxed()).await;
+    let environment = env();
+    let build = Backend::build(with_sessions(&adapter.address()), &environment);
+    let built = tokio::time::timeout(BUILD_LIMIT, build).await;
+    built.expect("within the limit").unwrap_err();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_config::ConfigError;
 use mesh_runtime::Spawner;
-use mixer_adapter::{Configured, Env, Inferred, SomeAdapter};
+use mixer_adapter::{BUILD_LIMIT, Configured, Env, Inferred, SomeAdapter};
 use mixer_dynamic::{Backend, BackendOptions, Pace};
 use tokio::sync::mpsc;
 
@@ -23,9 +23,6 @@ use crate::config::{
     AdapterConfig, FullName, HandlerConfig, InstanceConfig, Problems, RemoteAdapter, Snapshot,
 };
 use crate::metrics::EngineMetrics;
-
-/// How long building a handler may take before it counts as failed.
-const BUILD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Builds handlers.
 #[derive(Debug)]
