@@ -5,7 +5,8 @@
 //! entries of a descriptor that are called like an attribute are its value, for the conditions of rules and the dimensions
 //! of instances. So an action `request_headers: {header_name: x-user, descriptor_key: source.user}` counts for each user.
 //!
-//! A quota that no rule with a condition that holds limits is granted. Hits that are given back (`is_negative_hits`) change
+//! What nobody could count, such as with a Redis that is away, is an error of the call, about which `failure_mode_deny`
+//! decides, and never a 429 (pain 22). A quota that no rule with a condition that holds limits is granted. Hits that are given back (`is_negative_hits`) change
 //! nothing: Mixer's quotas are limited in time, and nobody gives of them back.
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use mesh_api::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimi
 use mesh_api::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use mesh_api::google::rpc;
 use mixer_attribute::{Bag, QuotaParams, Vocabulary, denial};
-use mixer_runtime::dispatch::{Patience, Wanted};
+use mixer_runtime::dispatch::{Failure, Patience, Wanted};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -75,7 +76,11 @@ async fn limit(
                 deduplication_id: "",
             };
             let grant = front.engine.allocate(&table, bag, wanted, patience).await;
-            grant.map_err(status)?.amount
+            let grant = grant.map_err(status)?;
+            if let Some(reason) = &grant.undecided {
+                return Err(status(Failure::undecided(name, reason)));
+            }
+            grant.amount
         };
         let within = granted >= amount;
         if !within && !exhausted.contains(&name) {

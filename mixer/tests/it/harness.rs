@@ -179,6 +179,11 @@ impl Mixer {
         }
     }
 
+    /// Where its services are.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -3,9 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use mesh_api::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use mesh_api::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use mesh_api::envoy::service::ratelimit::v3::RateLimitRequest;
+use mesh_api::envoy::service::ratelimit::v3::rate_limit_response::Code as Limited;
+use mesh_api::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use mesh_api::istio::mixer::v1::CheckResponse;
 use mesh_testing::eventually;
 use mesh_testing::redis::Redis;
+use tonic::{Code, Status};
 
 use crate::harness::{Facts, Mixer, PATIENCE, example, object};
 
@@ -197,4 +203,45 @@ async fn pain_22_mixer_outlives_its_redis() {
     redis.resume().unwrap();
     grants_again(&mixer).await;
     assert_eq!(mixer.json("/debug/errors").await["errors"], serde_json::json!([]));
+}
+
+/// Whether an Envoy may let a request pass that takes so much of the quota.
+async fn limited(mixer: &Mixer, amount: u32) -> Result<Limited, Status> {
+    let entries = [
+        ("context.reporter.kind", "inbound"),
+        ("destination.namespace", "weather"),
+    ];
+    let request = RateLimitRequest {
+        domain: QUOTA.to_owned(),
+        hits_addend: amount,
+        descriptors: vec![RateLimitDescriptor {
+            entries: entries
+                .map(|(key, value)| Entry {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                })
+                .into(),
+            ..RateLimitDescriptor::default()
+        }],
+    };
+    let mut client = RateLimitServiceClient::new(mixer.channel());
+    let answer = client.should_rate_limit(request).await?;
+    Ok(answer.into_inner().overall_code())
+}
+
+/// Pain 22: a limit refuses, a Redis that is away does not: Envoy's own policy for failures decides.
+#[tokio::test]
+async fn pain_22_redis_away_is_no_refusal_of_the_rate_limit_service() {
+    let mut redis = Redis::start().await.unwrap();
+    let config = for_an_hour(&shared(&redis));
+    let mixer = Mixer::start(&config, &[]).await;
+    assert_eq!(limited(&mixer, 10_000).await.unwrap(), Limited::Ok);
+    assert_eq!(limited(&mixer, 1).await.unwrap(), Limited::OverLimit);
+    redis.kill();
+    let error = limited(&mixer, 1).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(
+        error.message().starts_with("quota requestquota: redishandler."),
+        "{error}"
+    );
 }

@@ -19,7 +19,7 @@ pub enum FailureKind {
     Internal,
     /// Parts of a report did not arrive.
     Unknown,
-    /// There is too much to do.
+    /// There is too much to do, or nobody is there who could say.
     Unavailable,
 }
 
@@ -46,6 +46,15 @@ impl Failure {
         Self {
             kind: FailureKind::InvalidArgument,
             message: message.into(),
+        }
+    }
+
+    /// Nobody could say how much of a quota there is.
+    #[must_use]
+    pub fn undecided(quota: &str, reason: &str) -> Self {
+        Self {
+            kind: FailureKind::Unavailable,
+            message: format!("quota {quota}: {reason}"),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mixer_adapter::{Answer, Handle, QuotaArgs, QuotaResult};
+use mesh_api::google::rpc::Status;
+use mixer_adapter::{Answer, Code, Handle, QuotaArgs, QuotaResult};
 use mixer_attribute::{Bag, QuotaParams, References};
 use tracing::{debug, warn};
 
@@ -33,6 +34,8 @@ pub struct Grant {
     pub amount: i64,
     /// For how long.
     pub valid_duration: Duration,
+    /// Why nobody could say how much there is; nothing is granted then, which is no refusal (pain 22).
+    pub undecided: Option<String>,
     /// What was read to find out.
     pub references: References,
 }
@@ -56,7 +59,7 @@ pub(super) async fn allocate<'r>(
         best_effort,
     };
     let mut configured = false;
-    let mut failed = false;
+    let mut undecided = None;
     let mut calls = Vec::new();
     // What was read for conditions belongs to each quota that they decide about.
     let mut conditions = Conditions::new(table);
@@ -84,18 +87,20 @@ pub(super) async fn allocate<'r>(
                         call(destination, instance, made, &args, patience)
                     })),
                     Err(error) => {
-                        failed = true;
+                        undecided.get_or_insert_with(|| format!("{}: {error}", instance.name));
                         warn!(quota = wanted.name, instance = %instance.name, %error, "quota is refused");
                     }
                 }
             }
         }
     }
-    let asked = !calls.is_empty();
     let answers = Call::finish_all(calls, patience).await;
-    let (amount, valid_duration) = match first(wanted.name, answers) {
-        Some(result) => (result.amount, result.valid_duration),
-        None if asked || failed => (0, Duration::ZERO),
+    let (amount, valid_duration) = match first(wanted.name, answers, &mut undecided) {
+        Some(result) => {
+            undecided = None;
+            (result.amount, result.valid_duration)
+        }
+        None if undecided.is_some() => (0, Duration::ZERO),
         None => {
             if !configured {
                 debug!(quota = wanted.name, "nobody limits this quota");
@@ -106,16 +111,28 @@ pub(super) async fn allocate<'r>(
     Grant {
         amount,
         valid_duration,
+        undecided,
         references,
     }
 }
 
-/// The first grant counts, else the first refusal.
-fn first(quota: &str, answers: Vec<(&Destination, Result<QuotaResult, CallError>)>) -> Option<QuotaResult> {
+/// The first grant counts, else the first refusal. `undecided` learns of handlers that could not say anything.
+fn first(
+    quota: &str,
+    answers: Vec<(&Destination, Result<QuotaResult, CallError>)>,
+    undecided: &mut Option<String>,
+) -> Option<QuotaResult> {
     let mut result: Option<QuotaResult> = None;
     for (destination, answer) in answers {
         match answer {
-            Err(error) => warn!(quota, %error, "quota is refused"),
+            Err(error) => {
+                warn!(quota, %error, "quota is refused");
+                undecided.get_or_insert_with(|| error.to_string());
+            }
+            Ok(answer) if answer.amount == 0 && is_away(&answer.status) => {
+                let handler = destination.handler.name();
+                undecided.get_or_insert_with(|| format!("{handler}: {}", answer.status.message));
+            }
             Ok(answer)
                 if result
                     .as_ref()
@@ -129,6 +146,12 @@ fn first(quota: &str, answers: Vec<(&Destination, Result<QuotaResult, CallError>
         }
     }
     result
+}
+
+/// Whether a handler did not find out, rather than find nothing left.
+fn is_away(status: &Status) -> bool {
+    let code = Code::from(status.code);
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded)
 }
 
 pub(super) fn call(

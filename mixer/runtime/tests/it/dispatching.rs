@@ -229,6 +229,7 @@ async fn m47_quotas_are_limited_where_an_instance_of_their_name_applies() {
         (3, 9)
     );
     assert_eq!(checked.grants["other"].valid_duration.as_secs(), 60);
+    assert_eq!(checked.grants["requestcount"].undecided, None);
     assert_eq!(
         world.journal.take().last().unwrap(),
         "quota RequestCount.instance.istio-system \"idrequestcount\""
@@ -246,6 +247,8 @@ async fn m47_quotas_are_limited_where_an_instance_of_their_name_applies() {
         ),
         (0, 9)
     );
+    let undecided = checked.grants["requestcount"].undecided.as_deref();
+    assert_eq!(undecided, Some("limit.handler.istio-system: as it was told"));
 }
 
 #[tokio::test]
