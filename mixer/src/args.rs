@@ -17,15 +17,15 @@ use crate::spans::{Endpoint, TraceOptions};
 /// Mixer decides for proxies whether requests may pass, counts quotas, and tells back ends what happened.
 #[derive(Debug, Parser)]
 #[command(name = "mixs")]
-pub struct Args {
+pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve proxies.
     Server(Box<ServerArgs>),
     /// Tell by the exit code whether a probe file is fresh.
@@ -40,7 +40,7 @@ pub enum Command {
 
 /// Flags of `mixs server`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub struct ServerArgs {
     pub(crate) admin: AdminArgs,
     /// Where logs go; used before the server starts.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub(crate) log: LogArgs,
 }
 
 /// Where proxies are served, and how many of them.
@@ -264,7 +264,7 @@ pub(crate) enum SheddingMode {
 
 /// Flags of `mixs validator`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ValidatorArgs {
+pub(crate) struct ValidatorArgs {
     /// Files, or directories with files, of YAML or JSON.
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
@@ -272,7 +272,7 @@ pub struct ValidatorArgs {
 
 /// Flags of `mixs crd`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CrdArgs {
+pub(crate) struct CrdArgs {
     /// Which of them.
     #[arg(default_value = "all")]
     pub(crate) which: CrdSet,

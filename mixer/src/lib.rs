@@ -3,14 +3,14 @@
 //! The engine is `mixer-runtime`; here are the command line, the sources of configuration, the services of
 //! `istio.mixer.v1` and of Envoy, and the pages that show what is going on.
 
-pub mod args;
+mod args;
 pub mod command;
 mod debug;
 mod explain;
 mod metrics;
 mod raw;
-pub mod server;
+mod server;
 mod service;
 mod spans;
 mod store;
-pub mod validator;
+mod validator;

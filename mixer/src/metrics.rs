@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
+use mixer_attribute::code_name;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::Code;
 
@@ -117,14 +118,22 @@ impl MethodMetrics {
 }
 
 fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        _ => "INTERNAL",
+    code_name(code as i32).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spec_02_9_10_calls_are_counted_by_the_names_of_their_codes() {
+        for (code, expected) in [
+            (Code::Ok, "OK"),
+            (Code::InvalidArgument, "INVALID_ARGUMENT"),
+            (Code::OutOfRange, "OUT_OF_RANGE"),
+            (Code::Unauthenticated, "UNAUTHENTICATED"),
+        ] {
+            assert_eq!(name(code), expected);
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::{debug, explain, store};
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Log scopes of Mixer, named as in 1.1.
-pub const SCOPES: &[Scope] = &[
+pub(crate) const SCOPES: &[Scope] = &[
     Scope {
         name: "adapters",
         description: "Adapters and their handlers",
@@ -41,6 +41,11 @@ pub const SCOPES: &[Scope] = &[
         name: "attributes",
         description: "Attributes of requests",
         targets: &["mixer_attribute"],
+    },
+    Scope {
+        name: "grpcAdapter",
+        description: "Adapters in processes of their own",
+        targets: &["mixer_dynamic"],
     },
     Scope {
         name: "runtime",
@@ -64,7 +69,7 @@ pub const SCOPES: &[Scope] = &[
 /// # Errors
 ///
 /// When adapters or flags do not fit together, an address is taken, or there is no way to the configuration.
-pub async fn start(
+pub(crate) async fn start(
     runtime: &Runtime,
     args: ServerArgs,
     more: Vec<Box<dyn SomeAdapter>>,
@@ -176,4 +181,23 @@ async fn open(args: &ListenArgs) -> anyhow::Result<Listener> {
     };
     let (listener, _): (_, SocketAddr) = tcp;
     Ok(listener.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spec_02_9_2_scopes_of_logs_are_those_of_1_1() {
+        for name in [
+            "adapters",
+            "api",
+            "attributes",
+            "grpcAdapter",
+            "loadshedding",
+            "mcp",
+        ] {
+            assert!(SCOPES.iter().any(|scope| scope.name == name), "{name}");
+        }
+    }
 }

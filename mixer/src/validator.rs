@@ -22,7 +22,7 @@ const MAX_DEPTH: usize = 32;
 /// # Errors
 ///
 /// What is wrong, one line each.
-pub fn validate(args: &ValidatorArgs, more: Vec<Box<dyn SomeAdapter>>) -> anyhow::Result<String> {
+pub(crate) fn validate(args: &ValidatorArgs, more: Vec<Box<dyn SomeAdapter>>) -> anyhow::Result<String> {
     let mut adapters = mixer_adapters::all();
     adapters.extend(more);
     let adapters = Adapters::new(adapters)?;
@@ -120,7 +120,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Resul
 /// # Errors
 ///
 /// Never for definitions that are JSON, which these are.
-pub fn definitions(args: &CrdArgs) -> anyhow::Result<String> {
+pub(crate) fn definitions(args: &CrdArgs) -> anyhow::Result<String> {
     let wanted = kinds(true);
     let uniform = kinds(false);
     let mut texts = Vec::new();

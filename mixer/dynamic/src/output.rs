@@ -84,7 +84,8 @@ fn wrapped(message: &DynamicMessage, value_type: ValueType) -> Option<Value<'sta
             let address = <[u8; 4]>::try_from(&bytes[..])
                 .map(IpAddr::from)
                 .or_else(|_| <[u8; 16]>::try_from(&bytes[..]).map(IpAddr::from));
-            Value::IpAddress(address.ok()?)
+            // Go's addresses of IPv4 often have 16 bytes.
+            Value::IpAddress(address.ok()?.to_canonical())
         }
         ValueType::Timestamp => {
             let (seconds, nanos) = time(inner.as_message()?)?;

@@ -185,7 +185,8 @@ impl<'t, 'r> Filler<'t, 'r> {
         let Some(pod) = node.id.split('~').nth(2) else {
             return;
         };
-        let Some((_, namespace)) = pod.split_once('.') else {
+        // Names of pods may have dots, those of namespaces do not.
+        let Some((_, namespace)) = pod.rsplit_once('.') else {
             return;
         };
         let uid = format!("kubernetes://{pod}");
@@ -253,5 +254,45 @@ fn read(text: &str, value_type: ValueType) -> Option<Value<'_>> {
             Duration::try_from(duration.finite()?).ok().map(Value::Duration)
         }
         ValueType::Timestamp | ValueType::StringMap => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The namespace of a workload is what follows the last dot of its name.
+    #[test]
+    fn design_6_a_reporter_is_the_pod_of_its_node() {
+        let mut vocabulary = Vocabulary::default();
+        for name in ["destination.uid", "destination.namespace", "source.uid"] {
+            vocabulary.add(name, ValueType::String).unwrap();
+        }
+        for (id, expected) in [
+            (
+                "sidecar~10.0.0.1~forecast-1.weather~weather.svc.cluster.local",
+                Some(("kubernetes://forecast-1.weather", "weather")),
+            ),
+            (
+                "sidecar~10.0.0.1~forecast.v2.weather~weather.svc.cluster.local",
+                Some(("kubernetes://forecast.v2.weather", "weather")),
+            ),
+            ("sidecar~10.0.0.1~forecast~weather", None),
+            ("forecast", None),
+        ] {
+            let node = Node {
+                id: id.to_owned(),
+                ..Node::default()
+            };
+            let mut filler = Filler::new(&vocabulary);
+            filler.reporter(&node);
+            if let Some((uid, namespace)) = expected {
+                assert!(filler.is_text("destination.uid", uid), "{id}");
+                assert!(filler.is_text("destination.namespace", namespace), "{id}");
+            }
+            let bag = filler.finish();
+            let told = vocabulary.ids().filter(|id| bag.get(*id).is_some()).count();
+            assert_eq!(told, if expected.is_some() { 2 } else { 0 }, "{id}");
+        }
     }
 }

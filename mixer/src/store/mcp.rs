@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_config::{ConfigError, ConfigKey, Kind};
+use mesh_config::{Config, ConfigError, ConfigKey, Kind};
 use mesh_mcp::metrics::McpMetrics;
 use mesh_mcp::sink::{Apply, ApplyError, Change, Content, Sink, SinkHandle, SinkOptions};
 use mesh_runtime::Runtime;
@@ -74,7 +74,8 @@ impl Apply for Input {
 impl Input {
     fn events_of(&mut self, change: Change) -> Vec<StoreEvent> {
         let known = self.known.entry(change.kind).or_default();
-        let (changed, gone) = match change.content {
+        let is_part = matches!(change.content, Content::Changes { .. });
+        let (changed, gone): (Vec<Config>, Vec<ConfigKey>) = match change.content {
             Content::Full(objects) => {
                 let now: BTreeSet<_> = objects.iter().map(|object| object.meta.key.clone()).collect();
                 let gone = known.difference(&now).cloned().collect();
@@ -89,13 +90,24 @@ impl Input {
                 (changed, gone)
             }
         };
+        let mut problems = change.errors;
+        let before = self.problems.remove(&change.kind).unwrap_or_default();
+        if is_part {
+            // Objects of which nothing is said are as they were.
+            let told: BTreeSet<String> = changed
+                .iter()
+                .map(|object| &object.meta.key)
+                .chain(&gone)
+                .map(ToString::to_string)
+                .collect();
+            let others = before.iter().filter(|problem| !told.contains(&problem.object));
+            problems.extend(others.cloned());
+        }
+        let is_new = problems != before;
+        self.problems.insert(change.kind, problems);
         let mut events: Vec<_> = gone.into_iter().map(StoreEvent::Delete).collect();
         events.extend(changed.into_iter().map(StoreEvent::Upsert));
-        let before = self
-            .problems
-            .insert(change.kind, change.errors)
-            .unwrap_or_default();
-        if self.problems.get(&change.kind) != Some(&before) {
+        if is_new {
             events.push(StoreEvent::Problems(
                 self.problems.values().flatten().cloned().collect(),
             ));
@@ -110,7 +122,7 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use mesh_api::Any;
-    use mesh_config::{Config, Meta, Timestamp};
+    use mesh_config::{Meta, Timestamp};
 
     use super::*;
 
@@ -135,6 +147,50 @@ mod tests {
             content,
             errors: Vec::new(),
         }
+    }
+
+    /// §9.3: what is wrong with an object is told until there is news of that object.
+    #[test]
+    fn spec_02_9_3_changes_of_others_do_not_mend_an_object() {
+        let (events, _receiver) = mpsc::channel(1);
+        let mut input = Input {
+            events,
+            missing: BTreeSet::new(),
+            known: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        };
+        let key = rule("bad").meta.key;
+        let problem = ConfigError {
+            location: None,
+            object: key.to_string(),
+            field: "body".to_owned(),
+            reason: "is missing".to_owned(),
+        };
+        let part = |changed: &[&str], gone: &[&str]| Content::Changes {
+            changed: changed.iter().map(|name| rule(name)).collect(),
+            gone: gone.iter().map(|name| rule(name).meta.key).collect(),
+        };
+        let told = |events: Vec<StoreEvent>| {
+            events.into_iter().find_map(|event| match event {
+                StoreEvent::Problems(problems) => Some(problems),
+                _ => None,
+            })
+        };
+        let bad = Change {
+            errors: vec![problem.clone()],
+            ..change(Kind::Rule, part(&["a"], &["bad"]))
+        };
+        assert_eq!(told(input.events_of(bad)), Some(vec![problem]));
+        assert_eq!(
+            told(input.events_of(change(Kind::Rule, part(&["a"], &["b"])))),
+            None
+        );
+        assert_eq!(
+            told(input.events_of(change(Kind::Handler, part(&[], &["bad"])))),
+            None
+        );
+        let mended = input.events_of(change(Kind::Rule, part(&["bad"], &[])));
+        assert_eq!(told(mended), Some(Vec::new()));
     }
 
     /// §9.3 MUST-OURS: an update without resources deletes everything of the kind.

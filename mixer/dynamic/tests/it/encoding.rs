@@ -270,6 +270,17 @@ fn spec_02_10_3_outputs_are_read_by_their_descriptor() {
     for absent in ["ip", "labels", "flag", "real", "time", "uri", "huge"] {
         assert_eq!(value(absent), None, "{absent}");
     }
+    let mapped: std::net::Ipv6Addr = "::ffff:10.0.0.1".parse().unwrap();
+    let mut address = DynamicMessage::new(
+        pool.get_message_by_name("istio.policy.v1beta1.IPAddress")
+            .unwrap(),
+    );
+    address.set_field_by_name("value", Reflected::Bytes(mapped.octets().to_vec().into()));
+    message.set_field_by_name("ip", Reflected::Message(address));
+    let output = Output::read(&template, &message.encode_to_vec()).unwrap();
+    let index = names.iter().position(|name| name == "ip").unwrap();
+    let ipv4 = Value::IpAddress("10.0.0.1".parse().unwrap());
+    assert_eq!(output.values()[index], Some(ipv4), "it has to equal itself");
     assert!(!names.contains(&"raw".to_owned()), "bytes are of no type");
     Output::read(&template, b"\xff\xff").unwrap_err();
     let check = known("checknothing");
