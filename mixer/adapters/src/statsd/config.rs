@@ -7,10 +7,13 @@ use mesh_api::adapter::statsd::config::Params;
 use mesh_api::adapter::statsd::config::params::metric_info::Type as TypeParam;
 use mesh_api::metric::Type as MetricType;
 use mesh_runtime::args::HostPort;
-use mixer_adapter::{ConfigErrors, Inferred, text};
+use mixer_adapter::{ConfigErrors, Inferred};
 use prost::Message as _;
 
 use super::name::{NameTemplate, write_name};
+
+/// How long values wait unless it is said.
+const FLUSH: Duration = Duration::from_millis(300);
 
 /// Size of a packet unless it is said: one that every network carries whole.
 const PACKET: usize = 512;
@@ -53,10 +56,7 @@ pub(super) enum Kind {
 pub(super) fn defaults() -> Params {
     Params {
         address: "localhost:8125".to_owned(),
-        flush_duration: Some(prost_types::Duration {
-            seconds: 0,
-            nanos: 300_000_000,
-        }),
+        flush_duration: prost_types::Duration::try_from(FLUSH).ok(),
         flush_bytes: 512,
         sampling_rate: 1.0,
         ..Params::default()
@@ -78,11 +78,11 @@ impl Config {
         {
             errors.push("address", "it needs a host and a port");
         }
-        let flush = params.flush_duration.as_ref().map_or(0, text::nanos);
-        let flush = u64::try_from(flush).unwrap_or_else(|_| {
-            errors.push("flushDuration", "it is negative");
-            0
-        });
+        // 0 is the default, as with the client of 1.1.
+        let flush = match errors.duration("flushDuration", params.flush_duration.as_ref()) {
+            Duration::ZERO => FLUSH,
+            flush => flush.max(SHORTEST),
+        };
         if params.sampling_rate.is_nan() || params.sampling_rate < 0.0 {
             errors.push("samplingRate", "it is not 0 or more");
         }
@@ -117,7 +117,7 @@ impl Config {
             Ok(address) if errors.is_empty() => Ok(Self {
                 address,
                 prefix,
-                flush: Duration::from_nanos(flush).max(SHORTEST),
+                flush,
                 packet: if packet == 0 { PACKET } else { packet.min(LARGEST) },
                 rate: params.sampling_rate,
                 metrics,
@@ -148,5 +148,24 @@ impl Config {
             }
             missing.is_none()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `spec 02` §7.3.
+    #[test]
+    fn m30_what_is_0_is_the_default() {
+        let zero = Params {
+            flush_duration: Some(prost_types::Duration::default()),
+            flush_bytes: 0,
+            ..defaults()
+        };
+        for params in [defaults(), zero] {
+            let config = Config::new(&params).unwrap();
+            assert_eq!((config.flush, config.packet), (Duration::from_millis(300), 512));
+        }
     }
 }

@@ -263,7 +263,10 @@ fn what_is_wrong_is_named() {
             json!({"address": "statsd:0"}),
             "address: it needs a host and a port",
         ),
-        (json!({"flush_duration": "-1s"}), "flushDuration: it is negative"),
+        (
+            json!({"flush_duration": "-1s"}),
+            "flushDuration: must not be negative",
+        ),
         (
             json!({"sampling_rate": -0.5}),
             "samplingRate: it is not 0 or more",
