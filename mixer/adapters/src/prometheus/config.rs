@@ -7,7 +7,7 @@ use mesh_api::adapter::prometheus::config::Params;
 use mesh_api::adapter::prometheus::config::params::metric_info::buckets_definition::Definition as Buckets;
 use mesh_api::adapter::prometheus::config::params::metric_info::{BucketsDefinition, Kind as KindParam};
 use mesh_api::adapter::prometheus::config::params::{MetricInfo, MetricsExpirationPolicy};
-use mixer_adapter::{ConfigErrors, text};
+use mixer_adapter::ConfigErrors;
 
 /// First part of every name.
 const NAMESPACE: &str = "istio";
@@ -120,7 +120,7 @@ impl Config {
         let expiry = params
             .metrics_expiration_policy
             .as_ref()
-            .and_then(|policy| Expiry::new(policy, &mut errors));
+            .map(|policy| Expiry::new(policy, &mut errors));
         let series = usize::try_from(params.max_series).unwrap_or_else(|_| {
             errors.push("maxSeries", "it is negative");
             0
@@ -148,25 +148,23 @@ impl Config {
 // === impl Expiry ===
 
 impl Expiry {
-    fn new(policy: &MetricsExpirationPolicy, errors: &mut ConfigErrors) -> Option<Self> {
-        let at = "metricsExpirationPolicy";
-        let read = |duration: Option<&prost_types::Duration>| {
-            let nanos = duration.map_or(0, text::nanos);
-            u64::try_from(nanos).map(Duration::from_nanos)
-        };
-        let after = read(policy.metrics_expiry_duration.as_ref()).unwrap_or_default();
-        if after.is_zero() {
-            errors.push(format!("{at}.metricsExpiryDuration"), "it must be greater than 0");
+    fn new(policy: &MetricsExpirationPolicy, errors: &mut ConfigErrors) -> Self {
+        let field = |name: &str| format!("metricsExpirationPolicy.{name}");
+        let name = field("metricsExpiryDuration");
+        let before = errors.0.len();
+        let after = errors.duration(&name, policy.metrics_expiry_duration.as_ref());
+        if after.is_zero() && errors.0.len() == before {
+            errors.push(name, "must be greater than 0");
         }
-        let Ok(check) = read(policy.expiry_check_interval_duration.as_ref()) else {
-            errors.push(format!("{at}.expiryCheckIntervalDuration"), "it is negative");
-            return None;
+        let name = field("expiryCheckIntervalDuration");
+        let check = match errors.duration(&name, policy.expiry_check_interval_duration.as_ref()) {
+            Duration::ZERO => after / 2,
+            check => check,
         };
-        let check = if check.is_zero() { after / 2 } else { check };
-        Some(Self {
+        Self {
             after,
             check: check.max(SHORTEST_CHECK),
-        })
+        }
     }
 }
 
