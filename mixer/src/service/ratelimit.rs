@@ -5,9 +5,9 @@
 //! entries of a descriptor that are called like an attribute are its value, for the conditions of rules and the dimensions
 //! of instances. So an action `request_headers: {header_name: x-user, descriptor_key: source.user}` counts for each user.
 //!
-//! What nobody could count, such as with a Redis that is away, is an error of the call, about which `failure_mode_deny`
-//! decides, and never a 429 (pain 22). A quota that no rule with a condition that holds limits is granted. Hits that are given back (`is_negative_hits`) change
-//! nothing: Mixer's quotas are limited in time, and nobody gives of them back.
+//! A quota that no rule with a condition that holds limits is granted. What nobody could count, such as with a Redis that is
+//! away, is an error of the call, about which `failure_mode_deny` decides, and never a 429 (pain 22). Hits that are given back
+//! (`is_negative_hits`) change nothing: Mixer's quotas are limited in time, and nobody gives of them back.
 
 use std::sync::Arc;
 
