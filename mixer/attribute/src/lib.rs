@@ -22,7 +22,7 @@ pub use bag::{Bag, Presence};
 pub use cache::{CacheCounts, Cached, CheckCache, Validity};
 pub use code::{code_name, denial};
 pub use decode::{DecodeError, Decoder, Reader, Undecodable, Words};
-pub use request::{CheckRequest, Compressed, QuotaParams, ReportRequest, Semantics};
+pub use request::{CheckRequest, Compressed, MAX_QUOTAS, QuotaParams, ReportRequest, Semantics};
 pub use text::{StringMap, Text};
 pub use track::{References, Track, Untracked};
 pub use value::{Value, ValueType};

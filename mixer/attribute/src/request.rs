@@ -15,7 +15,8 @@ pub struct CheckRequest<'r> {
     pub global_word_count: u32,
     /// What all attempts of one call have in common; may be empty.
     pub deduplication_id: &'r str,
-    /// What is to be allocated, by name of the quota. Of two with one name the last one counts.
+    /// What is to be allocated, by name of the quota, at most [`MAX_QUOTAS`] of them. Of two with one name the last one
+    /// counts.
     pub quotas: BTreeMap<&'r str, QuotaParams>,
 }
 
@@ -55,6 +56,10 @@ pub enum Semantics {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compressed<'r>(pub &'r [u8]);
 
+/// How many quotas one request may ask for. What was read is told for each of them, so that a small request would make a
+/// large answer.
+pub const MAX_QUOTAS: usize = 1000;
+
 // === impl CheckRequest ===
 
 impl<'r> CheckRequest<'r> {
@@ -62,7 +67,7 @@ impl<'r> CheckRequest<'r> {
     ///
     /// # Errors
     ///
-    /// If it is none.
+    /// If it is none, or asks for too many quotas.
     pub fn read(message: &'r [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(message);
         let mut request = Self::default();
@@ -76,6 +81,12 @@ impl<'r> CheckRequest<'r> {
                 4 => {
                     let (name, params) = quota(field.message()?)?;
                     request.quotas.insert(name, params);
+                    if request.quotas.len() > MAX_QUOTAS {
+                        return Err(Malformed::TooMany {
+                            field: 4,
+                            most: MAX_QUOTAS,
+                        });
+                    }
                 }
                 _ => {}
             }

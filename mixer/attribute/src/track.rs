@@ -6,10 +6,10 @@ use crate::vocabulary::AttributeId;
 
 /// Is told what is read.
 pub trait Track {
-    /// A scalar attribute was read, or found absent. A map alone is not reported, unless it is absent.
+    /// An attribute was read, or found absent; a map only if all of it counts, or if it is absent.
     fn attribute(&mut self, id: AttributeId, present: bool);
 
-    /// A key of a map was read, or found absent.
+    /// A key of a map that is there was read, or found absent.
     fn key(&mut self, id: AttributeId, key: &str, present: bool);
 }
 
@@ -51,10 +51,13 @@ impl Track for References {
 }
 
 impl References {
-    /// From now on an attribute counts as absent: somebody added it to what the request brought, and the caller, who will
-    /// compare its next requests, does not have it.
+    /// An attribute counts as absent, whoever reads it and whoever has read it: somebody added it to what the request
+    /// brought, and the caller, who will compare its next requests, does not have it.
     pub fn added(&mut self, id: AttributeId) {
         self.added.insert(id);
+        if self.keys.remove(&id).is_some() || self.attributes.contains_key(&id) {
+            self.attributes.insert(id, false);
+        }
     }
 
     /// The attributes that were read, and whether they were there.

@@ -24,6 +24,14 @@ pub enum Malformed {
         /// Number of the field.
         field: u32,
     },
+    /// A field that is there more often than anybody needs it.
+    #[error("malformed message: field {field} is there more than {most} times")]
+    TooMany {
+        /// Number of the field.
+        field: u32,
+        /// How often it may be there.
+        most: usize,
+    },
     /// Text that has to be UTF-8 is not.
     #[error("malformed message: field {field} is not UTF-8")]
     Text {

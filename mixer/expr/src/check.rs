@@ -7,7 +7,7 @@ use crate::error::{Error, Reason, shortened};
 use crate::eval::Run;
 use crate::function::{Function, Signature};
 use crate::lookup::Nothing;
-use crate::program::{Attribute, Comparison, Conversion, Glob, Node, Test};
+use crate::program::{Attribute, Comparison, Glob, Node, Test};
 use crate::re2;
 
 /// What can be compared for equality. 1.1 does not compare durations.
@@ -221,32 +221,30 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What a function does with its target and its arguments.
+/// What a function does with its target and its arguments; `None` if those are not as many as it takes.
 fn node_of(function: Function, nodes: Vec<Node>) -> Option<Node> {
-    if let Some(conversion) = Conversion::of(function) {
-        let [text] = <[Node; 1]>::try_from(nodes).ok()?;
-        return Some(Node::Convert(conversion, Box::new(text)));
-    }
-    let test = match function {
-        Function::EmptyStringMap => return Some(Node::Constant(Value::StringMap(StringMap::default()))),
-        Function::Conditional | Function::ConditionalString => {
-            return Some(Node::Conditional(nodes.try_into().ok()?));
+    match function {
+        Function::EmptyStringMap => Some(Node::Constant(Value::StringMap(StringMap::default()))),
+        Function::Conditional => nodes.try_into().ok().map(Node::Conditional),
+        Function::Convert(conversion) => {
+            let [text] = <[Node; 1]>::try_from(nodes).ok()?;
+            Some(Node::Convert(conversion, Box::new(text)))
         }
-        Function::Match => Test::Glob,
-        Function::Matches => Test::Regex,
-        Function::StartsWith => Test::StartsWith,
-        _ => Test::EndsWith,
-    };
-    let pair: [Node; 2] = nodes.try_into().ok()?;
-    Some(match (test, pair) {
+        Function::Test(test) => Some(test_of(test, nodes.try_into().ok()?)),
+    }
+}
+
+/// A question about two strings. A pattern that is known is compiled once.
+fn test_of(test: Test, pair: [Node; 2]) -> Node {
+    match (test, pair) {
         (Test::Glob, [text, Node::Text(pattern)]) => Node::Glob(Glob::new(&pattern), Box::new(text)),
         (Test::Regex, [Node::Text(pattern), text]) => match re2::compile(&pattern) {
             Ok(regex) => Node::Regex(regex, Box::new(text)),
             // Is an error whenever it is evaluated, as a pattern is that is not known before.
             Err(_) => Node::Test(test, Box::new([Node::Text(pattern), text])),
         },
-        (_, pair) => Node::Test(test, Box::new(pair)),
-    })
+        (test, pair) => Node::Test(test, Box::new(pair)),
+    }
 }
 
 fn known(literal: &Literal) -> (Node, ValueType) {

@@ -38,9 +38,10 @@ pub(crate) fn duration_to_nanos(value: &Duration) -> i64 {
         .saturating_add(i64::from(value.nanos))
 }
 
-/// The address that a text is.
+/// The address that a text is. One of IPv4 in the form of IPv6 is one of IPv4, as it is in requests.
 pub(crate) fn ip(text: &str) -> Result<IpAddr, EvalError> {
     text.parse()
+        .map(|address: IpAddr| address.to_canonical())
         .map_err(|_| EvalError::conversion(text, ValueType::IpAddress, "it is no IPv4 or IPv6 address"))
 }
 

@@ -38,7 +38,7 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
         Ok(Cow::Owned(match node {
             Node::Text(text) => Value::from(&**text),
             Node::Constant(value) => value.clone(),
-            Node::Attribute(attribute) => return self.attribute(attribute)?.ok_or_else(|| absent(attribute)),
+            Node::Attribute(attribute) => return self.whole(attribute)?.ok_or_else(|| absent(attribute)),
             Node::Key(map, key) => {
                 let (map, id) = self.map(map)?;
                 let key = self.value(key)?;
@@ -81,7 +81,7 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
         L: Lookup<'r>,
     {
         match node {
-            Node::Attribute(attribute) => self.attribute(attribute),
+            Node::Attribute(attribute) => self.whole(attribute),
             Node::Key(map, key) => {
                 let Some((map, id)) = self.present_map(map)? else {
                     return Ok(None);
@@ -150,7 +150,19 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
         }
     }
 
-    /// Reads an attribute.
+    /// Reads an attribute of which all counts: a map, too, is told as a whole.
+    fn whole<'r: 'b>(&mut self, attribute: &Attribute) -> Result<Option<Found<'b, 'r>>, EvalError>
+    where
+        L: Lookup<'r>,
+    {
+        let found = self.attribute(attribute)?;
+        if found.is_some() && attribute.value_type == ValueType::StringMap {
+            self.track.attribute(attribute.id, true);
+        }
+        Ok(found)
+    }
+
+    /// Reads an attribute. That a map is there is not told: what counts of it may be a key.
     fn attribute<'r: 'b>(&mut self, attribute: &Attribute) -> Result<Option<Found<'b, 'r>>, EvalError>
     where
         L: Lookup<'r>,
@@ -182,7 +194,10 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
         L: Lookup<'r>,
     {
         match node {
-            Node::Attribute(attribute) => Ok((self.value(node)?, Some(attribute.id))),
+            Node::Attribute(attribute) => {
+                let found = self.attribute(attribute)?.ok_or_else(|| absent(attribute))?;
+                Ok((found, Some(attribute.id)))
+            }
             Node::Default(nodes) => {
                 let Some((last, nodes)) = nodes.split_last() else {
                     return Err(unexpected(ValueType::StringMap));

@@ -2,23 +2,15 @@
 
 use mixer_attribute::ValueType;
 
-/// A function.
+use crate::program::{Conversion, Test};
+
+/// What a function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     Conditional,
-    ConditionalString,
-    DnsName,
-    Email,
     EmptyStringMap,
-    EndsWith,
-    Ip,
-    Match,
-    Matches,
-    Size,
-    StartsWith,
-    Timestamp,
-    ToLower,
-    Uri,
+    Convert(Conversion),
+    Test(Test),
 }
 
 /// What a function takes.
@@ -50,10 +42,15 @@ const fn plain(
     }
 }
 
-/// A function of a string and another string.
-const fn method(function: Function, name: &'static str) -> Signature {
+/// A function of a string.
+const fn conversion(conversion: Conversion, name: &'static str, result: ValueType) -> Signature {
+    plain(Function::Convert(conversion), name, &[STRING], Some(result))
+}
+
+/// A question that a string is asked about another one.
+const fn method(test: Test, name: &'static str) -> Signature {
     Signature {
-        function,
+        function: Function::Test(test),
         name,
         target: STRING,
         arguments: &[STRING],
@@ -67,33 +64,28 @@ const BOOL: Option<ValueType> = Some(ValueType::Bool);
 const SIGNATURES: &[Signature] = &[
     plain(Function::Conditional, "conditional", &[BOOL, None, None], None),
     plain(
-        Function::ConditionalString,
+        Function::Conditional,
         "conditionalString",
         &[BOOL, STRING, STRING],
         STRING,
     ),
-    plain(Function::DnsName, "dnsName", &[STRING], Some(ValueType::DnsName)),
-    plain(Function::Email, "email", &[STRING], Some(ValueType::EmailAddress)),
+    conversion(Conversion::DnsName, "dnsName", ValueType::DnsName),
+    conversion(Conversion::Email, "email", ValueType::EmailAddress),
     plain(
         Function::EmptyStringMap,
         "emptyStringMap",
         &[],
         Some(ValueType::StringMap),
     ),
-    method(Function::EndsWith, "endsWith"),
-    plain(Function::Ip, "ip", &[STRING], Some(ValueType::IpAddress)),
-    plain(Function::Match, "match", &[STRING, STRING], BOOL),
-    method(Function::Matches, "matches"),
-    plain(Function::Size, "size", &[STRING], Some(ValueType::Int64)),
-    method(Function::StartsWith, "startsWith"),
-    plain(
-        Function::Timestamp,
-        "timestamp",
-        &[STRING],
-        Some(ValueType::Timestamp),
-    ),
-    plain(Function::ToLower, "toLower", &[STRING], STRING),
-    plain(Function::Uri, "uri", &[STRING], Some(ValueType::Uri)),
+    method(Test::EndsWith, "endsWith"),
+    conversion(Conversion::Ip, "ip", ValueType::IpAddress),
+    plain(Function::Test(Test::Glob), "match", &[STRING, STRING], BOOL),
+    method(Test::Regex, "matches"),
+    conversion(Conversion::Size, "size", ValueType::Int64),
+    method(Test::StartsWith, "startsWith"),
+    conversion(Conversion::Timestamp, "timestamp", ValueType::Timestamp),
+    conversion(Conversion::ToLower, "toLower", ValueType::String),
+    conversion(Conversion::Uri, "uri", ValueType::Uri),
 ];
 
 impl Signature {

@@ -8,7 +8,6 @@ use regex::Regex;
 use crate::check::Checker;
 use crate::error::{Error, EvalError, Reason};
 use crate::eval::Run;
-use crate::function::Function;
 use crate::lookup::Lookup;
 use crate::parser::parse;
 
@@ -76,7 +75,7 @@ pub(crate) enum Glob {
     Suffix(Box<str>),
 }
 
-/// A question about a string, whose second operand is not known before.
+/// A question about two strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Test {
     /// `match`: the second one is the glob.
@@ -87,6 +86,7 @@ pub(crate) enum Test {
     EndsWith,
 }
 
+/// What becomes of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conversion {
     DnsName,
@@ -219,23 +219,5 @@ impl Glob {
             Self::Prefix(prefix) => text.starts_with(&**prefix),
             Self::Suffix(suffix) => text.ends_with(&**suffix),
         }
-    }
-}
-
-// === impl Conversion ===
-
-impl Conversion {
-    /// What a function of one string does with it.
-    pub(crate) fn of(function: Function) -> Option<Self> {
-        Some(match function {
-            Function::DnsName => Self::DnsName,
-            Function::Email => Self::Email,
-            Function::Ip => Self::Ip,
-            Function::Size => Self::Size,
-            Function::Timestamp => Self::Timestamp,
-            Function::ToLower => Self::ToLower,
-            Function::Uri => Self::Uri,
-            _ => return None,
-        })
     }
 }

@@ -114,6 +114,22 @@ fn durations_are_part_of_the_key() {
     assert_eq!(cache.shapes(), 1, "the same was read for both");
 }
 
+/// §2.8: where all of a map was read all of it has to be the same.
+#[test]
+fn maps_that_were_read_as_a_whole_are_part_of_the_key() {
+    let world = World(decoder());
+    let mut references = References::default();
+    references.attribute(world.id("request.headers"), true);
+    let mut cache = CheckCache::new(10);
+    let bag = |header| world.bag(None, header);
+    cache.put(&bag(Some("a")), &references, "a", MINUTE, 1, secs(0));
+    cache.put(&bag(None), &references, "none", MINUTE, 1, secs(0));
+    for (header, answer) in [(Some("a"), Some("a")), (None, Some("none")), (Some("b"), None)] {
+        let found = cache.get(&bag(header), 1, secs(0));
+        assert_eq!(found.map(|found| *found.answer), answer, "{header:?}");
+    }
+}
+
 #[test]
 fn answers_are_good_for_as_long_as_they_say() {
     let world = World(decoder());

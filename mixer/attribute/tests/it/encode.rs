@@ -74,6 +74,49 @@ fn what_was_read_is_told_in_the_words_of_the_client() {
     }
 }
 
+/// §2.8: what generators add is absent for the caller, whether it was read before this was known or afterwards.
+#[test]
+fn what_was_added_counts_as_absent() {
+    let decoder = decoder();
+    let id = |name| decoder.vocabulary().id(name).unwrap();
+    let (path, host, headers) = (
+        id("request.path"),
+        id("destination.service.host"),
+        id("request.headers"),
+    );
+    let mut references = References::default();
+    references.attribute(path, true);
+    references.key(headers, "x", true);
+    for added in [path, host, headers] {
+        references.added(added);
+    }
+    references.attribute(host, true);
+    references.key(headers, "y", false);
+    assert_eq!(
+        references.attributes().collect::<Vec<_>>(),
+        [(headers, false), (host, false), (path, false)]
+    );
+    assert_eq!(references.keys().count(), 0);
+}
+
+/// §2.8: a map that was read as a whole is a map without a key, which is all of it; each map has an answer of its own.
+#[test]
+fn a_map_that_was_read_as_a_whole_is_told_without_a_key() {
+    let decoder = decoder();
+    let id = decoder.vocabulary().id("request.headers").unwrap();
+    let mut references = References::default();
+    references.attribute(id, true);
+    let told = encode::referenced_attributes(&references, decoder.vocabulary(), 221);
+    assert_eq!(
+        told.attribute_matches,
+        [AttributeMatch {
+            name: 15,
+            condition: Condition::Exact.into(),
+            ..Default::default()
+        }]
+    );
+}
+
 /// §2.1 (MUST-OURS): 1.1's proxy takes a missing duration for "for ever", and a missing precondition for an error.
 #[test]
 fn fields_that_are_always_set_are_on_the_wire() {

@@ -1,10 +1,10 @@
 //! Messages that nobody should send.
 
-use std::time::{Duration as Time, Instant};
-
+use mesh_api::istio::mixer::v1::check_request::QuotaParams;
 use mesh_api::istio::mixer::v1::{self, CompressedAttributes, StringMap};
 use mixer_attribute::{
-    Bag, CheckRequest, Compressed, DecodeError, Malformed, ReportRequest, Undecodable, Value, Words,
+    Bag, CheckRequest, Compressed, DecodeError, MAX_QUOTAS, Malformed, ReportRequest, Undecodable, Value,
+    Words,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -133,6 +133,29 @@ fn known_fields_of_another_wire_type_are_refused() {
     );
 }
 
+/// Each quota has an answer of its own, with all that was read for it.
+#[test]
+fn a_request_for_more_quotas_than_anybody_has_is_refused() {
+    let of = |count: usize| {
+        let quotas = (0..count).map(|number| (number.to_string(), QuotaParams::default()));
+        v1::CheckRequest {
+            quotas: quotas.collect(),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    };
+    let most = of(MAX_QUOTAS);
+    assert_eq!(
+        CheckRequest::read(&most).map(|request| request.quotas.len()),
+        Ok(MAX_QUOTAS)
+    );
+    let error = CheckRequest::read(&of(MAX_QUOTAS + 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "malformed message: field 4 is there more than 1000 times"
+    );
+}
+
 /// Every beginning of a message is one, or none; it never does harm.
 #[test]
 fn truncated_requests_are_refused_or_shorter() {
@@ -163,9 +186,10 @@ fn truncated_requests_are_refused_or_shorter() {
     assert_eq!(good.count(), 2);
 }
 
-/// 10 MB of words, and as many attributes as fit, each called after a word that is far too long.
+/// 10 MB of words, and as many attributes as fit, each called after a word that is far too long. In more than linear time
+/// this would not end while anybody waits for it.
 #[test]
-fn huge_dictionaries_take_linear_time() {
+fn huge_dictionaries_are_read() {
     let mut set = CompressedAttributes {
         words: (0..500_000).map(|word| format!("word-{word:015}")).collect(),
         ..Default::default()
@@ -191,7 +215,6 @@ fn huge_dictionaries_take_linear_time() {
     for _ in 0..500_000 {
         bytes.extend_from_slice(&entry);
     }
-    let began = Instant::now();
     let decoder = decoder();
     let bag = decoder.bag(Compressed(&bytes)).unwrap();
     let id = decoder.vocabulary().id("request.headers").unwrap();
@@ -205,8 +228,6 @@ fn huge_dictionaries_take_linear_time() {
             Some(5_000_000)
         );
     }
-    // Quadratic, it would take hours.
-    assert!(began.elapsed() < Time::from_secs(60), "{:?}", began.elapsed());
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use crate::{build, builder};
 /// `spec 02` §6.2: values of any type are inferred and handed on as they are, dimensions are sorted by name, and the
 /// instance has its full name. Both spellings of fields are read.
 #[test]
-fn m29_a_metric_has_its_value_and_its_dimensions() {
+fn spec_02_6_2_a_metric_has_its_value_and_its_dimensions() {
     for spelling in ["monitored_resource_type", "monitoredResourceType"] {
         let builder = builder(
             Template::Metric,
