@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_runtime::Spawner;
-use mesh_runtime::task::AbortOnDrop;
+use mesh_runtime::task::TaskHandle;
 
 /// The surroundings of one handler. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -26,8 +26,12 @@ struct Inner {
     on_fault: Option<OnFault>,
     workers: Arc<AtomicUsize>,
     daemons: Arc<AtomicUsize>,
-    tasks: Mutex<Vec<AbortOnDrop>>,
+    /// `None` when the handler was closed.
+    daemons_at_work: Mutex<Option<Vec<Daemon>>>,
 }
+
+/// A task that is aborted when this is dropped.
+struct Daemon(TaskHandle);
 
 /// Is told what went wrong, and how often.
 type OnFault = Box<dyn Fn(&'static str, u64) + Send + Sync>;
@@ -61,7 +65,7 @@ impl Env {
             on_fault,
             workers: Arc::default(),
             daemons: Arc::default(),
-            tasks: Mutex::default(),
+            daemons_at_work: Mutex::new(Some(Vec::new())),
         }))
     }
 
@@ -89,8 +93,13 @@ impl Env {
             });
     }
 
-    /// Starts a task that lives as long as the handler: what of it is left when the handler was closed is aborted.
+    /// Starts a task that lives as long as the handler: what of it is left when the handler was closed is aborted, and none
+    /// is started any more.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut daemons = self.daemons_at_work();
+        let Some(daemons) = daemons.as_mut() else { return };
+        // A handler may start one for each of its connections.
+        daemons.retain(|daemon| !daemon.0.is_finished());
         let count = Count::new(&self.0.daemons);
         let task = self
             .0
@@ -99,8 +108,7 @@ impl Env {
                 let _count = count;
                 future.await;
             });
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push(task.abort_on_drop());
+        daemons.push(Daemon(task));
     }
 
     /// Starts tasks of something that handlers share, and which outlives each of them.
@@ -118,13 +126,17 @@ impl Env {
         }
     }
 
-    /// Aborts the daemons. Called when the handler was closed.
+    /// Aborts the daemons, of which there can be none from now on. Called when the handler was closed.
     pub fn stop(&self) {
+        let daemons = self.daemons_at_work().take();
+        drop(daemons);
+    }
+
+    fn daemons_at_work(&self) -> MutexGuard<'_, Option<Vec<Daemon>>> {
         self.0
-            .tasks
+            .daemons_at_work
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clear();
     }
 }
 
@@ -135,6 +147,14 @@ impl fmt::Debug for Inner {
             .field("workers", &self.workers)
             .field("daemons", &self.daemons)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Daemon ===
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -150,5 +170,44 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn env() -> Env {
+        Env::new("h.handler.ns", Spawner::default())
+    }
+
+    async fn ended(env: &Env) {
+        while env.workers() != Workers::default() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn daemons_that_have_ended_are_forgotten() {
+        let env = env();
+        for _ in 0..100 {
+            env.spawn(async {});
+            ended(&env).await;
+        }
+        assert_eq!(env.daemons_at_work().as_ref().map(Vec::len), Some(1));
+    }
+
+    /// `spec 02` §9.5.6: whatever still holds the surroundings of a handler that was closed starts nothing.
+    #[tokio::test]
+    async fn nothing_lives_longer_than_its_handler() {
+        let env = env();
+        env.spawn(pending());
+        let late = env.clone();
+        env.stop();
+        late.spawn(pending());
+        ended(&env).await;
+        late.stop();
     }
 }

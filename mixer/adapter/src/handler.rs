@@ -32,7 +32,7 @@ pub struct CheckResult {
     pub status: Status,
     /// How long the decision may be used again.
     pub valid_duration: Duration,
-    /// How often the decision may be used again.
+    /// How often the decision may be used again; without limit if it is negative.
     pub valid_use_count: i32,
 }
 
