@@ -3,6 +3,7 @@
 //! What comes within a second is taken over at once. The table is replaced when the handlers that it needs are there;
 //! requests go on under the one before until then.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,13 +210,15 @@ impl Controller {
     /// Tells the problems that were not there before.
     fn tell(&self, problems: &[ConfigError]) {
         let before = self.report.borrow();
-        for problem in problems
-            .iter()
-            .filter(|problem| !before.problems.contains(problem))
-        {
+        let known: HashSet<_> = before.problems.iter().map(parts).collect();
+        for problem in problems.iter().filter(|problem| !known.contains(&parts(problem))) {
             warn!(%problem, "configuration is left out");
         }
     }
+}
+
+fn parts(problem: &ConfigError) -> [&str; 3] {
+    [&problem.object, &problem.field, &problem.reason]
 }
 
 async fn until(time: Option<Instant>) {

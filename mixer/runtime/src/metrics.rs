@@ -1,6 +1,8 @@
 //! What the engine tells about itself (`spec 02` §9.10).
 
-use std::collections::{BTreeMap, VecDeque};
+mod tasks;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 
 use crate::config::Counts;
 use crate::handler::{HandlerCounts, HandlerTable};
+use tasks::{Handlers, TaskCollector};
 
 /// Upper bounds of the time that a call of a handler takes, in seconds.
 const DISPATCH_BUCKETS: [f64; 16] = [
@@ -132,7 +135,6 @@ pub struct EngineMetrics(Arc<Inner>);
 struct Inner {
     config: Vec<Pair>,
     handler: Vec<Pair>,
-    tasks: [IntGaugeVec; 2],
     faults: IntCounterVec,
     dispatches: IntCounterVec,
     seconds: HistogramVec,
@@ -143,7 +145,7 @@ struct Inner {
     cache: [IntGauge; 4],
     generation: IntGauge,
     shown: Mutex<VecDeque<String>>,
-    handlers: Mutex<BTreeMap<(String, String), ()>>,
+    handlers: Handlers,
 }
 
 /// A number under the name of 1.1, and under that of its dashboard.
@@ -174,8 +176,9 @@ impl EngineMetrics {
             };
             names.iter().map(pair).collect::<Result<Vec<_>, MetricsError>>()
         };
+        let handlers = Handlers::default();
+        TaskCollector::register(metrics, &handlers)?;
         let call = ["meshFunction", "handler", "adapter", "error"];
-        let task = ["initConfigID", "handler"];
         let counts = &COUNT_BUCKETS;
         // Gauges, as in 1.1, though they only grow.
         let cache =
@@ -183,18 +186,6 @@ impl EngineMetrics {
         Ok(Self(Arc::new(Inner {
             config: pairs("config", &CONFIG)?,
             handler: pairs("handler", &HANDLER)?,
-            tasks: [
-                metrics.int_gauge_vec(
-                    "mixer/handler/workers_total",
-                    "Running workers of handlers",
-                    &task,
-                )?,
-                metrics.int_gauge_vec(
-                    "mixer/handler/daemons_total",
-                    "Running daemons of handlers",
-                    &task,
-                )?,
-            ],
             faults: metrics.counter_vec(
                 "mixer/handler/faults_total",
                 "What went wrong in handlers outside of calls",
@@ -229,7 +220,7 @@ impl EngineMetrics {
             ],
             generation: metrics.int_gauge("mixer/config/current_id", "The configuration in force")?,
             shown: Mutex::default(),
-            handlers: Mutex::default(),
+            handlers,
         })))
     }
 
@@ -283,26 +274,9 @@ impl EngineMetrics {
         }
     }
 
-    /// Shows how many tasks handlers have.
+    /// The handlers whose tasks are counted from now on.
     pub fn show_tasks(&self, table: &HandlerTable) {
-        let mut now = BTreeMap::new();
-        for handler in table.iter() {
-            let labels = (handler.config_id().to_string(), handler.name().to_string());
-            let tasks = handler.workers();
-            for (gauge, count) in self.0.tasks.iter().zip([tasks.workers, tasks.daemons]) {
-                gauge
-                    .with_label_values(&[&labels.0, &labels.1])
-                    .set(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-            now.insert(labels, ());
-        }
-        let mut known = self.0.handlers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, name) in known.keys().filter(|labels| !now.contains_key(labels)) {
-            for gauge in &self.0.tasks {
-                let _never_shown = gauge.remove_label_values(&[id, name]);
-            }
-        }
-        *known = now;
+        self.0.handlers.replace(table);
     }
 
     /// Counts what goes wrong in a handler outside of its calls.

@@ -55,9 +55,13 @@ pub struct Condition {
     pub text: Box<str>,
     /// Gives a [`ValueType::Bool`].
     pub program: Program,
-    /// It was told once that it cannot be evaluated.
-    told: AtomicBool,
+    told: Told,
 }
+
+/// Whether somebody was told that an expression has no value. This may be so for every request, and is said aloud only
+/// once.
+#[derive(Debug, Default)]
+struct Told(AtomicBool);
 
 /// Instances that go to one handler.
 #[derive(Clone, Debug)]
@@ -81,6 +85,7 @@ pub struct HeaderOperation {
     pub operation: Operation,
     /// Gives a [`ValueType::String`]; `None` where the header is removed.
     pub value: Option<Program>,
+    told: Told,
 }
 
 /// Whose header.
@@ -126,16 +131,37 @@ pub(super) fn build(
     rules
 }
 
+// === impl Told ===
+
+impl Told {
+    /// Whether nobody was told until now.
+    fn is_first(&self) -> bool {
+        !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
 // === impl Condition ===
 
 impl Condition {
-    /// It cannot be evaluated for a request, and does not hold then. This may be so for every request, and is said
-    /// aloud only once.
+    /// It cannot be evaluated for a request, and does not hold then.
     pub(crate) fn tell(&self, error: &EvalError) {
-        if self.told.swap(true, Ordering::Relaxed) {
-            debug!(condition = %self.text, %error, "no match");
-        } else {
+        if self.told.is_first() {
             warn!(condition = %self.text, %error, "no match where the condition cannot be evaluated");
+        } else {
+            debug!(condition = %self.text, %error, "no match");
+        }
+    }
+}
+
+// === impl HeaderOperation ===
+
+impl HeaderOperation {
+    /// Its value cannot be evaluated for a request, whose header stays as it is then.
+    pub(crate) fn tell(&self, rule: &ConfigKey, error: &EvalError) {
+        if self.told.is_first() {
+            warn!(%rule, header = self.name, %error, "the header stays as it is where its value cannot be evaluated");
+        } else {
+            debug!(%rule, header = self.name, %error, "the header stays as it is");
         }
     }
 }
@@ -222,20 +248,25 @@ impl Known<'_> {
             .enumerate()
             .filter(|(_, action)| !action.name.is_empty())
         {
-            let mut instances = action
+            let instances = action
                 .instances
                 .iter()
                 .filter_map(|name| self.instances.get(name));
-            let template = instances.find_map(|instance| match &instance.template {
+            let mut outputs = instances.filter_map(|instance| match &instance.template {
                 AnyTemplate::Remote(template) if template.variety() == Variety::CheckWithOutput => {
-                    Some(template)
+                    Some(template.outputs().collect::<Vec<_>>())
                 }
                 AnyTemplate::BuiltIn(_) | AnyTemplate::Remote(_) => None,
             });
-            let Some(template) = template else { continue };
+            let Some(declared) = outputs.next() else { continue };
+            if outputs.any(|others| others != declared) {
+                let reason = "what instances of different templates put out cannot have one name";
+                problems.push(key, format!("actions[{number}].name"), reason);
+                continue;
+            }
             let vocabulary = extended.get_or_insert_with(|| self.vocabulary.clone());
             let prefix = format!("{}.output.", action.name);
-            match Outputs::declare(vocabulary, &[prefix.as_str()], template.outputs()) {
+            match Outputs::declare(vocabulary, &[prefix.as_str()], declared) {
                 Ok(outputs) => of_actions.push((number, outputs)),
                 Err(conflict) => problems.push(key, format!("actions[{number}].name"), conflict.to_string()),
             }
@@ -265,7 +296,7 @@ impl Known<'_> {
         let condition = Arc::new(Condition {
             program: program(text, self.vocabulary, ValueType::Bool)?,
             text: text.into(),
-            told: AtomicBool::new(false),
+            told: Told::default(),
         });
         conditions.insert(text.to_owned(), Arc::clone(&condition));
         Ok(Some(condition))
@@ -344,6 +375,7 @@ fn header(
             name,
             operation,
             value: None,
+            told: Told::default(),
         }));
         return;
     }
@@ -354,6 +386,7 @@ fn header(
                 name: name.clone(),
                 operation,
                 value: Some(program),
+                told: Told::default(),
             })),
             Err(reason) => problems.push(key, format!("{field}.values[{number}]"), reason),
         }

@@ -14,22 +14,22 @@ pub const DESTINATION_NAMESPACE: &str = "destination.namespace";
 /// Namespace of the workload that calls.
 pub const SOURCE_NAMESPACE: &str = "source.namespace";
 
-/// What decides about the namespace of a request (§9.6), whether a manifest declares it or not.
+/// What decides about the namespace of a request (§9.6): text, whether a manifest declares it or not.
 const ALWAYS: [&str; 3] = [REPORTER_KIND, DESTINATION_NAMESPACE, SOURCE_NAMESPACE];
 
 /// All manifests together, whatever their namespaces. An attribute with two types has that of the manifest that comes
 /// first by name, and the other is told.
 pub(super) fn build(objects: &Objects, problems: &mut Problems) -> Vocabulary {
     let mut vocabulary = Vocabulary::default();
+    for name in ALWAYS {
+        // They are the first, so that a manifest that says otherwise is told.
+        let _added = vocabulary.add(name, ValueType::String);
+    }
     let manifests = objects
         .values()
         .filter(|config| config.meta.key.kind == Kind::AttributeManifest);
     for config in manifests {
         add(config, &mut vocabulary, problems);
-    }
-    for name in ALWAYS {
-        // A manifest that says otherwise was told to everybody else.
-        let _declared = vocabulary.add(name, ValueType::String);
     }
     vocabulary
 }

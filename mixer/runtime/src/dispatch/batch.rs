@@ -1,12 +1,11 @@
 //! Instances that wait until a report is complete (`spec 02` §2.7).
 
 use mixer_adapter::{Answer, Handle};
-use mixer_template::{Edge, LogEntry, Metric, ReportNothing, Template, TraceSpan, Variety};
+use mixer_template::{Edge, Instance, LogEntry, Metric, ReportNothing, Template, TraceSpan, Variety};
 use tokio::time::Instant;
 
 use crate::instance::{AnyTemplate, Made};
 use crate::routing::{Destination, Target};
-use mixer_template::Instance;
 
 /// Instances for one destination.
 pub(super) enum Batch<'r> {

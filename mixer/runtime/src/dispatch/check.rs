@@ -67,17 +67,25 @@ pub(super) async fn check<'r>(
             Err(error) => errors.push(error.to_string()),
         }
     }
-    if !errors.is_empty() {
-        let errors = errors.join("; ");
-        return Err(Failure::internal(format!(
-            "performing check operation failed: {errors}"
-        )));
+    if let Some(failure) = failure(&errors) {
+        return Err(failure);
     }
     let mut verdict = combine(results);
     if verdict.is_ok() {
         verdict.directive = headers::operations(&routes.headers, bag, &outputs, &mut conditions, track);
     }
     Ok((verdict, counts))
+}
+
+/// What is told if handlers could not decide.
+pub(super) fn failure(errors: &[String]) -> Option<Failure> {
+    let failure = || {
+        Failure::internal(format!(
+            "performing check operation failed: {}",
+            errors.join("; ")
+        ))
+    };
+    (!errors.is_empty()).then(failure)
 }
 
 /// What an action put out.

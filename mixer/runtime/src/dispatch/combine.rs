@@ -27,7 +27,7 @@ pub struct Verdict {
     pub status: Status,
     /// How long it may be used again.
     pub valid_duration: Duration,
-    /// How often it may be used again.
+    /// How often it may be used again; without limit if it is negative.
     pub valid_use_count: i32,
     /// What else happens to the request.
     pub directive: Option<RouteDirective>,
@@ -52,7 +52,7 @@ pub(super) fn combine(results: Vec<(&str, CheckResult)>) -> Verdict {
         let ok = result.status.code == OK;
         let said = (result.valid_duration, result.valid_use_count);
         if !ok || said != (Duration::ZERO, 0) {
-            validity = Some(validity.map_or(said, |least| (least.0.min(said.0), least.1.min(said.1))));
+            validity = Some(validity.map_or(said, |least| (least.0.min(said.0), fewer(least.1, said.1))));
         }
         if !ok {
             messages.push(format!("{label}:{}", result.status.message));
@@ -70,6 +70,14 @@ pub(super) fn combine(results: Vec<(&str, CheckResult)>) -> Verdict {
         valid_duration,
         valid_use_count,
         directive,
+    }
+}
+
+/// The lesser one of two numbers of uses, of which a negative one is no limit.
+fn fewer(one: i32, other: i32) -> i32 {
+    match (one, other) {
+        (..0, limit) | (limit, ..0) => limit,
+        (one, other) => one.min(other),
     }
 }
 
@@ -174,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn spec_02_2_5_no_limit_of_uses_is_more_than_any_limit() {
+        let (unlimited, few) = (result(0, "", 50, -1), result(0, "", 50, 10));
+        for (results, uses) in [
+            (vec![("a", unlimited.clone()), ("b", few.clone())], 10),
+            (vec![("b", few), ("a", unlimited.clone())], 10),
+            (vec![("a", unlimited.clone()), ("c", unlimited)], -1),
+        ] {
+            assert_eq!(combine(results).valid_use_count, uses);
+        }
+    }
+
+    #[test]
     fn m86_m43_denials_are_joined_in_the_order_of_the_routes() {
         let verdict = combine(vec![
             ("a.denier.weather", result(7, "Not allowed", 5, 1000)),
@@ -185,6 +205,11 @@ mod tests {
         assert_eq!(
             (verdict.valid_duration, verdict.valid_use_count),
             (Duration::ZERO, 0)
+        );
+        let verdict = combine(vec![("b.ns", result(1333, "never", 0, 0))]);
+        assert_eq!(
+            (verdict.status.code, verdict.status.message.as_str()),
+            (1333, "b.ns:never")
         );
     }
 

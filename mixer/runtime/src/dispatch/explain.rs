@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use mixer_adapter::{Answer, CheckResult, QuotaArgs};
+use mixer_adapter::{Answer, CheckResult, QuotaArgs, QuotaResult};
 use mixer_attribute::{AttributeId, Bag, CheckRequest, Untracked, code_name};
 use mixer_dynamic::Checked;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use super::combine::{Verdict, combine};
 use super::conditions::Conditions;
 use super::fields::fields;
 use super::generate::Generated;
-use super::{Engine, Failure, check, generate, headers, quota};
+use super::{Engine, Failure, check, generate, headers, quota, read};
 use crate::instance::Made;
 use crate::routing::{Destination, Group, Route, RoutedInstance, Routes, Table};
 
@@ -120,8 +120,7 @@ impl Engine {
         request: &CheckRequest<'r>,
         patience: Patience,
     ) -> Result<Explanation, Failure> {
-        let bag = table.decoder.bag(request.attributes);
-        let mut bag = bag.map_err(|error| Failure::invalid(error.to_string()))?;
+        let mut bag = read(table, request.attributes)?;
         let mut walk = Walk {
             table,
             patience,
@@ -130,16 +129,19 @@ impl Engine {
         let sent = bag.presence();
         let attributes = shown(table, &bag, |_| true);
         let routes = table.routes(&bag, &mut Untracked);
-        walk.generate(routes, &mut bag).await;
+        let preprocessed = generate::failure(&walk.generate(routes, &mut bag).await);
         let added = shown(table, &bag, |id| !sent.contains(id));
         let routes = table.routes(&bag, &mut Untracked);
         let mut outputs = Vec::new();
-        let (verdict, errors) = walk.check(routes, &bag, &mut outputs).await;
-        let answer = match (&verdict, errors.is_empty()) {
-            (Some(verdict), true) => said(verdict),
-            _ => format!("error: {}", errors.join("; ")),
+        let verdict = match preprocessed {
+            None => walk.check(routes, &bag, &mut outputs).await,
+            Some(failure) => Err(failure),
         };
-        if verdict.as_ref().is_some_and(Verdict::is_ok) && errors.is_empty() {
+        let answer = match &verdict {
+            Ok(verdict) => said(verdict),
+            Err(failure) => format!("error: {failure}"),
+        };
+        if verdict.is_ok_and(|verdict| verdict.is_ok()) {
             walk.quotas(routes, &bag, request).await;
             walk.headers(routes, &bag, &outputs);
         }
@@ -273,7 +275,9 @@ impl<'r> Walk<'r> {
         });
     }
 
-    async fn generate(&mut self, routes: &'r Routes, bag: &mut Bag<'r>) {
+    /// Adds what generators know; returns what is wrong with it.
+    async fn generate(&mut self, routes: &'r Routes, bag: &mut Bag<'r>) -> Vec<String> {
+        let mut errors = Vec::new();
         let mut outputs: Vec<(&'r RoutedInstance, Generated)> = Vec::new();
         let patience = self.patience;
         for step in self.steps(&routes.generators) {
@@ -281,8 +285,10 @@ impl<'r> Walk<'r> {
             let call =
                 |destination: &Destination, made: Made<'_>| generate::call(destination, made, patience);
             let result = self.call(&step, Phase::Generate, bag, call, say).await;
-            if let Some(Ok(output)) = result {
-                outputs.push((step.instance, output));
+            match result {
+                Some(Ok(output)) => outputs.push((step.instance, output)),
+                Some(Err(error)) => errors.push(error),
+                None => {}
             }
         }
         for (instance, output) in outputs {
@@ -300,17 +306,19 @@ impl<'r> Walk<'r> {
                         action.verdict = format!("error: {error}");
                     }
                 }
+                errors.push(format!("{name}: {error}"));
             }
         }
+        errors
     }
 
-    /// The verdict, and what kept handlers from deciding.
+    /// The verdict, or what kept handlers from deciding.
     async fn check(
         &mut self,
         routes: &'r Routes,
         bag: &Bag<'r>,
         outputs: &mut Vec<ActionOutput<'r>>,
-    ) -> (Option<Verdict>, Vec<String>) {
+    ) -> Result<Verdict, Failure> {
         let patience = self.patience;
         let mut results: Vec<(&'r str, CheckResult)> = Vec::new();
         let mut errors = Vec::new();
@@ -330,7 +338,10 @@ impl<'r> Walk<'r> {
                 None => {}
             }
         }
-        (errors.is_empty().then(|| combine(results)), errors)
+        match check::failure(&errors) {
+            None => Ok(combine(results)),
+            Some(failure) => Err(failure),
+        }
     }
 
     async fn quotas(&mut self, routes: &'r Routes, bag: &Bag<'r>, request: &CheckRequest<'r>) {
@@ -361,11 +372,13 @@ impl<'r> Walk<'r> {
                 quota::call(destination, routed, made, &args, patience)
             };
             let wanted = params.amount;
-            let say = |result: &mixer_adapter::QuotaResult| {
-                format!(
-                    "{} of {wanted} granted for {:?}",
-                    result.amount, result.valid_duration
-                )
+            let say = |result: &QuotaResult| {
+                let (amount, status) = (result.amount, &result.status);
+                let granted = format!("{amount} of {wanted} granted for {:?}", result.valid_duration);
+                match status.code {
+                    0 => granted,
+                    code => format!("{granted}: {}", named(code, &status.message)),
+                }
             };
             let _written = self.call(&step, Phase::Quota, bag, allocate, say).await;
         }

@@ -58,13 +58,13 @@ pub(super) async fn generate<'r>(
             errors.push(error);
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::internal(format!(
-        "preprocessing attributes failed: {}",
-        errors.join("; ")
-    )))
+    failure(&errors).map_or(Ok(()), Err)
+}
+
+/// What is told if generators failed.
+pub(super) fn failure(errors: &[String]) -> Option<Failure> {
+    let failure = || Failure::internal(format!("preprocessing attributes failed: {}", errors.join("; ")));
+    (!errors.is_empty()).then(failure)
 }
 
 /// What an adapter knows.

@@ -81,7 +81,7 @@ fn operation<'r>(
             Ok(Value::String(value)) if !value.is_empty() => value.to_string(),
             Ok(_) => return None,
             Err(error) => {
-                tracing::warn!(rule = %route.rule, header = configured.name, %error, "header is left as it is");
+                configured.tell(&route.rule, &error);
                 return None;
             }
         },

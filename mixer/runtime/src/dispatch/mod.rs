@@ -22,7 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
-use mixer_attribute::{AttributeId, Bag, CheckRequest, QuotaParams, References, ReportRequest};
+use mixer_attribute::{
+    AttributeId, Bag, CheckRequest, Compressed, QuotaParams, References, ReportRequest, Undecodable, Words,
+};
+use tracing::debug;
 
 use crate::metrics::EngineMetrics;
 use crate::routing::Table;
@@ -102,8 +105,7 @@ impl Engine {
         request: &CheckRequest<'r>,
         patience: Patience,
     ) -> Result<Checked, Failure> {
-        let bag = table.decoder.bag(request.attributes);
-        let bag = bag.map_err(|error| Failure::invalid(error.to_string()))?;
+        let bag = read(table, request.attributes)?;
         let CheckRequest {
             quotas,
             deduplication_id,
@@ -225,6 +227,24 @@ impl Engine {
         patience: Patience,
     ) -> Result<(), Failure> {
         report::report_bags(table, bags, &self.metrics, patience).await
+    }
+}
+
+/// The attributes of a set that stands alone.
+fn read<'r>(table: &'r Table, set: Compressed<'r>) -> Result<Bag<'r>, Failure> {
+    let no_words = Words::default();
+    let mut reader = table.decoder.reader(&no_words);
+    let mut bag = Bag::new(&table.vocabulary);
+    let read = reader.read(&mut bag, set);
+    read.map_err(|error| Failure::invalid(error.to_string()))?;
+    tell_absent(reader.absent());
+    Ok(bag)
+}
+
+/// Says what cannot be read of a set (`spec 02` §2.2). Softly: peers may send as much of that as they like.
+fn tell_absent(absent: &[Undecodable]) {
+    for reason in absent {
+        debug!(target: "attributes", %reason, "an attribute counts as absent");
     }
 }
 

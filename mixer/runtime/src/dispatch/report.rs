@@ -7,6 +7,7 @@ use super::call::{Call, Patience};
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::generate::generate;
+use super::tell_absent;
 use crate::instance::Made;
 use crate::metrics::EngineMetrics;
 use crate::routing::{Routes, Table};
@@ -49,7 +50,10 @@ pub(super) async fn report<'r>(
             Semantics::Delta | Semantics::Independent => reader.read(&mut said, *set),
         };
         match read {
-            Ok(()) => reporter.add(&said, metrics, patience).await,
+            Ok(()) => {
+                tell_absent(reader.absent());
+                reporter.add(&said, metrics, patience).await;
+            }
             Err(error) => reporter.error(error.to_string()),
         }
     }

@@ -133,7 +133,7 @@ impl Factory {
                     counts.validation_errors += 1;
                     handlers.extend(before.map(|before| (name.clone(), Arc::clone(before))));
                 }
-                Some(order) => match before.filter(|before| before.signature == order.signature) {
+                Some(order) => match before.filter(|before| *before.signature() == order.signature) {
                     Some(same) => {
                         counts.reused += 1;
                         handlers.insert(name.clone(), Arc::clone(same));

@@ -20,7 +20,7 @@ pub struct LiveHandler {
     adapter: Arc<str>,
     /// The configuration that it was built for.
     config_id: u64,
-    pub(super) signature: Signature,
+    signature: Signature,
     /// There until it is dropped.
     work: Option<Work>,
     env: Env,
@@ -92,6 +92,11 @@ impl LiveHandler {
     #[must_use]
     pub fn config_id(&self) -> u64 {
         self.config_id
+    }
+
+    /// What it was made of.
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     /// How it serves a template; `None` if it does not.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 /// Equal for handlers that would be the same: of one adapter, with equal parameters, sent equal types. Such a handler is
 /// kept when the configuration changes, with its connections, counters and quotas (`spec 02` §9.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Signature([u8; 32]);
+pub(crate) struct Signature([u8; 32]);
 
 // === impl Signature ===
 
@@ -34,6 +34,10 @@ impl Signature {
         let types = types
             .flat_map(|(instance, types)| [instance.as_bytes(), types.type_url.as_bytes(), &types.value[..]]);
         Self::parts(head.into_iter().chain(types))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     fn parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {

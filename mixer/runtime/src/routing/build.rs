@@ -52,16 +52,23 @@ impl Table {
         (builder.table, builder.unsatisfied)
     }
 
-    /// Says of which objects it is.
+    /// Says of which objects it is, and of which handlers: one that cannot be built is missing, or is still as it was under
+    /// other objects.
     #[must_use]
     pub fn with_generation(self, objects: &Objects) -> Self {
         let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            // The length keeps neighbours apart.
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        };
         for (key, config) in objects {
-            for part in [key.to_string().as_bytes(), &config.body.value] {
-                // The length keeps neighbours apart.
-                hash.update(part.len().to_le_bytes());
-                hash.update(part);
-            }
+            add(key.to_string().as_bytes());
+            add(&config.body.value);
+        }
+        for destination in &self.destinations {
+            add(destination.handler.name().as_str().as_bytes());
+            add(destination.handler.signature().as_bytes());
         }
         let digest = hash.finalize();
         let generation = digest

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_config::{ConfigKey, Str};
 use mixer_adapter::Handle;
 use mixer_attribute::{AttributeId, Bag, Decoder, Text, Track, Untracked, Value, Vocabulary};
+use mixer_dynamic::Backend;
 
 use crate::config::{
     Condition, DESTINATION_NAMESPACE, FullName, HeaderOperation, REPORTER_KIND, RuleOutputs, SOURCE_NAMESPACE,
@@ -13,14 +14,14 @@ use crate::config::{
 use crate::handler::LiveHandler;
 use crate::instance::{AnyTemplate, Maker};
 use crate::metrics::CallMetrics;
-use mixer_dynamic::Backend;
 
 /// All routes of a configuration.
 #[derive(Debug)]
 pub struct Table {
     /// The configuration that it was made of.
     pub id: u64,
-    /// Equal for tables of equal objects, in whatever process: a verdict of another generation may be wrong by now.
+    /// Equal for tables of equal objects and handlers, in whatever process: a verdict of another generation may be wrong by
+    /// now.
     pub generation: u64,
     /// How many tables were in force until this one was, itself included: what was found by another one counts no more.
     pub(crate) revision: u64,

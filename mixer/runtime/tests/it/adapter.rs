@@ -21,6 +21,7 @@ pub(crate) struct Obedient(pub(crate) Journal);
 struct AtWork {
     params: Params,
     journal: Journal,
+    env: Env,
 }
 
 impl Journal {
@@ -71,7 +72,7 @@ impl Adapter for Obedient {
         journal.write(format!("built {}", env.handler()));
         let name = env.handler().to_owned();
         let closed = journal.clone();
-        let at_work = Arc::new(AtWork { params, journal });
+        let at_work = Arc::new(AtWork { params, journal, env });
         Ok(Handler::default()
             .with(Handle::CheckNothing(at_work.clone()))
             .with(Handle::Kubernetes(at_work.clone()))
@@ -99,6 +100,10 @@ impl HandleCheckNothing for AtWork {
         };
         match does.as_str() {
             "panics" => panic!("as it was told"),
+            "starts a daemon" => {
+                self.env.spawn(std::future::pending());
+                Answer::Now(Ok(result()))
+            }
             "fails" => Answer::failed("as it was told"),
             "panics later" => Answer::Later(Box::pin(async { panic!("as it was told") })),
             "never answers" => Answer::Later(Box::pin(std::future::pending())),
@@ -149,6 +154,9 @@ impl HandleKubernetes for AtWork {
     fn handle_kubernetes(&self, instance: &Kubernetes<'_>) -> Answer<KubernetesOutput> {
         self.journal
             .write(format!("kubernetes {}", &*instance.source_uid));
+        if self.does() == "fails" {
+            return Answer::failed("as it was told");
+        }
         let source = KubernetesSide {
             pod_name: Some(format!("pod-of-{}", &*instance.source_uid).into()),
             namespace: Some("found".to_owned().into()),

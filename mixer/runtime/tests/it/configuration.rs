@@ -31,7 +31,7 @@ fn nothing() -> String {
 }
 
 #[tokio::test]
-async fn pain_23_m115_what_is_dangling_is_told_and_the_rest_counts() {
+async fn pain_25_m115_what_is_dangling_is_told_and_the_rest_counts() {
     let mut world = World::new();
     let text = [
         handler("deny", 7, "no"),
@@ -156,6 +156,55 @@ async fn spec_02_3_3_manifests_that_disagree_are_told() {
     let table = world.configure(&other).await;
     assert_eq!(world.problems.len(), 2, "{:?}", world.problems);
     assert!(table.vocabulary.id("own.attribute").is_some());
+}
+
+/// `spec 02` §9.6: what the namespace of a request hangs on is text. Who says otherwise is told so, and changes nothing.
+#[tokio::test]
+async fn spec_02_9_6_nobody_redeclares_what_the_namespace_hangs_on() {
+    let mut world = World::new();
+    let first = object(
+        "attributemanifest",
+        "a",
+        "first",
+        "{attributes: {destination.namespace: {valueType: INT64}}}",
+    );
+    let text = [
+        first,
+        handler("deny", 7, "no"),
+        nothing(),
+        check("weather", "own", ""),
+    ]
+    .concat();
+    world.configure(&text).await;
+    assert_eq!(
+        world.problems,
+        [
+            "attributemanifest a/first: attributes[destination.namespace]: attribute destination.namespace is of type \
+             STRING, and cannot be of type INT64, too"
+        ]
+    );
+    let checked = world.check(&[("destination.namespace", "weather")], &[]).await;
+    assert_eq!(checked.unwrap().verdict.status.code, 7);
+}
+
+/// Pain 26: where a handler cannot be built, and another one still does the work, verdicts are others than elsewhere.
+#[tokio::test]
+async fn pain_26_other_handlers_are_another_generation() {
+    let text = |does: &str| {
+        [
+            handler("deny", 7, does),
+            nothing(),
+            check("istio-system", "mesh", ""),
+        ]
+        .concat()
+    };
+    let (mut here, mut there) = (World::new(), World::new());
+    here.configure(&text("no")).await;
+    let broken = text("cannot be built");
+    let here = here.configure(&broken).await;
+    let there = there.configure(&broken).await;
+    assert_eq!((here.destinations.len(), there.destinations.len()), (1, 0));
+    assert_ne!(here.generation, there.generation);
 }
 
 fn controller(

@@ -123,3 +123,29 @@ async fn m115_a_handler_that_was_never_built_leaves_its_actions_out() {
     );
     assert_eq!(world.counts.build_failures, 1);
 }
+
+/// §9.10: whoever reads the metrics sees the tasks that there are then.
+#[tokio::test]
+async fn spec_02_9_10_tasks_are_counted_when_somebody_asks() {
+    let mut world = World::new();
+    world
+        .configure(&configuration(0, "starts a daemon", "true"))
+        .await;
+    world.engine_metrics.show_tasks(&world.handlers);
+    for daemons in 0..3 {
+        let text = world.metrics.encode().unwrap();
+        for line in [
+            format!(
+                "mixer_handler_daemons_total{{handler=\"h.handler.istio-system\",initConfigID=\"0\"}} {daemons}"
+            ),
+            "mixer_handler_workers_total{handler=\"h.handler.istio-system\",initConfigID=\"0\"} 0".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
+        }
+        world.check(&[], &[]).await.unwrap();
+    }
+    world.configure("").await;
+    world.engine_metrics.show_tasks(&world.handlers);
+    let text = world.metrics.encode().unwrap();
+    assert!(!text.contains("mixer_handler_daemons_total{"), "{text}");
+}

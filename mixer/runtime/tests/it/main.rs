@@ -5,7 +5,9 @@
 mod adapter;
 mod configuration;
 mod dispatching;
+mod explaining;
 mod handlers;
+mod logs;
 mod references;
 mod remembered;
 mod remote;

@@ -330,6 +330,48 @@ async fn m14_header_operations_take_what_checks_put_out() {
     );
 }
 
+/// §5.8: what instances of different templates put out under one name could be taken for each other.
+#[tokio::test]
+async fn spec_02_5_8_outputs_of_different_templates_do_not_share_a_name() {
+    let process = FakeAdapter::start(everybody).await;
+    let mut world = world();
+    let other = HEADERCHECK
+        .replace("headercheck", "numbercheck")
+        .replace("Headercheck", "Numbercheck")
+        .replace(
+            "OutputMsg { string value = 1; }",
+            "OutputMsg { int64 value = 1; }",
+        );
+    let text = [
+        template("headercheck", &compiled("headercheck.proto", HEADERCHECK)),
+        template("numbercheck", &compiled("numbercheck.proto", &other)),
+        adapter("headercheck, numbercheck", ""),
+        remote("far", &process.address(), ""),
+        instance("text", "headercheck", ", params: {key: source.name}"),
+        instance("more", "headercheck", ", params: {key: source.uid}"),
+        instance("number", "numbercheck", ", params: {key: source.name}"),
+        rule(
+            "same",
+            "actions: [{handler: far, instances: [text, more], name: x}], \
+             requestHeaderOperations: [{name: a, values: [x.output.value]}]",
+        ),
+        rule(
+            "mixed",
+            "actions: [{handler: far, instances: [text, number], name: x}], \
+             requestHeaderOperations: [{name: a, values: [x.output.value]}]",
+        ),
+    ]
+    .concat();
+    world.configure(&text).await;
+    assert_eq!(world.problems.len(), 2, "{:#?}", world.problems);
+    for (problem, expected) in world.problems.iter().zip([
+        "rule istio-system/mixed: actions[0].name: what instances of different templates put out cannot have one name",
+        "rule istio-system/mixed: requestHeaderOperations[0].values[0]: unknown attribute x.output.value",
+    ]) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+}
+
 /// `spec 02` §5.9: what is wrong is told with object, field and reason, and harms nothing else.
 #[tokio::test]
 async fn spec_02_10_3_objects_that_are_wrong_are_told_and_harm_nobody() {
