@@ -1,12 +1,15 @@
 //! Keeps the engine at what the stores say (`spec 02` §9.4, §9.5).
 //!
-//! What comes within a second is taken over at once. The table is replaced when the handlers that it needs are there;
-//! requests go on under the one before until then.
+//! What comes within a second is taken over at once. The table is replaced when the handlers that it needs are there, or
+//! could not be built; requests go on under the one before until then. What could not be built is tried again beside that,
+//! so that a back end that hangs holds up one configuration, and none that comes after it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use mesh_config::ConfigError;
 use mesh_runtime::ReadyGuard;
 use tokio::sync::{mpsc, watch};
@@ -16,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::adapters::Adapters;
 use crate::config::{Problems, Snapshot, State, StoreEvent};
 use crate::dispatch::Engine;
-use crate::handler::{Built, Factory, HandlerCounts, HandlerTable};
+use crate::handler::{Attempts, Built, Factory, HandlerCounts, HandlerTable};
 use crate::metrics::EngineMetrics;
 use crate::routing::Table;
 
@@ -51,12 +54,14 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Controller {
     adapters: Arc<Adapters>,
-    factory: Factory,
+    factory: Arc<Factory>,
     engine: Arc<Engine>,
     metrics: EngineMetrics,
     options: ControllerOptions,
     state: State,
     handlers: HandlerTable,
+    /// Of handlers that are not there as they should be.
+    attempts: Attempts,
     next_id: u64,
     report: watch::Sender<Arc<Report>>,
     /// Dropped when the first configuration is in force.
@@ -89,12 +94,13 @@ impl Controller {
     ) -> Self {
         Self {
             adapters,
-            factory,
+            factory: Arc::new(factory),
             engine,
             metrics,
             options,
             state: State::default(),
             handlers: HandlerTable::default(),
+            attempts: Attempts::default(),
             next_id: 0,
             report: watch::Sender::default(),
             ready,
@@ -110,6 +116,8 @@ impl Controller {
     /// Follows the stores until they are gone.
     pub async fn run(mut self, mut events: mpsc::Receiver<Vec<StoreEvent>>) {
         let mut due: Option<Instant> = None;
+        let mut retry_due: Option<Instant> = None;
+        let mut retry: Option<BoxFuture<'static, Attempts>> = None;
         loop {
             tokio::select! {
                 batch = events.recv() => {
@@ -130,15 +138,31 @@ impl Controller {
                     }
                 }
                 () = until(due) => {
-                    let complete = self.rebuild().await;
-                    due = (!complete).then(|| Instant::now() + RETRY);
+                    due = None;
+                    self.rebuild().await;
+                    retry_due = retry_due.or_else(|| Some(Instant::now() + RETRY));
+                }
+                () = until(retry_due), if retry.is_none() => {
+                    retry_due = None;
+                    if self.attempts.has_failed() {
+                        let snapshot = Arc::clone(&self.report.borrow().snapshot);
+                        retry = Some(Arc::clone(&self.factory).retry(snapshot, self.attempts.clone()).boxed());
+                    }
+                }
+                attempts = end_of(&mut retry) => {
+                    retry = None;
+                    retry_due = Some(Instant::now() + RETRY);
+                    self.attempts.learn(attempts);
+                    if self.attempts.has_made() {
+                        due = Some(Instant::now());
+                    }
                 }
             }
         }
     }
 
-    /// Puts what the stores say in force. Returns whether all handlers could be built.
-    async fn rebuild(&mut self) -> bool {
+    /// Puts what the stores say in force.
+    async fn rebuild(&mut self) {
         let id = self.next_id;
         self.next_id += 1;
         let objects = Arc::clone(self.state.objects());
@@ -148,14 +172,18 @@ impl Controller {
             Ok(snapshot) => Arc::new(snapshot),
             Err(error) => {
                 error!(%error, "the configuration cannot be read because of a defect of this program, the former one stays");
-                return true;
+                return;
             }
         };
         let Built {
             table: handlers,
             problems: of_handlers,
             counts: handler_counts,
-        } = self.factory.build(&snapshot, &self.handlers).await;
+            attempts,
+        } = self
+            .factory
+            .build_after(&self.attempts, &snapshot, &self.handlers)
+            .await;
         let mut problems = Problems::default();
         problems.extend(self.state.problems().iter().cloned());
         problems.extend(snapshot.problems.iter().cloned());
@@ -200,11 +228,11 @@ impl Controller {
             generation,
         };
         self.handlers = handlers;
+        self.attempts = attempts;
         self.report.send_replace(Arc::new(report));
         if let Some(ready) = self.ready.take() {
             ready.ready();
         }
-        handler_counts.build_failures == 0
     }
 
     /// Tells the problems that were not there before.
@@ -224,6 +252,13 @@ fn parts(problem: &ConfigError) -> [&str; 3] {
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn end_of(retry: &mut Option<BoxFuture<'static, Attempts>>) -> Attempts {
+    match retry {
+        Some(retry) => retry.await,
         None => std::future::pending().await,
     }
 }

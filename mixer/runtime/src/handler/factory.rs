@@ -1,27 +1,25 @@
 //! From the handlers that a configuration asks for to handlers at work.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
-use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_config::ConfigError;
 use mesh_runtime::Spawner;
-use mixer_adapter::{BUILD_LIMIT, Configured, Env, Inferred, SomeAdapter};
-use mixer_dynamic::{Backend, BackendOptions, Pace};
+use mixer_adapter::{BUILD_LIMIT, Env};
+use mixer_dynamic::Pace;
 use tokio::sync::mpsc;
 
 use super::HandlerTable;
 use super::close::{Closer, Closing};
-use super::live::{LiveHandler, Work};
+use super::live::LiveHandler;
+use super::order::{Order, needed};
 use super::signature::Signature;
 use crate::adapters::Adapters;
-use crate::config::{
-    AdapterConfig, FullName, HandlerConfig, InstanceConfig, Problems, RemoteAdapter, Snapshot,
-};
+use crate::config::{FullName, HandlerConfig, Problems, Snapshot};
 use crate::metrics::EngineMetrics;
 
 /// Builds handlers.
@@ -44,6 +42,16 @@ pub struct Built {
     pub problems: Vec<ConfigError>,
     /// How many of each.
     pub counts: HandlerCounts,
+    /// Those that could not be built.
+    pub attempts: Attempts,
+}
+
+/// What came of attempts to build handlers, so that a configuration that comes meanwhile need not wait for the same again.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    made: BTreeMap<FullName, Arc<LiveHandler>>,
+    /// Of what they could not be built, and why.
+    failed: BTreeMap<FullName, (Signature, String)>,
 }
 
 /// What became of the handlers of a configuration.
@@ -61,21 +69,16 @@ pub struct HandlerCounts {
     pub validation_errors: usize,
 }
 
-/// A handler to be built.
-struct Order<'a> {
-    config: &'a HandlerConfig,
-    what: What<'a>,
-    signature: Signature,
-}
+/// What became of one order.
+type Outcome<'a> = (&'a HandlerConfig, Signature, Result<Arc<LiveHandler>, String>);
 
-/// What a handler is built of.
-enum What<'a> {
-    BuiltIn {
-        adapter: &'a dyn SomeAdapter,
-        inferred: Inferred,
-        configured: Configured,
-    },
-    Remote(Box<BackendOptions>),
+/// The handlers of a configuration, as far as they are known.
+struct Building<'p> {
+    previous: &'p HandlerTable,
+    handlers: BTreeMap<FullName, Arc<LiveHandler>>,
+    problems: Problems,
+    counts: HandlerCounts,
+    attempts: Attempts,
 }
 
 // === impl Factory ===
@@ -116,99 +119,86 @@ impl Factory {
     /// The handlers that the rules of a configuration use. One that would be the same as before is kept; one that cannot
     /// be made stays as it was before, if it was there with the same adapter, and is told.
     pub async fn build(&self, snapshot: &Snapshot, previous: &HandlerTable) -> Built {
-        let mut problems = Problems::default();
-        let mut counts = HandlerCounts::default();
-        let mut handlers: BTreeMap<FullName, Arc<LiveHandler>> = BTreeMap::new();
+        self.build_after(&Attempts::default(), snapshot, previous).await
+    }
+
+    /// The same after some attempts: what was built is taken, and what could not be built is not tried again.
+    pub async fn build_after(
+        &self,
+        attempts: &Attempts,
+        snapshot: &Snapshot,
+        previous: &HandlerTable,
+    ) -> Built {
+        let mut built = Building::new(previous);
         let mut orders = Vec::new();
         let needed = needed(snapshot);
         for (name, instances) in &needed {
             let Some(config) = snapshot.handlers.get(name) else {
                 continue;
             };
-            let before = previous
-                .get(name)
-                .filter(|before| before.adapter() == config.adapter.name());
-            match self.order(config, instances, &mut problems) {
+            let before = built.before(config);
+            match Order::new(&self.adapters, config, instances, self.pace, &mut built.problems) {
                 None => {
-                    counts.validation_errors += 1;
-                    handlers.extend(before.map(|before| (name.clone(), Arc::clone(before))));
+                    built.counts.validation_errors += 1;
+                    built.keep(before);
                 }
-                Some(order) => match before.filter(|before| *before.signature() == order.signature) {
-                    Some(same) => {
-                        counts.reused += 1;
-                        handlers.insert(name.clone(), Arc::clone(same));
+                Some(order) => {
+                    let same = |handler: &&Arc<LiveHandler>| *handler.signature() == order.signature;
+                    let made = attempts.made.get(name).filter(same);
+                    let failed = attempts.failed.get(name);
+                    if let Some(handler) = before.filter(same) {
+                        built.counts.reused += 1;
+                        built.keep(Some(handler));
+                    } else if let Some(handler) = made {
+                        built.done(config, order.signature, Ok(Arc::clone(handler)));
+                    } else if let Some((_, reason)) =
+                        failed.filter(|(signature, _)| *signature == order.signature)
+                    {
+                        built.done(config, order.signature, Err(reason.clone()));
+                    } else {
+                        orders.push(order);
                     }
-                    None => orders.push(order),
-                },
-            }
-        }
-        let built = orders.into_iter().map(|order| async {
-            let key = &order.config.key;
-            let before = previous.get(&order.config.name);
-            let before = before
-                .filter(|before| before.adapter() == order.config.adapter.name())
-                .cloned();
-            (key, before, self.make(snapshot.id, order).await)
-        });
-        for (key, before, outcome) in join_all(built).await {
-            match outcome {
-                Ok(handler) => {
-                    counts.new += 1;
-                    handlers.insert(handler.name().clone(), Arc::new(handler));
-                }
-                Err(reason) => {
-                    counts.build_failures += 1;
-                    problems.push(key, "", reason);
-                    handlers.extend(before.map(|before| (before.name().clone(), before)));
                 }
             }
         }
-        counts.closed = previous
-            .iter()
-            .filter(|before| {
-                handlers
-                    .get(before.name())
-                    .is_none_or(|now| !Arc::ptr_eq(now, before))
-            })
-            .count();
-        Built {
-            table: HandlerTable(handlers),
-            problems: problems.into_vec(),
-            counts,
+        for (config, signature, outcome) in self.make_all(snapshot.id, orders).await {
+            built.done(config, signature, outcome);
         }
+        built.finish()
     }
 
-    /// Checks the parameters of a handler.
-    fn order<'a>(
-        &'a self,
-        config: &'a HandlerConfig,
-        instances: &[&InstanceConfig],
-        problems: &mut Problems,
-    ) -> Option<Order<'a>> {
-        let what = configure(&self.adapters, config, instances, self.pace, problems)?;
-        let adapter = config.adapter.name();
-        let signature = match &what {
-            What::BuiltIn {
-                inferred, configured, ..
-            } => Signature::of(adapter, configured.encoded(), inferred),
-            What::Remote(options) => Signature::remote(adapter, options),
-        };
-        Some(Order {
-            config,
-            what,
-            signature,
-        })
+    /// Tries again to build the handlers of a configuration that could not be built.
+    pub async fn retry(self: Arc<Self>, snapshot: Arc<Snapshot>, attempts: Attempts) -> Attempts {
+        let mut problems = Problems::default();
+        let needed = needed(&snapshot);
+        let orders = needed.iter().filter_map(|(name, instances)| {
+            let config = snapshot.handlers.get(name)?;
+            attempts.failed.contains_key(name).then_some(())?;
+            Order::new(&self.adapters, config, instances, self.pace, &mut problems)
+        });
+        let orders: Vec<_> = orders.collect();
+        let mut attempts = Attempts::default();
+        for (config, signature, outcome) in self.make_all(snapshot.id, orders).await {
+            attempts.add(config, signature, outcome);
+        }
+        attempts
+    }
+
+    /// Builds handlers, all at once.
+    async fn make_all<'a>(&self, config_id: u64, orders: Vec<Order<'a>>) -> Vec<Outcome<'a>> {
+        let made = orders.into_iter().map(|order| async {
+            let (config, signature) = (order.config, order.signature);
+            let made = self.make(config_id, order).await;
+            (config, signature, made.map(Arc::new))
+        });
+        join_all(made).await
     }
 
     async fn make(&self, config_id: u64, order: Order<'_>) -> Result<LiveHandler, String> {
-        let Order {
-            config,
-            what,
-            signature,
-        } = order;
+        let (config, signature) = (order.config, order.signature);
         let faults = self.metrics.faults(config.name.as_str(), config.adapter.name());
         let env = Env::counting(config.name.as_str(), self.spawner.clone(), faults);
-        let build = AssertUnwindSafe(what.build(env.clone()));
+        let build = AssertUnwindSafe(order.build(env.clone()));
         let built = match tokio::time::timeout(self.build_limit, build.catch_unwind()).await {
             Ok(Ok(Ok(work))) => Ok(work),
             Ok(Ok(Err(reason))) => Err(format!("cannot be built: {reason}")),
@@ -232,152 +222,99 @@ impl Factory {
     }
 }
 
-// === impl What ===
+// === impl Attempts ===
 
-impl What<'_> {
-    async fn build(self, env: Env) -> Result<Work, String> {
-        match self {
-            Self::BuiltIn {
-                adapter,
-                inferred,
-                configured,
-            } => {
-                let handler = adapter.build(configured, &inferred, env).await;
-                let handler = handler.map_err(|error| error.to_string())?;
-                let mut templates = inferred.values().map(|(template, _)| *template);
-                match templates.find(|template| handler.handle(*template).is_none()) {
-                    Some(template) => {
-                        let name = adapter.info().name;
-                        Err(format!("adapter {name} does not serve {template}"))
-                    }
-                    None => Ok(Work::BuiltIn(handler)),
-                }
-            }
-            Self::Remote(options) => {
-                let backend = Backend::build(*options, &env).await;
-                backend.map(Work::Remote).map_err(|error| error.to_string())
-            }
+impl Attempts {
+    /// Whether handlers could be built that could not be built before.
+    #[must_use]
+    pub fn has_made(&self) -> bool {
+        !self.made.is_empty()
+    }
+
+    /// Whether there are handlers that could not be built.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Takes over what came of other attempts.
+    pub(crate) fn learn(&mut self, others: Self) {
+        for (name, failure) in others.failed {
+            self.failed.entry(name).and_modify(|known| *known = failure);
+        }
+        self.made.extend(others.made);
+    }
+
+    fn add(
+        &mut self,
+        config: &HandlerConfig,
+        signature: Signature,
+        outcome: Result<Arc<LiveHandler>, String>,
+    ) {
+        let name = config.name.clone();
+        match outcome {
+            Ok(handler) => drop(self.made.insert(name, handler)),
+            Err(reason) => drop(self.failed.insert(name, (signature, reason))),
         }
     }
 }
 
-/// Everything that is wrong with the parameters of handlers, used or not. Nothing is built.
-#[must_use]
-pub fn validate(snapshot: &Snapshot, adapters: &Adapters) -> Vec<ConfigError> {
-    let mut problems = Problems::default();
-    let needed = needed(snapshot);
-    for (name, config) in &snapshot.handlers {
-        let instances = needed.get(name).map_or(&[][..], Vec::as_slice);
-        let _faults_are_told = configure(adapters, config, instances, Pace::default(), &mut problems);
-    }
-    problems.into_vec()
-}
+// === impl Building ===
 
-/// Checks the parameters of a handler, and tells what is wrong with them.
-fn configure<'a>(
-    adapters: &'a Adapters,
-    config: &HandlerConfig,
-    instances: &[&InstanceConfig],
-    pace: Pace,
-    problems: &mut Problems,
-) -> Option<What<'a>> {
-    match &config.adapter {
-        AdapterConfig::BuiltIn(name) => built_in(adapters, name, config, instances, problems),
-        AdapterConfig::Remote(remote, connection) => {
-            let options = remote_options(remote, connection, config, instances, problems)?;
-            let options = BackendOptions { pace, ..options };
-            let faults = [options.address().err(), options.timeout().err()];
-            let before = problems.len();
-            for (field, reason) in faults.into_iter().flatten() {
-                problems.push(&config.key, field, reason);
+impl<'p> Building<'p> {
+    fn new(previous: &'p HandlerTable) -> Self {
+        Self {
+            previous,
+            handlers: BTreeMap::new(),
+            problems: Problems::default(),
+            counts: HandlerCounts::default(),
+            attempts: Attempts::default(),
+        }
+    }
+
+    /// The handler as it was, if it was made of the same adapter.
+    fn before(&self, config: &HandlerConfig) -> Option<&'p Arc<LiveHandler>> {
+        let before = self.previous.get(&config.name);
+        before.filter(|before| before.adapter() == config.adapter.name())
+    }
+
+    fn keep(&mut self, handler: Option<&Arc<LiveHandler>>) {
+        self.handlers
+            .extend(handler.map(|handler| (handler.name().clone(), Arc::clone(handler))));
+    }
+
+    /// A handler was built, or could not be built.
+    fn done(
+        &mut self,
+        config: &HandlerConfig,
+        signature: Signature,
+        outcome: Result<Arc<LiveHandler>, String>,
+    ) {
+        match outcome {
+            Ok(handler) => {
+                self.counts.new += 1;
+                self.keep(Some(&handler));
             }
-            (problems.len() == before).then(|| What::Remote(Box::new(options)))
-        }
-    }
-}
-
-fn built_in<'a>(
-    adapters: &'a Adapters,
-    name: &str,
-    config: &HandlerConfig,
-    instances: &[&InstanceConfig],
-    problems: &mut Problems,
-) -> Option<What<'a>> {
-    let Some(adapter) = adapters.get(name) else {
-        problems.push(&config.key, "", format!("there is no adapter {name}"));
-        return None;
-    };
-    let inferred: Inferred = instances
-        .iter()
-        .filter_map(|instance| {
-            let builder = instance.builder.as_ref()?;
-            let types = (builder.template(), builder.inferred().clone());
-            Some((instance.name.as_str().to_owned(), types))
-        })
-        .collect();
-    match catch_unwind(AssertUnwindSafe(|| adapter.configure(&config.params, &inferred))) {
-        Ok(Ok(configured)) => Some(What::BuiltIn {
-            adapter,
-            inferred,
-            configured,
-        }),
-        Ok(Err(errors)) => {
-            for error in errors.0 {
-                problems.push(&config.key, error.field, error.reason);
+            Err(reason) => {
+                self.counts.build_failures += 1;
+                self.problems.push(&config.key, "", reason.clone());
+                self.keep(self.before(config));
+                self.attempts.add(config, signature, Err(reason));
             }
-            None
-        }
-        Err(_) => {
-            problems.push(
-                &config.key,
-                "",
-                "the adapter panicked while it checked the parameters",
-            );
-            None
         }
     }
-}
 
-fn remote_options(
-    remote: &RemoteAdapter,
-    connection: &Connection,
-    config: &HandlerConfig,
-    instances: &[&InstanceConfig],
-    problems: &mut Problems,
-) -> Option<BackendOptions> {
-    let params = remote.adapter.params(&config.params).map_err(|error| {
-        let field = match error.field.as_str() {
-            "" => "params".to_owned(),
-            field => format!("params.{field}"),
+    fn finish(mut self) -> Built {
+        let gone = |before: &&Arc<LiveHandler>| {
+            let now = self.handlers.get(before.name());
+            now.is_none_or(|now| !Arc::ptr_eq(now, before))
         };
-        problems.push(&config.key, field, error.reason);
-    });
-    let inferred = instances.iter().filter_map(|instance| {
-        let types = instance.encoder.as_ref().ok()?.inferred()?;
-        Some((instance.name.as_str().to_owned(), types.clone()))
-    });
-    Some(BackendOptions {
-        connection: connection.clone(),
-        config: params.ok()?,
-        session_based: remote.adapter.session_based,
-        inferred: inferred.collect(),
-        pace: Pace::default(),
-    })
-}
-
-/// The handlers that rules use, with what each is sent.
-fn needed(snapshot: &Snapshot) -> BTreeMap<FullName, Vec<&InstanceConfig>> {
-    let mut needed: BTreeMap<FullName, BTreeMap<&FullName, &InstanceConfig>> = BTreeMap::new();
-    for action in snapshot.rules.iter().flat_map(|rule| &rule.actions) {
-        let instances = needed.entry(action.handler.clone()).or_default();
-        for name in &action.instances {
-            if let Some(instance) = snapshot.instances.get(name) {
-                instances.insert(&instance.name, instance);
-            }
+        self.counts.closed = self.previous.iter().filter(gone).count();
+        Built {
+            table: HandlerTable(self.handlers),
+            problems: self.problems.into_vec(),
+            counts: self.counts,
+            attempts: self.attempts,
         }
     }
-    let sorted = needed.into_iter();
-    sorted
-        .map(|(handler, instances)| (handler, instances.into_values().collect()))
-        .collect()
 }

@@ -4,6 +4,7 @@
 mod close;
 mod factory;
 mod live;
+mod order;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use crate::config::FullName;
 
 pub use close::Closer;
-pub use factory::{Built, Factory, HandlerCounts, validate};
+pub use factory::{Attempts, Built, Factory, HandlerCounts};
 pub use live::LiveHandler;
+pub use order::validate;
 
 /// The handlers of one configuration.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,9 @@ use mixer_adapter::{
 };
 use mixer_template::{CheckNothing, Kubernetes, KubernetesOutput, KubernetesSide, Metric, Quota, Template};
 
+/// What a test writes into the journal of handlers that are built when they may be.
+pub(crate) const MAY_BE_BUILT: &str = "may be built";
+
 /// What happened, in its order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal(Arc<Mutex<Vec<String>>>);
@@ -65,6 +68,9 @@ impl Adapter for Obedient {
         let does = params.status.clone().unwrap_or_default().message;
         match does.as_str() {
             "cannot be built" => return Err(BuildError("nobody is there".to_owned())),
+            "is built when it may be" if !journal.lines().contains(&MAY_BE_BUILT.to_owned()) => {
+                return Err(BuildError("it may not be".to_owned()));
+            }
             "panics when built" => panic!("as it was told"),
             "is never built" => std::future::pending().await,
             _ => {}

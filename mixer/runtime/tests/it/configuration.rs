@@ -8,6 +8,7 @@ use mixer_runtime::config::StoreEvent;
 use mixer_runtime::{Controller, ControllerOptions, Engine};
 use tokio::sync::mpsc;
 
+use crate::adapter::MAY_BE_BUILT;
 use crate::world::{MANIFEST, World, events, handler, object};
 
 fn check(namespace: &str, name: &str, rest: &str) -> String {
@@ -274,4 +275,86 @@ async fn m114_changes_of_one_second_are_one_configuration() {
         .unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!reports.has_changed().unwrap());
+}
+
+fn everything(parts: &[String]) -> Vec<StoreEvent> {
+    let mut everything = events(&[MANIFEST, &parts.concat()].concat());
+    everything.push(StoreEvent::Synced);
+    everything
+}
+
+/// `spec 02` §5.9: whoever waits for a back end that hangs holds up the first configuration that wants it, and no other,
+/// though it is tried again meanwhile.
+#[tokio::test(start_paused = true)]
+async fn spec_02_5_9_a_handler_that_hangs_does_not_hold_up_what_comes_later() {
+    let mut world = World::new();
+    world.factory = world.factory.with_build_limit(Duration::from_secs(10));
+    let (controller, sender, receiver) = controller(world);
+    let mut reports = controller.reports();
+    mesh_runtime::Spawner::default().spawn("controller", controller.run(receiver));
+    let hangs = [
+        handler("deny", 7, "no"),
+        handler("hangs", 7, "is never built"),
+        nothing(),
+        object(
+            "rule",
+            "istio-system",
+            "hangs",
+            "{actions: [{handler: hangs, instances: [nothing]}]}",
+        ),
+    ];
+    sender.send(everything(&hangs)).await.unwrap();
+    reports.changed().await.unwrap();
+    assert_eq!(reports.borrow_and_update().handler_counts.build_failures, 1);
+    // Longer than two attempts and what lies between them.
+    for number in 0..30 {
+        let rule = check("istio-system", &format!("rule-{number}"), "");
+        let asked = tokio::time::Instant::now();
+        sender.send(events(&rule)).await.unwrap();
+        reports.changed().await.unwrap();
+        let report = Arc::clone(&reports.borrow_and_update());
+        assert_eq!(
+            (report.snapshot.rules.len(), report.handler_counts.build_failures),
+            (number + 2, 1)
+        );
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+}
+
+/// Nobody has to change anything when a back end is there at last.
+#[tokio::test(start_paused = true)]
+async fn pain_25_a_handler_that_could_not_be_built_is_at_work_when_it_can() {
+    let world = World::new();
+    let (engine, journal) = (Arc::clone(&world.engine), world.journal.clone());
+    let (controller, sender, receiver) = controller(world);
+    let mut reports = controller.reports();
+    mesh_runtime::Spawner::default().spawn("controller", controller.run(receiver));
+    let late = [
+        handler("deny", 7, "is built when it may be"),
+        nothing(),
+        check("istio-system", "rule", ""),
+    ];
+    sender.send(everything(&late)).await.unwrap();
+    reports.changed().await.unwrap();
+    let report = Arc::clone(&reports.borrow_and_update());
+    assert_eq!(
+        (report.handlers.len(), report.problems.len()),
+        (0, 2),
+        "{report:?}"
+    );
+    assert!(engine.table().destinations.is_empty());
+    // Some attempts fail before.
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    assert!(!reports.has_changed().unwrap(), "nothing has changed");
+    journal.write(MAY_BE_BUILT);
+    reports.changed().await.unwrap();
+    let report = Arc::clone(&reports.borrow_and_update());
+    assert_eq!(
+        (report.handlers.len(), report.problems.len()),
+        (1, 0),
+        "{report:?}"
+    );
+    assert_eq!(engine.table().destinations.len(), 1);
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    assert!(!reports.has_changed().unwrap(), "nothing is left to be done");
 }
