@@ -169,14 +169,15 @@ impl Factory {
 
     /// Tries again to build the handlers of a configuration that could not be built.
     pub async fn retry(self: Arc<Self>, snapshot: Arc<Snapshot>, attempts: Attempts) -> Attempts {
-        let mut problems = Problems::default();
+        let Attempts { failed, .. } = attempts;
+        let mut known = Problems::default();
         let needed = needed(&snapshot);
-        let orders = needed.iter().filter_map(|(name, instances)| {
+        let again = needed.iter().filter(|(name, _)| failed.contains_key(*name));
+        let orders = again.filter_map(|(name, instances)| {
             let config = snapshot.handlers.get(name)?;
-            attempts.failed.contains_key(name).then_some(())?;
-            Order::new(&self.adapters, config, instances, self.pace, &mut problems)
+            Order::new(&self.adapters, config, instances, self.pace, &mut known)
         });
-        let orders: Vec<_> = orders.collect();
+        let orders = orders.collect();
         let mut attempts = Attempts::default();
         for (config, signature, outcome) in self.make_all(snapshot.id, orders).await {
             attempts.add(config, signature, outcome);

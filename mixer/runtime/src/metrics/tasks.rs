@@ -62,7 +62,7 @@ impl Collector for TaskCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let gauge = |(name, help)| IntGaugeVec::new(Opts::new(name, help), &LABELS);
+        let gauge = |(name, help): (&str, &str)| IntGaugeVec::new(Opts::new(name, help), &LABELS);
         let (Ok(workers), Ok(daemons)) = (gauge(WORKERS), gauge(DAEMONS)) else {
             return Vec::new();
         };

@@ -45,21 +45,11 @@ async fn m78_m115_a_handler_that_would_be_the_same_is_kept() {
     );
 }
 
-#[tokio::test]
-async fn m116_a_handler_is_closed_after_its_last_request() {
-    let mut world = World::new();
-    let in_flight = world.configure(&configuration(7, "no", "true")).await;
-    world.configure("").await;
-    world.configure(&configuration(7, "no", "true")).await;
-    let name = "h.handler.istio-system";
-    assert_eq!(
-        world.journal.lines(),
-        [format!("built {name}"), format!("built {name}")]
-    );
-    drop(in_flight);
+async fn closed(world: &World, name: &str) {
+    let line = format!("closed {name}.handler.istio-system");
     eventually(Duration::from_secs(30), async || {
         let lines = world.journal.lines();
-        if lines.contains(&format!("closed {name}")) {
+        if lines.contains(&line) {
             Ok(())
         } else {
             Err(format!("{lines:?}"))
@@ -67,6 +57,33 @@ async fn m116_a_handler_is_closed_after_its_last_request() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn m116_a_handler_is_closed_after_its_last_request() {
+    let mut world = World::new();
+    let text = configuration(7, "no", "true");
+    let in_flight = world.configure(&text).await;
+    // Another one goes the same way, and has no request.
+    let other = text
+        .replace("name: h,", "name: other,")
+        .replace("handler: h,", "handler: other,");
+    world.configure(&other).await;
+    world.configure(&text).await;
+    closed(&world, "other").await;
+    let built = |name: &str| format!("built {name}.handler.istio-system");
+    assert_eq!(
+        world.journal.lines()[..3],
+        [built("h"), built("other"), built("h")],
+        "the one that the request has is not the one that is built anew"
+    );
+    assert_eq!(
+        world.journal.lines().len(),
+        4,
+        "nothing but the other one is closed"
+    );
+    drop(in_flight);
+    closed(&world, "h").await;
 }
 
 #[tokio::test]
