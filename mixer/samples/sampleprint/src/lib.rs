@@ -1,6 +1,5 @@
-//! A sample: an adapter that is linked into Mixer and writes metrics to a file (`spec 02` §11.2).
-//!
-//! A line for each instance: its name, its value, and its dimensions in the order of their names.
+//! A sample: an adapter that is linked into Mixer, writes what it is sent to a file, and refuses some list entries
+//! (`spec 02` §11.2).
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -8,11 +7,11 @@ use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use mixer_adapter::{
-    Adapter, Answer, BuildError, ConfigErrors, Env, Handle, HandleMetric, Handler, HandlerError, Inferred,
-    Info,
+    Adapter, Answer, BuildError, CheckResult, Code, ConfigErrors, Env, Handle, HandleListEntry, HandleMetric,
+    Handler, HandlerError, Inferred, Info,
 };
 use mixer_attribute::Value;
-use mixer_template::{Metric, Template};
+use mixer_template::{ListEntry, Metric, Template};
 use prost_reflect::DescriptorPool;
 
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
@@ -20,6 +19,8 @@ pub mod config {
     //! The parameters.
     include!(concat!(env!("OUT_DIR"), "/sampleprint.config.rs"));
 }
+
+use config::Params;
 
 static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let descriptors: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/config.bin"));
@@ -31,24 +32,27 @@ static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SamplePrint;
 
-/// A handler: one file.
+/// One configuration of it.
 #[derive(Debug)]
-struct Printer(Arc<File>);
+struct Printer {
+    file: Arc<File>,
+    refused: Vec<String>,
+}
 
 impl Adapter for SamplePrint {
-    type Params = config::Params;
+    type Params = Params;
 
     const INFO: Info = Info {
         name: "sampleprint",
-        description: "Writes metrics to a file",
-        templates: &[Template::Metric],
+        description: "Writes what it is sent to a file, and refuses some list entries",
+        templates: &[Template::ListEntry, Template::Metric],
     };
 
     fn descriptors() -> &'static DescriptorPool {
         &DESCRIPTORS
     }
 
-    fn validate(params: &config::Params, _: &Inferred) -> ConfigErrors {
+    fn validate(params: &Params, _: &Inferred) -> ConfigErrors {
         let mut errors = ConfigErrors::default();
         if params.file_path.is_empty() {
             errors.push("filePath", "is missing");
@@ -56,20 +60,45 @@ impl Adapter for SamplePrint {
         errors
     }
 
-    async fn build(&self, params: config::Params, _: &Inferred, _: Env) -> Result<Handler, BuildError> {
-        let path = &params.file_path;
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|error| BuildError(format!("cannot open {path}: {error}")))?;
-        let printer = Arc::new(Printer(Arc::new(file)));
-        Ok(Handler::default().with(Handle::Metric(printer)))
+    async fn build(&self, params: Params, _: &Inferred, _: Env) -> Result<Handler, BuildError> {
+        let Params { file_path, refused } = params;
+        let file = OpenOptions::new().create(true).append(true).open(&file_path);
+        let file = file.map_err(|error| BuildError(format!("cannot open {file_path}: {error}")))?;
+        let printer = Arc::new(Printer {
+            file: Arc::new(file),
+            refused,
+        });
+        Ok(Handler::default()
+            .with(Handle::ListEntry(Arc::clone(&printer) as _))
+            .with(Handle::Metric(printer)))
     }
 }
 
 impl HandleMetric for Printer {
-    /// Makes the lines at once, since instances are lent for the call, and leaves the writing to a thread that may wait.
     fn handle_metric(&self, instances: &[Metric<'_>]) -> Answer<()> {
-        let lines: String = instances.iter().map(line).collect();
-        let file = Arc::clone(&self.0);
+        self.write(instances.iter().map(line).collect())
+    }
+}
+
+impl HandleListEntry for Printer {
+    fn handle_list_entry(&self, instance: &ListEntry<'_>) -> Answer<CheckResult> {
+        let entry = match &instance.value {
+            Some(Value::String(text)) => text.to_string(),
+            _ => String::new(),
+        };
+        let result = match self.refused.contains(&entry) {
+            true => CheckResult::refused(Code::PermissionDenied, format!("{entry} is refused")),
+            false => CheckResult::default(),
+        };
+        self.write(format!("{} {entry}\n", instance.name))
+            .map(|()| result)
+    }
+}
+
+impl Printer {
+    /// Instances are lent for the call: the lines are made of them at once, and written by a thread that may wait.
+    fn write(&self, lines: String) -> Answer<()> {
+        let file = Arc::clone(&self.file);
         // One write of whole lines, which the system appends as they are, whoever else writes.
         let write = tokio::task::spawn_blocking(move || (&*file).write_all(lines.as_bytes()));
         Answer::Later(Box::pin(async move {
@@ -79,6 +108,7 @@ impl HandleMetric for Printer {
     }
 }
 
+/// Its name, its value, and its dimensions in the order of their names.
 fn line(metric: &Metric<'_>) -> String {
     let mut line = metric.name.to_owned();
     if let Some(value) = &metric.value {

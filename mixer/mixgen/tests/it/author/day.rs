@@ -57,10 +57,10 @@ fn assert_nothing_failed(machine: &Machine, terminal: &str) {
     assert!(failed.iter().all(|line| line.ends_with(" 0")), "{failed:?}");
 }
 
-/// M109, M110: the samples, made from the text alone, are called by Check and Report of a Mixer that runs, and replaced
+/// M108, M109, M110: the three samples, made from the text alone, are called by Check and Report of a Mixer that runs, and replaced
 /// while calls come, none of which fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pain_25_m109_m110_the_guide_does_what_it_says() {
+async fn pain_25_m108_m109_m110_the_guide_does_what_it_says() {
     let (steps, _) = text();
     let calls = steps.iter().position(is_call).unwrap();
     assert!(
@@ -104,12 +104,15 @@ async fn pain_25_m109_m110_the_guide_does_what_it_says() {
 
 /// Files that the text shows whole are those that are built.
 #[test]
-fn m109_the_guide_shows_the_sample_as_it_is() {
+fn m108_m109_the_guide_shows_the_samples_as_they_are() {
     let (_, files) = text();
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for name in ["build.rs", "proto/config.proto", "src/lib.rs", "src/main.rs"] {
-        let path = format!("mixer/samples/mygrpcprint/{name}");
-        assert!(files.iter().any(|file| file.path == path), "{path} is not shown");
+    for sample in ["mygrpcprint", "sampleprint"] {
+        let folder = format!("mixer/samples/{sample}/");
+        for name in ["build.rs", "proto/config.proto", "src/lib.rs", "src/main.rs"] {
+            let path = format!("{folder}{name}");
+            assert!(files.iter().any(|file| file.path == path), "{path} is not shown");
+        }
     }
     for Shown { path, text } in files {
         let built = fs::read_to_string(tree.join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
