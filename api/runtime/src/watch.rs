@@ -33,7 +33,18 @@ pub struct FileWatch {
     watcher: RecommendedWatcher,
     /// The directories that are being watched, and which ones they were when the watch began.
     watched: BTreeMap<PathBuf, Identity>,
+    /// There were no links on the way to the roots and beneath them: what is no directory is a file.
+    without_links: bool,
     shared: Arc<Shared>,
+}
+
+/// What changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The given paths in which something changed, absolute.
+    pub roots: BTreeSet<PathBuf>,
+    /// The files that were written, made, replaced or removed, absolute; `None` when more than that may have happened.
+    pub files: Option<BTreeSet<PathBuf>>,
 }
 
 /// The system cannot watch.
@@ -118,6 +129,7 @@ impl FileWatch {
             quiet,
             watcher,
             watched: BTreeMap::new(),
+            without_links: false,
             shared,
         };
         watch.follow()?;
@@ -129,11 +141,16 @@ impl FileWatch {
     ///
     /// Nothing is lost either when a caller is cancelled while waiting.
     pub async fn changed(&mut self) -> BTreeSet<PathBuf> {
+        self.changes().await.roots
+    }
+
+    /// As [`Self::changed`], with the files, for who would have to look at many.
+    pub async fn changes(&mut self) -> Changes {
         loop {
             self.burst().await;
-            let changed = self.take();
-            if !changed.is_empty() {
-                return changed;
+            let changes = self.take();
+            if !changes.roots.is_empty() {
+                return changes;
             }
         }
     }
@@ -160,21 +177,45 @@ impl FileWatch {
         }
     }
 
-    /// Takes all events and tells which roots they concern.
-    fn take(&mut self) -> BTreeSet<PathBuf> {
+    /// Takes all events and tells what they concern.
+    fn take(&mut self) -> Changes {
         let events = std::mem::take(&mut *self.shared.events());
-        let mut changed: BTreeSet<PathBuf> = self
+        let contain = |path: &Path| self.roots.iter().any(|root| root.contains(path));
+        let concerned = self
             .roots
             .iter()
             .filter(|root| events.lost || events.paths.iter().any(|path| root.contains(path)))
-            .map(|root| root.path.clone())
-            .collect();
+            .map(|root| root.path.clone());
+        let mut changes = Changes {
+            roots: concerned.collect(),
+            files: None,
+        };
+        if !events.lost && events.paths.iter().all(|path| self.is_no_directory(path)) {
+            let files = events.paths.into_iter().filter(|path| contain(path));
+            changes.files = Some(files.collect());
+            return changes;
+        }
         match self.follow() {
-            Ok(replaced) => changed.extend(replaced),
+            Ok(replaced) => changes.roots.extend(replaced),
             // What was watched before is still watched, and the next event tries again.
             Err(error) => warn!(error = &error as &dyn std::error::Error, "changes may be missed"),
         }
-        changed
+        changes
+    }
+
+    /// Whether what happened here leaves the directories as they are, and where the roots lead.
+    fn is_no_directory(&self, path: &Path) -> bool {
+        if !self.without_links
+            || self.watched.contains_key(path)
+            || self.roots.iter().any(|root| root.place.starts_with(path))
+        {
+            return false;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata.is_file() || !self.roots.iter().any(|root| root.contains(path)),
+            // It was no directory, or it would be watched.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     /// Moves the watches to where the roots lead now; returns the roots that lead elsewhere than before.
@@ -198,7 +239,16 @@ impl FileWatch {
     /// Each directory of a tree has a watch of its own that begins here, and not on the thread of the watcher when that
     /// gets to it: what is made in a new directory before its watch is then seen by who looks after the report.
     fn watch_directories(&mut self) -> Result<bool, WatchError> {
-        let wanted: BTreeSet<PathBuf> = self.roots.iter().flat_map(Root::directories).collect();
+        self.without_links = self
+            .roots
+            .iter()
+            .all(|root| root.target.as_ref() == Some(&root.path));
+        let mut wanted = BTreeSet::new();
+        for root in &self.roots {
+            let (directories, has_links) = root.directories();
+            wanted.extend(directories);
+            self.without_links &= !has_links;
+        }
         let gone: Vec<_> = self
             .watched
             .keys()
@@ -280,19 +330,22 @@ impl Root {
                 .is_some_and(|target| path.starts_with(target))
     }
 
-    /// The directories that must be watched to see every change.
-    fn directories(&self) -> Vec<PathBuf> {
+    /// The directories that must be watched to see every change, and whether there are links beneath the path.
+    fn directories(&self) -> (Vec<PathBuf>, bool) {
         let mut directories = link_directories(&self.path);
         // Shows that the path appears, goes or is renamed over.
         directories.extend(self.path.parent().map(|parent| nearest_existing(parent).0));
+        let mut has_links = false;
         if let Some(target) = &self.target {
             if target.is_dir() {
-                directories.extend(tree(target));
+                let (beneath, links) = tree(target);
+                directories.extend(beneath);
+                has_links = links;
             } else {
                 directories.extend(target.parent().map(Path::to_owned));
             }
         }
-        directories
+        (directories, has_links)
     }
 }
 
@@ -308,12 +361,13 @@ fn nearest_existing(path: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// A directory and all beneath it, each once; those behind links that lead out of it too. What cannot be read cannot be
-/// watched and is left out, except for the directory itself.
-fn tree(root: &Path) -> Vec<PathBuf> {
+/// watched and is left out, except for the directory itself. And whether there are links.
+fn tree(root: &Path) -> (Vec<PathBuf>, bool) {
     let leads_out =
         |link: &Path| fs::canonicalize(link).is_ok_and(|target| target.is_dir() && !target.starts_with(root));
     let mut seen = BTreeSet::new();
     let mut found = vec![root.to_owned()];
+    let mut has_links = false;
     let mut next = 0;
     while let Some(directory) = found.get(next).cloned() {
         let entries = fs::read_dir(&directory);
@@ -323,17 +377,16 @@ fn tree(root: &Path) -> Vec<PathBuf> {
             continue;
         }
         for entry in entries.into_iter().flatten().flatten() {
-            let path = entry.path();
-            let is_directory = entry
-                .file_type()
-                .is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && leads_out(&path)));
-            if is_directory {
-                found.push(path);
+            let Ok(kind) = entry.file_type() else { continue };
+            has_links |= kind.is_symlink();
+            // Most are files, whose paths nobody needs.
+            if kind.is_dir() || (kind.is_symlink() && leads_out(&entry.path())) {
+                found.push(entry.path());
             }
         }
         next += 1;
     }
-    found
+    (found, has_links)
 }
 
 /// The directories that hold the links on the way to where `path` leads.

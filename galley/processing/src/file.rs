@@ -6,7 +6,8 @@
 //! beneath the path.
 //!
 //! What happens on a change: the system reports it, nothing is polled. Files whose time stamps, length or inode differ
-//! are read again; of these, only documents whose content differs make events.
+//! are read again; of these, only documents whose content differs make events. Where the system reports files and nothing
+//! else, and there are no links, no other files are looked at.
 //!
 //! What is served:
 //! - A document that is an object but not a valid one is reported and left out, also when a former version of it was

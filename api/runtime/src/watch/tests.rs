@@ -26,6 +26,12 @@ async fn changed(watch: &mut FileWatch) -> Vec<PathBuf> {
     report.expect("a change is reported").into_iter().collect()
 }
 
+/// The files of the next report.
+async fn files(watch: &mut FileWatch) -> Option<BTreeSet<PathBuf>> {
+    let report = tokio::time::timeout(Duration::from_secs(20), watch.changes()).await;
+    report.expect("a change is reported").files
+}
+
 fn only(path: &Path) -> Vec<PathBuf> {
     vec![path.to_owned()]
 }
@@ -75,6 +81,43 @@ async fn a_directory_is_reported_for_everything_beneath_it() {
     assert_eq!(changed(&mut watch).await, only(&dir), "a file in a new directory");
     fs::remove_dir_all(dir.join("sub")).unwrap();
     assert_eq!(changed(&mut watch).await, only(&dir), "removal");
+}
+
+#[tokio::test]
+async fn files_are_named_where_nothing_else_happens() {
+    let (_guard, dir) = temp();
+    let config = dir.join("config");
+    fs::create_dir_all(config.join("sub")).unwrap();
+    let [one, two, link] = ["one.yaml", "sub/two.yaml", "link.yaml"].map(|name| config.join(name));
+    fs::write(&one, "1").unwrap();
+    let mut watch = watch(&[&config]);
+    let only = |paths: &[&PathBuf]| Some(paths.iter().map(|path| (*path).clone()).collect());
+
+    fs::write(&one, "2").unwrap();
+    fs::write(&two, "1").unwrap();
+    fs::write(dir.join("neighbour"), "1").unwrap();
+    assert_eq!(files(&mut watch).await, only(&[&one, &two]), "written");
+    fs::rename(&two, &one).unwrap();
+    assert_eq!(files(&mut watch).await, only(&[&one, &two]), "renamed over");
+    fs::remove_file(&one).unwrap();
+    assert_eq!(files(&mut watch).await, only(&[&one]), "removed");
+
+    fs::create_dir(config.join("new")).unwrap();
+    assert_eq!(files(&mut watch).await, None, "a directory");
+    fs::remove_dir(config.join("new")).unwrap();
+    assert_eq!(files(&mut watch).await, None, "which is gone");
+    fs::remove_dir_all(&config).unwrap();
+    assert_eq!(files(&mut watch).await, None, "all of it");
+    fs::create_dir(&config).unwrap();
+    assert_eq!(files(&mut watch).await, None, "and back");
+    symlink(dir.join("neighbour"), &link).unwrap();
+    assert_eq!(files(&mut watch).await, None, "a link");
+    fs::write(&one, "3").unwrap();
+    assert_eq!(files(&mut watch).await, None, "beside a link");
+    fs::remove_file(&link).unwrap();
+    assert_eq!(files(&mut watch).await, None, "which is gone");
+    fs::write(&one, "4").unwrap();
+    assert_eq!(files(&mut watch).await, only(&[&one]), "as before");
 }
 
 #[tokio::test]

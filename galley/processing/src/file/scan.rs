@@ -1,6 +1,7 @@
 //! Which files there are and which of them have changed, by their metadata alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -49,6 +50,32 @@ pub(super) fn list(root: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
+/// The state of one file that [`list`] would have listed; `None` where it would not.
+///
+/// # Errors
+///
+/// When it cannot be looked at.
+pub(super) fn stamp(root: &Path, path: &Path) -> io::Result<Option<Stamp>> {
+    let beneath = path.strip_prefix(root).unwrap_or(path);
+    if beneath.iter().any(is_hidden) || !has_extension(path) {
+        return Ok(None);
+    }
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file().then(|| Stamp::of(&metadata))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
+}
+
 /// `inside` holds the directories on the way here.
 fn directory(path: &Path, entries: fs::ReadDir, inside: &mut BTreeSet<(u64, u64)>, listing: &mut Listing) {
     for entry in entries {
@@ -59,7 +86,7 @@ fn directory(path: &Path, entries: fs::ReadDir, inside: &mut BTreeSet<(u64, u64)
                 return;
             }
         };
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        if is_hidden(&entry.file_name()) {
             continue;
         }
         let path = entry.path();
@@ -85,10 +112,7 @@ fn directory(path: &Path, entries: fs::ReadDir, inside: &mut BTreeSet<(u64, u64)
                 }
             }
             inside.remove(&identity);
-        } else if path
-            .extension()
-            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
-        {
+        } else if has_extension(&path) {
             file(path, &metadata, listing);
         }
     }

@@ -1,6 +1,6 @@
 //! The loop: wait for a change, look, read what differs, tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 use super::catalog::Catalog;
 use super::read::{self, Contents, display_name, whole_file};
-use super::scan::{self, Stamp};
+use super::scan::{self, Listing, Stamp};
 use crate::event::{Event, Problem};
 
 /// A burst of file events is over after this long; what comes later is gathered by the processor.
@@ -53,6 +53,8 @@ struct Reader {
     catalog: Catalog,
     problems: Vec<Problem>,
     synced: bool,
+    /// When to look again at everything although nothing changed.
+    again: Option<Instant>,
 }
 
 /// The state in which a file was read.
@@ -67,12 +69,13 @@ struct Known {
     digest: Option<[u8; 32]>,
 }
 
-/// What came of one look at the files.
-#[derive(Debug)]
-struct Look {
-    events: Vec<Event>,
-    /// When to look again although nothing changed.
-    again: Option<Instant>,
+/// What came of a look at the metadata of files.
+#[derive(Debug, Default)]
+struct Found {
+    files: BTreeMap<PathBuf, Stamp>,
+    /// Files that are known, and no longer there.
+    gone: Vec<PathBuf>,
+    unreadable: BTreeMap<PathBuf, io::Error>,
 }
 
 // === impl FileSource ===
@@ -92,21 +95,22 @@ impl FileSource {
         // Watching begins before looking, so that nothing falls in between.
         let mut watch = FileWatch::new([&self.root], QUIET)?;
         let mut reader = Reader::new(self.root);
+        let mut files = None;
         loop {
-            let look;
-            (reader, look) = tokio::task::spawn_blocking(move || {
-                let look = reader.look(Instant::now(), SystemTime::now());
-                (reader, look)
+            let told;
+            (reader, told) = tokio::task::spawn_blocking(move || {
+                let told = reader.look(files.as_ref(), Instant::now(), SystemTime::now());
+                (reader, told)
             })
             .await?;
-            if !look.events.is_empty() && events.send(look.events).await.is_err() {
+            if !told.is_empty() && events.send(told).await.is_err() {
                 return Ok(());
             }
-            tokio::select! {
-                _ = watch.changed() => {}
-                () = until(look.again) => {}
+            files = tokio::select! {
+                changes = watch.changes() => changes.files,
+                () = until(reader.again) => None,
                 () = events.closed() => return Ok(()),
-            }
+            };
         }
     }
 }
@@ -128,25 +132,37 @@ impl Reader {
             catalog: Catalog::default(),
             problems: Vec::new(),
             synced: false,
+            again: None,
         }
     }
 
-    /// Looks at all files and reads those that changed.
-    fn look(&mut self, now: Instant, clock: SystemTime) -> Look {
-        let mut again = None;
+    /// Looks at the files and reads those that changed. `changed` are the paths at which something happened, where nothing
+    /// happened elsewhere.
+    fn look(&mut self, changed: Option<&BTreeSet<PathBuf>>, now: Instant, clock: SystemTime) -> Vec<Event> {
+        // Whatever is to be looked at again is found by looking at everything.
+        let is_settled = self.again.take().is_none() && self.synced;
+        let some = changed
+            .filter(|_| is_settled)
+            .and_then(|changed| self.find_at(changed));
+        let found = match some {
+            Some(found) => Ok(found),
+            None => scan::list(&self.root).map(|listing| self.compare(listing)),
+        };
         let (mut events, mut problems) = (Vec::new(), Vec::new());
-        match scan::list(&self.root) {
-            Ok(listing) => {
-                for (path, error) in &listing.unreadable {
-                    again = earlier(again, now + RETRY);
+        match found {
+            Ok(found) => {
+                for (path, error) in &found.unreadable {
+                    self.look_again(now + RETRY);
                     problems.push(unreadable(path, error));
                 }
-                self.forget_missing(&listing);
-                for (path, stamp) in listing.files {
-                    again = self
-                        .file(&path, stamp, now, clock)
-                        .into_iter()
-                        .fold(again, earlier);
+                for path in found.gone {
+                    self.known.remove(&path);
+                    self.catalog.remove(&path);
+                }
+                for (path, stamp) in found.files {
+                    if let Some(time) = self.file(&path, stamp, now, clock) {
+                        self.look_again(time);
+                    }
                 }
                 events.extend(self.catalog.events(timestamp(clock)));
                 if !std::mem::replace(&mut self.synced, true) {
@@ -155,7 +171,7 @@ impl Reader {
                 }
             }
             Err(error) => {
-                again = earlier(again, now + RETRY);
+                self.look_again(now + RETRY);
                 problems.push(unreadable(&self.root, &error));
             }
         }
@@ -165,7 +181,43 @@ impl Reader {
             events.insert(0, Event::Problems(problems.clone()));
             self.problems = problems;
         }
-        Look { events, again }
+        events
+    }
+
+    /// What is at these absolute paths now; `None` when one of them cannot be looked at.
+    fn find_at(&self, paths: &BTreeSet<PathBuf>) -> Option<Found> {
+        let root = std::path::absolute(&self.root).ok()?;
+        let mut found = Found::default();
+        for path in paths {
+            let path = self.root.join(path.strip_prefix(&root).ok()?);
+            match scan::stamp(&self.root, &path).ok()? {
+                Some(stamp) => {
+                    found.files.insert(path, stamp);
+                }
+                None if self.known.contains_key(&path) => found.gone.push(path),
+                None => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// What a listing means for what is known. Files beneath something unreadable may be there.
+    fn compare(&self, listing: Listing) -> Found {
+        let Listing { files, unreadable } = listing;
+        let may_be_there = |path: &Path| {
+            files.contains_key(path) || path.ancestors().any(|ancestor| unreadable.contains_key(ancestor))
+        };
+        let gone = self.known.keys().filter(|path| !may_be_there(path));
+        let gone = gone.cloned().collect();
+        Found {
+            files,
+            gone,
+            unreadable,
+        }
+    }
+
+    fn look_again(&mut self, time: Instant) {
+        self.again = Some(self.again.map_or(time, |again| again.min(time)));
     }
 
     /// Reads a file if it has changed. Returns when to look again.
@@ -227,21 +279,6 @@ impl Reader {
         }
         self.catalog.set(path, contents);
     }
-
-    /// Forgets files that are no longer there. Those beneath something unreadable may be.
-    fn forget_missing(&mut self, listing: &scan::Listing) {
-        let there = |path: &Path| {
-            listing.files.contains_key(path)
-                || path
-                    .ancestors()
-                    .any(|ancestor| listing.unreadable.contains_key(ancestor))
-        };
-        let gone: Vec<_> = self.known.keys().filter(|path| !there(path)).cloned().collect();
-        for path in gone {
-            self.known.remove(&path);
-            self.catalog.remove(&path);
-        }
-    }
 }
 
 /// Why a file has no text.
@@ -279,10 +316,6 @@ fn text(path: &Path, stamp: &Stamp) -> Result<String, Unreadable> {
 
 fn unreadable(path: &Path, error: &dyn StdError) -> Problem {
     whole_file(&display_name(path), format!("cannot be read: {error}"))
-}
-
-fn earlier(time: Option<Instant>, other: Instant) -> Option<Instant> {
-    Some(time.map_or(other, |time| time.min(other)))
 }
 
 fn timestamp(clock: SystemTime) -> Timestamp {

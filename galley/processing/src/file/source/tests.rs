@@ -15,7 +15,6 @@ struct Files {
     reader: Reader,
     now: Instant,
     clock: SystemTime,
-    again: Option<Instant>,
 }
 
 impl Files {
@@ -27,7 +26,6 @@ impl Files {
             reader,
             now: Instant::now(),
             clock: SystemTime::now(),
-            again: None,
         }
     }
 
@@ -45,8 +43,17 @@ impl Files {
 
     /// The events of the next look as short text, without problems.
     fn look(&mut self) -> Vec<String> {
-        let Look { events, again } = self.reader.look(self.now, self.clock);
-        self.again = again;
+        self.look_at(None)
+    }
+
+    /// The same, where something has happened to these files only.
+    fn look_only(&mut self, names: &[&str]) -> Vec<String> {
+        let paths = names.iter().map(|name| self.directory.path().join(name));
+        self.look_at(Some(&paths.collect()))
+    }
+
+    fn look_at(&mut self, changed: Option<&BTreeSet<PathBuf>>) -> Vec<String> {
+        let events = self.reader.look(changed, self.now, self.clock);
         events
             .into_iter()
             .filter_map(|event| match event {
@@ -270,18 +277,18 @@ fn a_file_that_is_suddenly_empty_is_believed_after_a_second() {
     files.look();
     files.write("a.yaml", "");
     assert_eq!(files.look(), [""; 0]);
-    assert_eq!(files.again, Some(files.now + EMPTY_GRACE));
+    assert_eq!(files.reader.again, Some(files.now + EMPTY_GRACE));
     // Written at last.
     files.now += Duration::from_millis(900);
     files.write("a.yaml", &gateway("a", 2));
     assert_eq!(files.look(), ["+Gateway ns/a"]);
-    assert_eq!(files.again, None);
+    assert_eq!(files.reader.again, None);
     // Empty for good.
     files.write("a.yaml", "# nothing\n");
     assert_eq!(files.look(), [""; 0]);
     files.now += EMPTY_GRACE;
     assert_eq!(files.look(), ["-Gateway ns/a"]);
-    assert_eq!(files.again, None);
+    assert_eq!(files.reader.again, None);
 }
 
 #[test]
@@ -317,7 +324,7 @@ fn a_path_that_does_not_exist_is_waited_for_and_one_that_disappears_changes_noth
         "{:?}",
         files.problems()
     );
-    assert_eq!(files.again, Some(files.now + RETRY));
+    assert_eq!(files.reader.again, Some(files.now + RETRY));
 
     files.write("config/a.yaml", &gateway("a", 1));
     assert_eq!(files.look(), ["+Gateway ns/a", "sync"]);
@@ -366,6 +373,42 @@ fn a_file_that_changes_within_one_tick_of_the_clock_is_read_again() {
 }
 
 #[test]
+fn where_little_happened_nothing_else_is_looked_at() {
+    let mut files = Files::new();
+    for name in ["a", "b", "c"] {
+        files.write(&format!("{name}.yaml"), &gateway(name, 1));
+    }
+    files.look();
+    // Nobody says so of b.
+    for name in ["a", "b", "d", ".e"] {
+        files.write(&format!("{name}.yaml"), &gateway(name, 2));
+    }
+    files.write("f.txt", &gateway("f", 1)).remove("c.yaml");
+    let names = ["a.yaml", "c.yaml", "d.yaml", ".e.yaml", "f.txt", "g.yaml"];
+    assert_eq!(
+        files.look_only(&names),
+        ["+Gateway ns/a", "-Gateway ns/c", "+Gateway ns/d"]
+    );
+    assert_eq!(files.look_only(&[]), [""; 0]);
+    assert_eq!(files.look(), ["+Gateway ns/b"]);
+}
+
+#[test]
+fn what_is_to_be_looked_at_again_is_not_forgotten_for_something_else() {
+    let mut files = Files::new();
+    files
+        .write("a.yaml", &gateway("a", 1))
+        .write("b.yaml", &gateway("b", 1));
+    files.look();
+    files.write("a.yaml", "");
+    assert_eq!(files.look_only(&["a.yaml"]), [""; 0]);
+    assert!(files.reader.again.is_some(), "an empty file is not believed yet");
+    files.now += EMPTY_GRACE;
+    files.write("b.yaml", &gateway("b", 2));
+    assert_eq!(files.look_only(&["b.yaml"]), ["-Gateway ns/a", "+Gateway ns/b"]);
+}
+
+#[test]
 fn the_creation_time_is_that_of_the_object_or_when_it_was_first_seen() {
     let mut files = Files::new();
     let dated = gateway("dated", 1).replace(
@@ -373,28 +416,28 @@ fn the_creation_time_is_that_of_the_object_or_when_it_was_first_seen() {
         "  namespace: ns\n  creationTimestamp: 2019-03-01T00:00:00Z\n",
     );
     files.write("a.yaml", &(gateway("a", 1) + &dated));
-    let created = |look: Look| {
-        let times = look.events.into_iter().filter_map(|event| match event {
+    let created = |events: Vec<Event>| {
+        let times = events.into_iter().filter_map(|event| match event {
             Event::Upsert(config) => Some((config.meta.key.name.to_string(), config.meta.created.seconds)),
             _ => None,
         });
         times.collect::<Vec<_>>()
     };
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let look = files.reader.look(files.now, at(100));
+    let events = files.reader.look(None, files.now, at(100));
     assert_eq!(
-        created(look),
+        created(events),
         [("a".to_owned(), 100), ("dated".to_owned(), 1_551_398_400)]
     );
     // It stays as long as the object exists.
     files.write("a.yaml", &gateway("a", 2));
-    let look = files.reader.look(files.now, at(200));
-    assert_eq!(created(look), [("a".to_owned(), 100)]);
+    let events = files.reader.look(None, files.now, at(200));
+    assert_eq!(created(events), [("a".to_owned(), 100)]);
     files.remove("a.yaml");
-    files.reader.look(files.now, at(300));
+    files.reader.look(None, files.now, at(300));
     files.write("a.yaml", &gateway("a", 2));
-    let look = files.reader.look(files.now, at(400));
-    assert_eq!(created(look), [("a".to_owned(), 400)]);
+    let events = files.reader.look(None, files.now, at(400));
+    assert_eq!(created(events), [("a".to_owned(), 400)]);
 }
 
 #[test]
@@ -402,8 +445,8 @@ fn the_version_of_an_object_depends_on_what_it_says_only() {
     let version = |text: &str| {
         let mut files = Files::new();
         files.write("a.yaml", text);
-        let look = files.reader.look(files.now, files.clock);
-        look.events.into_iter().find_map(|event| match event {
+        let events = files.reader.look(None, files.now, files.clock);
+        events.into_iter().find_map(|event| match event {
             Event::Upsert(config) => Some(config.meta.version),
             _ => None,
         })
@@ -482,6 +525,7 @@ proptest! {
             ("[abc]\\.yaml", proptest::collection::vec(("[xyz]", 1_u16..4), 0..4)),
             1..12,
         ),
+        only in any::<bool>(),
     ) {
         let mut files = Files::new();
         let mut state = BTreeMap::new();
@@ -489,11 +533,13 @@ proptest! {
             let text: String = objects.iter().map(|(object, port)| gateway(object, *port)).collect();
             // A foreign object keeps the file from being suspiciously empty.
             files.write(name, &format!("apiVersion: apps/v1\nkind: Deployment\n---\n{text}"));
-            apply(&mut state, &files.reader.look(files.now, files.clock).events);
+            let path = BTreeSet::from([files.directory.path().join(name)]);
+            let changed = Some(&path).filter(|_| only);
+            apply(&mut state, &files.reader.look(changed, files.now, files.clock));
         }
         let mut fresh = BTreeMap::new();
         let mut reader = Reader::new(files.directory.path().to_owned());
-        apply(&mut fresh, &reader.look(files.now, files.clock).events);
+        apply(&mut fresh, &reader.look(None, files.now, files.clock));
         prop_assert_eq!(state, fresh);
         prop_assert_eq!(&files.reader.problems, &reader.problems);
     }
