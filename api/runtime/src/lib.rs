@@ -35,6 +35,7 @@ pub mod log;
 pub mod metrics;
 pub mod probe;
 pub mod readiness;
+pub mod rotate;
 mod runtime;
 pub mod shutdown;
 pub mod task;

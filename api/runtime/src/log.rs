@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
@@ -22,6 +23,10 @@ use tracing_subscriber::reload;
 
 use self::scopes::{DEFAULT_SCOPE, ScopeTable};
 pub use self::scopes::{LogHandle, Scope, ScopeInfo, UnknownScope};
+use crate::rotate::Rotation;
+
+const MEGABYTE: u64 = 1024 * 1024;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Istio's logging flags.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,6 +44,32 @@ pub struct LogArgs {
     /// Where logs go: a path, stdout or stderr. May be repeated.
     #[arg(long = "log_target", value_name = "TARGET", default_value = "stdout")]
     pub log_target: Vec<String>,
+
+    /// File that logs go to as well, and that is put aside when it is large; empty for none.
+    #[arg(
+        long = "log_rotate",
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub log_rotate: String,
+
+    /// Days after which a file that was put aside is deleted; 0 for never.
+    #[arg(long = "log_rotate_max_age", value_name = "DAYS", default_value_t = 30)]
+    pub log_rotate_max_age: u32,
+
+    /// Files that were put aside and are kept; 0 for all.
+    #[arg(
+        long = "log_rotate_max_backups",
+        value_name = "NUMBER",
+        default_value_t = 1000
+    )]
+    pub log_rotate_max_backups: usize,
+
+    /// Megabytes beyond which the file is put aside. 1.1 has 104857600 where nobody says otherwise, with which it never is.
+    #[arg(long = "log_rotate_max_size", value_name = "MEGABYTES", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub log_rotate_max_size: u64,
 
     /// Write one JSON object per line instead of text.
     #[arg(long = "log_as_json", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -94,9 +125,11 @@ pub enum LevelError {
 /// Logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A file of `--log_target` could not be opened.
-    #[error("--log_target: cannot open {path}")]
+    /// A file could not be opened.
+    #[error("{flag}: cannot open {path}")]
     Open {
+        /// The flag that names it.
+        flag: &'static str,
         /// The path as given.
         path: String,
         /// What the system said.
@@ -116,6 +149,10 @@ impl Default for LogArgs {
         Self {
             log_output_level: levels(Level::Info),
             log_target: vec!["stdout".to_owned()],
+            log_rotate: String::new(),
+            log_rotate_max_age: 30,
+            log_rotate_max_backups: 1000,
+            log_rotate_max_size: 100,
             log_as_json: false,
             log_caller: Vec::new(),
             log_stacktrace_level: levels(Level::None),
@@ -129,10 +166,20 @@ impl LogArgs {
     /// # Errors
     /// [`LogError`] when a target cannot be opened or when logging is set up already.
     pub(crate) fn install(&self, scopes: &[Scope]) -> Result<LogHandle, LogError> {
-        let writer = BoxMakeWriter::new(sink::Sinks::open(&self.log_target)?);
+        let writer = BoxMakeWriter::new(sink::Sinks::open(&self.log_target, self.rotating())?);
         let (subscriber, handle) = self.subscriber(scopes, writer);
         tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)?;
         Ok(handle)
+    }
+
+    /// The file that is put aside when it is large.
+    fn rotating(&self) -> Option<(&str, Rotation)> {
+        let rotation = Rotation {
+            size: self.log_rotate_max_size.saturating_mul(MEGABYTE),
+            age: (self.log_rotate_max_age > 0).then(|| DAY * self.log_rotate_max_age),
+            files: Some(self.log_rotate_max_backups).filter(|files| *files > 0),
+        };
+        (!self.log_rotate.is_empty()).then_some((self.log_rotate.as_str(), rotation))
     }
 
     fn subscriber(
@@ -142,10 +189,9 @@ impl LogArgs {
     ) -> (impl Subscriber + Send + Sync + use<>, LogHandle) {
         let Self {
             log_output_level,
-            log_target: _,
             log_as_json,
             log_caller,
-            log_stacktrace_level: _,
+            ..
         } = self;
         let table = Arc::new(ScopeTable::new(scopes, log_output_level, log_caller));
         let (filter, reload) = reload::Layer::<_, Registry>::new(table.filter());

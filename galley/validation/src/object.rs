@@ -64,6 +64,11 @@ pub(crate) fn check(request: &Request, more: &dyn Warnings) -> Verdict {
                 .collect();
             if broken.is_empty() {
                 let mut found = warnings::of(config.meta.key.kind, &object);
+                found.extend(warnings::replaced(
+                    config.meta.key.kind,
+                    &request.old_object,
+                    &object,
+                ));
                 found.extend(more_about(&config, more));
                 with_warnings(&name, &found)
             } else {

@@ -21,6 +21,32 @@ pub(crate) fn of(kind: Kind, object: &Value) -> Vec<String> {
     }
 }
 
+/// A warning about an instance or a handler that takes the place of one of another template or adapter: whoever applied it
+/// may not know that there was one, and the rules that use the name get something else.
+pub(crate) fn replaced(kind: Kind, old: &Value, new: &Value) -> Option<String> {
+    let fields = match kind {
+        Kind::Instance => ["compiledTemplate", "template"],
+        Kind::Handler => ["compiledAdapter", "adapter"],
+        _ => return None,
+    };
+    let made_of = |object: &Value| {
+        let spec = object.get("spec")?;
+        fields.iter().find_map(|field| {
+            let value = spec.get(field)?.as_str().filter(|value| !value.is_empty())?;
+            Some((*field, value.to_owned()))
+        })
+    };
+    let ((_, old), (field, new)) = (made_of(old)?, made_of(new)?);
+    (old != new).then(|| {
+        format!(
+            "{field}: replaces the {} of {old} by one of {new}, rules that use it may not fit it any more; another name \
+             makes another {}",
+            kind.schema().kind,
+            kind.schema().kind
+        )
+    })
+}
+
 // === impl NoWarnings ===
 
 impl Warnings for NoWarnings {

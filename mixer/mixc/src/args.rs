@@ -183,4 +183,49 @@ mod tests {
         };
         assert_eq!((args.load.rate, args.load.print_response), (-1, false));
     }
+
+    /// Flags of 1.1 (`spec 02` §9.2): of both commands, long name, short one, default.
+    const FLAGS: [(&str, Option<char>, Option<&str>); 15] = [
+        ("mixer", Some('m'), Some("localhost:9091")),
+        ("repeat", Some('r'), Some("1")),
+        ("concurrency", Some('c'), Some("1")),
+        ("rate", None, Some("-1")),
+        ("print_response", None, Some("true")),
+        ("report_batch_size", None, Some("1")),
+        ("attributes", Some('a'), None),
+        ("string_attributes", Some('s'), None),
+        ("int64_attributes", Some('i'), None),
+        ("double_attributes", Some('d'), None),
+        ("bool_attributes", Some('b'), None),
+        ("timestamp_attributes", Some('t'), None),
+        ("duration_attributes", None, None),
+        ("bytes_attributes", None, None),
+        ("stringmap_attributes", None, None),
+    ];
+
+    #[test]
+    fn m111_the_flags_are_those_of_istio() {
+        let args = Args::command();
+        for name in ["check", "report"] {
+            let command = args.find_subcommand(name).unwrap();
+            let mut found: Vec<_> = command
+                .get_arguments()
+                .map(|arg| {
+                    let defaults = arg.get_default_values().first();
+                    let default = defaults.and_then(|default| default.to_str()).map(str::to_owned);
+                    (arg.get_long().unwrap().to_owned(), arg.get_short(), default)
+                })
+                .collect();
+            let quotas = ("quotas".to_owned(), Some('q'), None);
+            assert_eq!(found.contains(&quotas), name == "check");
+            found.retain(|flag| *flag != quotas);
+            found.sort();
+            let mut expected: Vec<_> = FLAGS
+                .iter()
+                .map(|(long, short, default)| ((*long).to_owned(), *short, default.map(str::to_owned)))
+                .collect();
+            expected.sort();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
 }

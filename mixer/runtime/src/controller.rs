@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::adapters::Adapters;
-use crate::config::{Problems, Snapshot, State, StoreEvent};
+use crate::config::{Problems, Replaced, Snapshot, State, StoreEvent};
 use crate::dispatch::Engine;
 use crate::handler::{Attempts, Built, Factory, HandlerCounts, HandlerTable};
 use crate::metrics::EngineMetrics;
@@ -175,6 +175,7 @@ impl Controller {
                 return;
             }
         };
+        self.tell_replaced(&snapshot);
         let Built {
             table: handlers,
             problems: of_handlers,
@@ -232,6 +233,19 @@ impl Controller {
         self.report.send_replace(Arc::new(report));
         if let Some(ready) = self.ready.take() {
             ready.ready();
+        }
+    }
+
+    /// Tells which names stand for something else now.
+    fn tell_replaced(&self, now: &Snapshot) {
+        let before = Arc::clone(&self.report.borrow().snapshot);
+        for Replaced { object, before, now } in now.replaced(&before) {
+            warn!(
+                %object,
+                before,
+                now,
+                "the object has been replaced by one of another kind, rules that use it may not fit it any more"
+            );
         }
     }
 

@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogError;
+use crate::rotate::{RotatingFile, Rotation};
 
-/// The opened targets of `--log_target`.
+/// The opened targets of `--log_target` and `--log_rotate`.
 #[derive(Debug)]
 pub(super) struct Sinks(Vec<Sink>);
 
@@ -16,17 +19,16 @@ enum Sink {
     Stdout,
     Stderr,
     File(File),
+    Rotating(Mutex<RotatingFile>),
 }
 
 // === impl Sinks ===
 
 impl Sinks {
-    pub(super) fn open(targets: &[String]) -> Result<Self, LogError> {
-        targets
-            .iter()
-            .map(|target| Sink::open(target))
-            .collect::<Result<_, _>>()
-            .map(Self)
+    pub(super) fn open(targets: &[String], rotating: Option<(&str, Rotation)>) -> Result<Self, LogError> {
+        let rotating = rotating.map(|(path, rotation)| Sink::rotating(path, rotation));
+        let targets = targets.iter().map(|target| Sink::open(target));
+        targets.chain(rotating).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -64,9 +66,21 @@ impl Sink {
                 .open(path)
                 .map(Self::File)
                 .map_err(|source| LogError::Open {
+                    flag: "--log_target",
                     path: path.to_owned(),
                     source,
                 }),
+        }
+    }
+
+    fn rotating(path: &str, rotation: Rotation) -> Result<Self, LogError> {
+        match RotatingFile::open(Path::new(path), Some(rotation)) {
+            Ok(file) => Ok(Self::Rotating(Mutex::new(file))),
+            Err(source) => Err(LogError::Open {
+                flag: "--log_rotate",
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
@@ -78,6 +92,8 @@ impl Sink {
                 let mut file = file;
                 file.write_all(line)
             }
+            // What cannot be deleted stays: telling it would be another line.
+            Self::Rotating(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(line),
         }
     }
 }

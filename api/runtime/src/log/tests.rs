@@ -64,6 +64,10 @@ fn flags_have_istios_names_and_defaults() {
         "--log_as_json",
         "--log_caller=ads,default",
         "--log_stacktrace_level=default:error",
+        "--log_rotate=/var/log/rotated",
+        "--log_rotate_max_age=0",
+        "--log_rotate_max_backups=2",
+        "--log_rotate_max_size=3",
     ])
     .unwrap()
     .log;
@@ -71,6 +75,17 @@ fn flags_have_istios_names_and_defaults() {
     assert_eq!(args.log_target, ["stderr", "/var/log/mesh"]);
     assert!(args.log_as_json);
     assert_eq!(args.log_caller, ["ads", "default"]);
+    let (path, rotation) = args.rotating().unwrap();
+    assert_eq!(path, "/var/log/rotated");
+    assert_eq!(
+        rotation,
+        Rotation {
+            size: 3 << 20,
+            age: None,
+            files: Some(2)
+        }
+    );
+    assert!(LogArgs::default().rotating().is_none());
     assert!(
         !Cli::try_parse_from(["test", "--log_as_json=false"])
             .unwrap()
@@ -226,14 +241,37 @@ fn scopes_are_listed_with_the_level_in_force() {
 fn a_file_gets_whole_lines_and_a_bad_path_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mesh.log").to_str().unwrap().to_owned();
-    let sinks = sink::Sinks::open(std::slice::from_ref(&path)).unwrap();
+    let sinks = sink::Sinks::open(std::slice::from_ref(&path), None).unwrap();
     (&sinks).write_all(b"one\n").unwrap();
-    (&sink::Sinks::open(std::slice::from_ref(&path)).unwrap())
+    (&sink::Sinks::open(std::slice::from_ref(&path), None).unwrap())
         .write_all(b"two\n")
         .unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
 
     let missing = dir.path().join("no/such/dir.log").to_str().unwrap().to_owned();
-    let error = sink::Sinks::open(std::slice::from_ref(&missing)).unwrap_err();
+    let error = sink::Sinks::open(std::slice::from_ref(&missing), None).unwrap_err();
     assert_eq!(error.to_string(), format!("--log_target: cannot open {missing}"));
+}
+
+#[test]
+fn a_rotated_file_gets_what_the_targets_get() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (target, rotated) = (path("mesh.log"), path("rotated.log"));
+    let rotation = Rotation {
+        size: 10,
+        age: None,
+        files: None,
+    };
+    let sinks = sink::Sinks::open(std::slice::from_ref(&target), Some((&rotated, rotation))).unwrap();
+    for line in ["one\n", "two\n", "three\n"] {
+        (&sinks).write_all(line.as_bytes()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "one\ntwo\nthree\n");
+    assert_eq!(std::fs::read_to_string(&rotated).unwrap(), "three\n");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+
+    let missing = path("no/such/dir.log");
+    let error = sink::Sinks::open(&[], Some((&missing, rotation))).unwrap_err();
+    assert_eq!(error.to_string(), format!("--log_rotate: cannot open {missing}"));
 }

@@ -157,3 +157,36 @@ fn a_removal_names_what_it_removes() {
     assert_eq!(reason(&outcome), Some(Reason::UnknownType));
     assert!(message.contains("name"), "{message}");
 }
+
+/// Pain 23: who takes the name of something that there is, such as a default metric, is told so.
+#[test]
+fn pain_23_an_instance_that_replaces_one_of_another_template_is_admitted_with_a_warning() {
+    let instance = |field: &str, template: &str| mixers("instance", json!({field: template}));
+    let update = |old: &Value, new: &Value| {
+        let mut update = request("UPDATE", new);
+        update["request"]["oldObject"] = old.clone();
+        verdict(Webhook::Mixer, &update)
+    };
+    let metric = instance("compiledTemplate", "metric");
+    let (allowed, warnings, _) = update(&metric, &instance("compiledTemplate", "quota"));
+    assert!(allowed, "{warnings}");
+    assert_eq!(
+        warnings,
+        "instance weather/forecast: compiledTemplate: replaces the instance of metric by one of quota, rules that use it may \
+         not fit it any more; another name makes another instance"
+    );
+    let (_, warnings, _) = update(&metric, &instance("template", "mine"));
+    assert!(
+        warnings.contains("template: replaces the instance of metric by one of mine"),
+        "{warnings}"
+    );
+    let handler = |adapter: &str| mixers("handler", json!({"compiledAdapter": adapter}));
+    let (_, warnings, _) = update(&handler("noop"), &handler("stdio"));
+    assert!(
+        warnings.contains("compiledAdapter: replaces the handler of noop by one of stdio"),
+        "{warnings}"
+    );
+    for (old, new) in [(&metric, &metric), (&Value::Null, &metric)] {
+        assert_eq!(update(old, new).1, "");
+    }
+}

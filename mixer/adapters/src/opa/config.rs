@@ -10,7 +10,7 @@ use regorus::utils::limits::{ExecutionTimerConfig, set_fallback_execution_timer_
 use regorus::{CompiledPolicy, Engine};
 
 use super::deciders::on_a_large_stack;
-use super::functions;
+use super::{extensions, functions, recursion};
 
 /// How long a decision may take. Rego always comes to an end, but products of large sets take their time.
 const TIME_LIMIT: ExecutionTimerConfig = ExecutionTimerConfig {
@@ -39,6 +39,11 @@ fn read(params: &Params) -> Result<CompiledPolicy, ConfigErrors> {
     set_fallback_execution_timer_config(Some(TIME_LIMIT));
     let mut engine = Engine::new();
     engine.set_rego_v0(true);
+    // A function that fails is undefined, and with it what it stands in; all else is evaluated.
+    engine.set_strict_builtin_errors(false);
+    if let Err(reason) = extensions::add(&mut engine) {
+        errors.push("policy", reason);
+    }
     if params.policy.is_empty() {
         errors.push("policy", "at least one module must be given");
     }
@@ -75,8 +80,11 @@ fn read(params: &Params) -> Result<CompiledPolicy, ConfigErrors> {
     if rules > MOST_RULES {
         errors.push("policy", format!("there are more than {MOST_RULES} rules"));
     }
-    for missing in functions::missing(&policy) {
-        errors.push("policy", plain(&missing));
+    for wrong in functions::wrong(&policy) {
+        errors.push("policy", plain(&wrong));
+    }
+    if let Some(circle) = recursion::circle(&policy) {
+        errors.push("policy", format!("a rule needs its own answer: {circle}"));
     }
     if errors.is_empty() {
         Ok(policy)

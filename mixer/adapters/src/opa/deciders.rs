@@ -93,9 +93,14 @@ fn answer(policy: &CompiledPolicy, questions: &Mutex<Receiver<Question>>) {
 }
 
 fn decide(policy: &CompiledPolicy, input: Value) -> Decision {
-    match policy.eval_with_input(input).map_err(|error| error.to_string())? {
+    match evaluate(policy, input)? {
         Value::Bool(allowed) => Ok(allowed),
         Value::Undefined => Err("the rule is undefined".to_owned()),
         other => Err(format!("the rule is not a boolean but {other}")),
     }
+}
+
+/// What the rule gives.
+pub(super) fn evaluate(policy: &CompiledPolicy, input: Value) -> Result<Value, String> {
+    policy.eval_with_input(input).map_err(|error| error.to_string())
 }

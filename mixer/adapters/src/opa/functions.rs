@@ -1,187 +1,114 @@
-//! Which functions a policy calls that are not there. The engine finds out when a decision gets to such a call, which is
-//! too late for whoever wrote the policy, and lets requests pass where it does not fail closed.
+//! Calls of functions that are not there, or with too few or too many arguments. The engine finds out when a decision gets to
+//! such a call, which is too late for whoever wrote the policy, and lets requests pass where it does not fail closed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use regorus::unstable::{Expr, Literal, Module, Query, Rule, RuleAssign, RuleHead};
+use regorus::unstable::{Expr, Module, Rule, RuleHead};
 use regorus::{CompiledPolicy, Engine};
 
-/// Calls of functions that neither the policy nor the engine has, each with its place. The engine finds functions of
-/// other modules by their full names only.
-pub(super) fn missing(policy: &CompiledPolicy) -> Vec<String> {
-    let modules = policy.get_modules();
-    let own: BTreeSet<String> = modules.iter().flat_map(|module| functions(module)).collect();
-    let mut missing = Vec::new();
-    for module in modules {
-        let package = package(module);
-        let mut calls = Vec::new();
-        for rule in &module.policy {
-            of_rule(rule, &mut calls);
-        }
-        for call in calls {
-            let Some(name) = call_name(call) else {
-                continue;
-            };
-            let known =
-                own.contains(&name) || own.contains(&format!("{package}.{name}")) || is_built_in(&name);
-            if !known {
-                let error = call.span().error(&format!("there is no function {name}"));
-                missing.push(error.to_string());
-            }
-        }
-    }
-    missing
+use super::ast::{each, head, package, path};
+use super::extensions;
+
+/// How many arguments a function has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Function {
+    Unknown,
+    /// One of the policy, by its rules.
+    Own(Vec<usize>),
+    /// One of the language; `None` if it takes any number.
+    BuiltIn(Option<usize>),
 }
 
-/// The engine says which function it does not find, whatever it is called with.
-fn is_built_in(name: &str) -> bool {
+/// What is wrong with calls, each with its place. The engine finds functions of other modules by their full names only.
+pub(super) fn wrong(policy: &CompiledPolicy) -> Vec<String> {
+    let modules = policy.get_modules();
+    let mut own: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for module in modules {
+        functions(module, &mut own);
+    }
+    let mut known: BTreeMap<String, Function> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for module in modules {
+        let package = package(module);
+        let mut check = |expr: &Expr| {
+            let Expr::Call {
+                span, fcn, params, ..
+            } = expr
+            else {
+                return;
+            };
+            let Some(name) = path(fcn) else { return };
+            let of_module = own.get(&name).or_else(|| own.get(&format!("{package}.{name}")));
+            let function = match of_module {
+                Some(numbers) => Function::Own(numbers.clone()),
+                None => known
+                    .entry(name.clone())
+                    .or_insert_with(|| built_in(&name))
+                    .clone(),
+            };
+            let numbers = match function {
+                Function::Unknown => {
+                    wrong.push(span.error(&format!("there is no function {name}")).to_string());
+                    return;
+                }
+                Function::BuiltIn(None) => return,
+                Function::BuiltIn(Some(number)) => vec![number],
+                Function::Own(numbers) => numbers,
+            };
+            // What it returns may be taken by one more argument.
+            let given = params.len();
+            if !numbers
+                .iter()
+                .any(|number| given == *number || given == number + 1)
+            {
+                let reason = format!("function {name} has {} arguments, not {given}", numbers[0]);
+                wrong.push(span.error(&reason).to_string());
+            }
+        };
+        for rule in &module.policy {
+            each(rule, &mut check);
+        }
+    }
+    wrong
+}
+
+/// The engine says which function it does not find, whatever it is called with, and how many arguments one has.
+fn built_in(name: &str) -> Function {
+    if let Some(arguments) = extensions::arguments(name) {
+        return Function::BuiltIn(Some(arguments));
+    }
     let mut engine = Engine::new();
     engine.set_rego_v0(true);
     match engine.eval_query(format!("{name}()"), false) {
-        Ok(_) => true,
-        Err(error) => !error.to_string().contains("could not find function"),
+        Ok(_) => Function::BuiltIn(None),
+        Err(error) => {
+            let error = error.to_string();
+            if error.contains("could not find function") {
+                return Function::Unknown;
+            }
+            let expected = error.split(" expects ").nth(1);
+            let number = expected.and_then(|expected| expected.split(' ').next()?.parse().ok());
+            Function::BuiltIn(number)
+        }
     }
 }
 
-/// `data.package` of a module.
-fn package(module: &Module) -> String {
-    format!("data.{}", path(&module.package.refr).unwrap_or_default())
-}
-
-/// Full names of the functions of a module.
-fn functions(module: &Module) -> Vec<String> {
+/// Adds the functions of a module by their full names.
+fn functions(module: &Module, own: &mut BTreeMap<String, Vec<usize>>) {
     let package = package(module);
-    let names = module.policy.iter().filter_map(|rule| match rule.as_ref() {
-        Rule::Spec {
-            head: RuleHead::Func { refr, .. },
-            ..
-        }
-        | Rule::Default { refr, .. } => path(refr),
-        Rule::Spec { .. } => None,
-    });
-    names.map(|name| format!("{package}.{name}")).collect()
-}
-
-/// `a.b.c`, or nothing where it is no path.
-fn path(reference: &Expr) -> Option<String> {
-    match reference {
-        Expr::Var { span, .. } => Some(span.text().to_owned()),
-        Expr::RefDot { refr, field, .. } => Some(format!("{}.{}", path(refr)?, field.0.text())),
-        Expr::RefBrack { refr, index, .. } => match index.as_ref() {
-            Expr::String { span, .. } => Some(format!("{}.{}", path(refr)?, span.text())),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn call_name(call: &Expr) -> Option<String> {
-    match call {
-        Expr::Call { fcn, .. } => path(fcn),
-        _ => None,
-    }
-}
-
-fn of_rule<'m>(rule: &'m Rule, calls: &mut Vec<&'m Expr>) {
-    match rule {
-        Rule::Default { value, .. } => of_expr(value, calls),
-        Rule::Spec { head, bodies, .. } => {
-            let assign = match head {
-                RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
-                RuleHead::Set { key, .. } => {
-                    key.iter().for_each(|key| of_expr(key, calls));
-                    None
-                }
-            };
-            let mut of_assign = |assign: Option<&'m RuleAssign>| {
-                assign
-                    .into_iter()
-                    .for_each(|assign| of_expr(&assign.value, calls));
-            };
-            of_assign(assign);
-            for body in bodies {
-                of_assign(body.assign.as_ref());
-            }
-            for body in bodies {
-                of_query(&body.query, calls);
-            }
-        }
-    }
-}
-
-fn of_query<'m>(query: &'m Query, calls: &mut Vec<&'m Expr>) {
-    for statement in &query.stmts {
-        match &statement.literal {
-            Literal::SomeVars { .. } => {}
-            Literal::SomeIn {
-                key,
-                value,
-                collection,
+    for rule in &module.policy {
+        let arguments = match rule.as_ref() {
+            Rule::Spec {
+                head: RuleHead::Func { args, .. },
                 ..
-            } => {
-                key.iter().for_each(|key| of_expr(key, calls));
-                of_expr(value, calls);
-                of_expr(collection, calls);
-            }
-            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => of_expr(expr, calls),
-            Literal::Every { domain, query, .. } => {
-                of_expr(domain, calls);
-                of_query(query, calls);
-            }
+            } => args.len(),
+            Rule::Default { args, .. } if !args.is_empty() => args.len(),
+            Rule::Spec { .. } | Rule::Default { .. } => continue,
+        };
+        if let Some(name) = path(head(rule)) {
+            own.entry(format!("{package}.{name}"))
+                .or_default()
+                .push(arguments);
         }
-    }
-}
-
-/// The parser bounds how deep expressions are.
-fn of_expr<'m>(expr: &'m Expr, calls: &mut Vec<&'m Expr>) {
-    match expr {
-        Expr::Array { items, .. } | Expr::Set { items, .. } => {
-            items.iter().for_each(|item| of_expr(item, calls));
-        }
-        Expr::Object { fields, .. } => {
-            for (_, key, value) in fields {
-                of_expr(key, calls);
-                of_expr(value, calls);
-            }
-        }
-        Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-            of_expr(term, calls);
-            of_query(query, calls);
-        }
-        Expr::ObjectCompr {
-            key, value, query, ..
-        } => {
-            of_expr(key, calls);
-            of_expr(value, calls);
-            of_query(query, calls);
-        }
-        Expr::Call { params, .. } => {
-            calls.push(expr);
-            params.iter().for_each(|param| of_expr(param, calls));
-        }
-        Expr::UnaryExpr { expr, .. } | Expr::RefDot { refr: expr, .. } => of_expr(expr, calls),
-        Expr::RefBrack {
-            refr: lhs,
-            index: rhs,
-            ..
-        }
-        | Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => {
-            of_expr(lhs, calls);
-            of_expr(rhs, calls);
-        }
-        Expr::Membership {
-            key,
-            value,
-            collection,
-            ..
-        } => {
-            key.iter().for_each(|key| of_expr(key, calls));
-            of_expr(value, calls);
-            of_expr(collection, calls);
-        }
-        _ => {}
     }
 }

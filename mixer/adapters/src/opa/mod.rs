@@ -1,10 +1,15 @@
 //! `opa`: decisions by policies in Rego (`spec 02` §7.11).
 
+mod ast;
 mod config;
 mod deciders;
+mod extensions;
 mod functions;
 mod handler;
 mod input;
+#[cfg(test)]
+mod recorded;
+mod recursion;
 
 use std::sync::Arc;
 

@@ -18,10 +18,10 @@ use tracing::{debug, info, warn};
 
 use super::script::Scripts;
 
-/// How long an answer may take. A check that waits longer is no use to its caller.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How long an answer may take at most. Callers have deadlines of their own, at which they stop waiting.
+const ANSWER: Duration = Duration::from_secs(30);
 
-/// How long connecting may take, for which no check waits.
+/// How long connecting, and being asked whether it is there, may take a Redis. No caller waits for it.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Between attempts to connect.
@@ -35,11 +35,20 @@ pub(super) struct Connections {
     next: AtomicUsize,
 }
 
-/// A connection of now, which its caller can tell to be broken.
+/// A connection of now, which its caller can tell to be broken. One that is dropped before its call was answered is tested.
 pub(super) struct Borrowed {
     pub(super) connection: MultiplexedConnection,
-    broken: Arc<Notify>,
+    health: Arc<Health>,
+    answered: bool,
     slot: Arc<Slot>,
+}
+
+/// What callers tell of a connection.
+#[derive(Debug, Default)]
+struct Health {
+    broken: Notify,
+    /// Somebody waited in vain.
+    doubtful: Notify,
 }
 
 /// Room for one connection.
@@ -50,7 +59,7 @@ struct Slot(Mutex<Option<Live>>);
 #[derive(Clone, Debug)]
 struct Live {
     connection: MultiplexedConnection,
-    broken: Arc<Notify>,
+    health: Arc<Health>,
 }
 
 /// What keeps a connection going; ends with it.
@@ -91,10 +100,11 @@ impl Connections {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len()).find_map(|offset| {
             let slot = &self.slots[start.wrapping_add(offset) % self.slots.len()];
-            let Live { connection, broken } = slot.get()?;
+            let Live { connection, health } = slot.get()?;
             Some(Borrowed {
                 connection,
-                broken,
+                health,
+                answered: false,
                 slot: Arc::clone(slot),
             })
         })
@@ -104,10 +114,24 @@ impl Connections {
 // === impl Borrowed ===
 
 impl Borrowed {
+    /// The call was answered.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+
     /// Nobody gets this connection any more.
-    pub(super) fn give_up(self) {
-        self.slot.clear(&self.broken);
-        self.broken.notify_one();
+    pub(super) fn give_up(mut self) {
+        self.answered = true;
+        self.slot.clear(&self.health);
+        self.health.broken.notify_one();
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.health.doubtful.notify_one();
+        }
     }
 }
 
@@ -118,23 +142,22 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What tells that the connection is broken.
-    fn set(&self, connection: MultiplexedConnection) -> Arc<Notify> {
-        let broken = Arc::new(Notify::new());
+    /// By what callers tell how the connection is.
+    fn set(&self, connection: MultiplexedConnection) -> Live {
         let live = Live {
             connection,
-            broken: Arc::clone(&broken),
+            health: Arc::default(),
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
-        broken
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+        live
     }
 
     /// Takes the connection out that this tells of, unless another one is there.
-    fn clear(&self, broken: &Arc<Notify>) {
+    fn clear(&self, health: &Arc<Health>) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take_if(|live| Arc::ptr_eq(&live.broken, broken));
+            .take_if(|live| Arc::ptr_eq(&live.health, health));
     }
 }
 
@@ -143,7 +166,7 @@ async fn keep(
     slot: Arc<Slot>,
     server: HostPort,
     scripts: Scripts,
-    mut first: Option<(Arc<Notify>, Driver)>,
+    mut first: Option<(Live, Driver)>,
     speaks: bool,
 ) {
     let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -156,15 +179,16 @@ async fn keep(
                 .map(|(connection, driver)| (slot.set(connection), driver)),
         };
         match connected {
-            Ok((broken, driver)) => {
+            Ok((live, driver)) => {
                 if told && speaks {
                     info!(%server, "connected to Redis again");
                 }
                 tokio::select! {
                     () = driver => {}
-                    () = broken.notified() => {}
+                    () = live.health.broken.notified() => {}
+                    () = silent(&live) => {}
                 }
-                slot.clear(&broken);
+                slot.clear(&live.health);
                 pause.reset();
                 if speaks {
                     warn!(%server, "lost the connection to Redis");
@@ -175,6 +199,22 @@ async fn keep(
         }
         told = true;
         pause.wait().await;
+    }
+}
+
+/// Returns when somebody has waited in vain and the Redis does not answer us either.
+async fn silent(live: &Live) {
+    loop {
+        live.health.doubtful.notified().await;
+        let mut connection = live.connection.clone();
+        let ping: RedisResult<()> =
+            match time::timeout(CONNECT, redis::cmd("PING").exec_async(&mut connection)).await {
+                Ok(answer) => answer,
+                Err(_) => return,
+            };
+        if ping.is_err() {
+            return;
+        }
     }
 }
 

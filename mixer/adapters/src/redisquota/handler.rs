@@ -107,12 +107,11 @@ impl Backend {
     async fn try_count(&self, call: &Call) -> Result<Counted, String> {
         let mut borrowed = self.connections.borrow_one().ok_or("Redis cannot be reached")?;
         let counted = self.scripts.count(&mut borrowed.connection, call).await;
-        counted.map_err(|error: RedisError| {
-            if error.is_io_error() || error.is_unrecoverable_error() {
-                borrowed.give_up();
-            }
-            error.to_string()
-        })
+        match &counted {
+            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => borrowed.give_up(),
+            Ok(_) | Err(_) => borrowed.answered(),
+        }
+        counted.map_err(|error: RedisError| error.to_string())
     }
 }
 

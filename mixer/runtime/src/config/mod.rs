@@ -26,7 +26,7 @@ pub use names::FullName;
 pub use problems::Problems;
 pub use remote::RemoteAdapter;
 pub use rules::{ActionConfig, Condition, HeaderOperation, HeaderTarget, RuleConfig, RuleOutputs};
-pub use snapshot::{Counts, Snapshot};
+pub use snapshot::{Counts, Replaced, Snapshot};
 pub use state::{Objects, State, StoreEvent};
 pub use vocabulary::{DESTINATION_NAMESPACE, REPORTER_KIND, SOURCE_NAMESPACE};
 

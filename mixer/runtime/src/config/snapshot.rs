@@ -36,6 +36,17 @@ pub struct Snapshot {
     pub counts: Counts,
 }
 
+/// A name that stands for something else than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The object: an instance or a handler.
+    pub object: FullName,
+    /// Template or adapter of before.
+    pub before: String,
+    /// Template or adapter of now.
+    pub now: String,
+}
+
 /// How much there is of everything (`spec 02` §9.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the metrics of these names say what they count")]
@@ -91,5 +102,29 @@ impl Snapshot {
             problems: problems.into_vec(),
             counts,
         }
+    }
+
+    /// Instances and handlers whose template or adapter is another one than before. Somebody may have taken a name for
+    /// something new without knowing that rules use it.
+    #[must_use]
+    pub fn replaced(&self, before: &Self) -> Vec<Replaced> {
+        let pairs = |now: &FullName, template: &str, former: Option<&str>| {
+            former
+                .filter(|former| *former != template)
+                .map(|former| Replaced {
+                    object: now.clone(),
+                    before: former.to_owned(),
+                    now: template.to_owned(),
+                })
+        };
+        let instances = self.instances.iter().filter_map(|(name, instance)| {
+            let former = before.instances.get(name).map(|former| former.template.name());
+            pairs(name, instance.template.name(), former)
+        });
+        let handlers = self.handlers.iter().filter_map(|(name, handler)| {
+            let former = before.handlers.get(name).map(|former| former.adapter.name());
+            pairs(name, handler.adapter.name(), former)
+        });
+        instances.chain(handlers).collect()
     }
 }

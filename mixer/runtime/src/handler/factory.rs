@@ -197,7 +197,7 @@ impl Factory {
 
     async fn make(&self, config_id: u64, order: Order<'_>) -> Result<LiveHandler, String> {
         let (config, signature) = (order.config, order.signature);
-        let faults = self.metrics.faults(config.name.as_str(), config.adapter.name());
+        let faults = self.metrics.faults(&config.label, config.adapter.name());
         let env = Env::counting(config.name.as_str(), self.spawner.clone(), faults);
         let build = AssertUnwindSafe(order.build(env.clone()));
         let built = match tokio::time::timeout(self.build_limit, build.catch_unwind()).await {

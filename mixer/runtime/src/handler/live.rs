@@ -76,7 +76,7 @@ impl LiveHandler {
         &self.name
     }
 
-    /// What it is called in the messages of denials.
+    /// What it is called in the messages of denials and in metrics (§2.5).
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label

@@ -69,7 +69,7 @@ impl Collector for TaskCollector {
         for handler in self.handlers.at_work() {
             let (id, tasks) = (handler.config_id().to_string(), handler.workers());
             for (gauge, count) in [(&workers, tasks.workers), (&daemons, tasks.daemons)] {
-                let gauge = gauge.with_label_values(&[id.as_str(), handler.name().as_str()]);
+                let gauge = gauge.with_label_values(&[id.as_str(), handler.label()]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }

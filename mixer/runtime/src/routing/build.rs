@@ -193,7 +193,7 @@ impl Builder<'_> {
             target,
             metrics: self
                 .metrics
-                .calls(template.name(), name.as_str(), handler.adapter()),
+                .calls(template.name(), handler.label(), handler.adapter()),
             handler: Arc::clone(handler),
             template,
         };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_config::{ConfigKey, Kind};
-use mixer_runtime::config::StoreEvent;
+use mixer_runtime::config::{Replaced, Snapshot, StoreEvent};
 use mixer_runtime::{Controller, ControllerOptions, Engine};
 use tokio::sync::mpsc;
 
 use crate::adapter::MAY_BE_BUILT;
-use crate::world::{MANIFEST, World, events, handler, object};
+use crate::world::{MANIFEST, World, events, handler, object, state};
 
 fn check(namespace: &str, name: &str, rest: &str) -> String {
     object(
@@ -357,4 +357,22 @@ async fn pain_25_a_handler_that_could_not_be_built_is_at_work_when_it_can() {
     assert_eq!(engine.table().destinations.len(), 1);
     tokio::time::sleep(Duration::from_secs(35)).await;
     assert!(!reports.has_changed().unwrap(), "nothing is left to be done");
+}
+
+/// A name that is taken for something else is told, with what it was and what it is.
+#[tokio::test]
+async fn pain_23_an_instance_that_is_replaced_by_one_of_another_template_is_told() {
+    let world = World::new();
+    let snapshot = |template: &str, params: &str| {
+        let spec = format!("{{compiledTemplate: {template}, params: {params}}}");
+        let text = object("instance", "istio-system", "requestcount", &spec);
+        Snapshot::new(0, state(&text).objects(), &world.adapters)
+    };
+    let metric = snapshot("metric", "{value: '1'}");
+    let quota = snapshot("quota", "{dimensions: {source: source.name}}");
+    assert_eq!(quota.replaced(&quota), []);
+    let [Replaced { object, before, now }] = quota.replaced(&metric).try_into().unwrap();
+    assert_eq!(object.as_str(), "requestcount.instance.istio-system");
+    assert_eq!((before.as_str(), now.as_str()), ("metric", "quota"));
+    assert_eq!(metric.replaced(&Snapshot::default()), []);
 }

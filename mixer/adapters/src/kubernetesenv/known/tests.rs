@@ -147,3 +147,56 @@ fn pain_32_what_pods_have_in_common_is_kept_once() {
     ];
     assert_eq!(left, [0; 4]);
 }
+
+/// Of a large cluster each pod is found by its UID and by its address, and what pods of a workload have in common is there
+/// once. Prints what that takes.
+#[test]
+fn pain_32_twenty_thousand_pods() {
+    const WORKLOADS: usize = 400;
+    const PODS: usize = 50;
+    let address = |number: usize| format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
+    let memory = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let before = memory();
+    let started = std::time::Instant::now();
+    let mut known = Known::default();
+    for workload in 0..WORKLOADS {
+        let set = format!("workload-{workload}-5d4f8c7b9");
+        let deployment = reference("Deployment", &format!("workload-{workload}"));
+        known.insert_controller(Between::ReplicaSet, "weather", &set, Some(&deployment));
+        for pod in 0..PODS {
+            let mut facts = facts(&address(workload * PODS + pod), Some(("ReplicaSet", &set)));
+            facts.labels = ["app", "version", "pod-template-hash", "istio"]
+                .map(|label| (label.to_owned(), format!("workload-{workload}")))
+                .into();
+            facts.host = "192.168.7.7".parse().ok();
+            known.insert("weather", &format!("{set}-{pod:05}"), facts);
+        }
+    }
+    let (filled, grown) = (started.elapsed(), memory().saturating_sub(before));
+    assert_eq!(
+        (known.pods.len(), known.kins.len()),
+        (WORKLOADS * PODS, WORKLOADS)
+    );
+    let started = std::time::Instant::now();
+    for workload in 0..WORKLOADS {
+        for pod in 0..PODS {
+            let uid = format!("kubernetes://workload-{workload}-5d4f8c7b9-{pod:05}.weather");
+            let by_uid = known.find(&Wanted::new(&uid, None).unwrap(), Some(3003)).unwrap();
+            assert_eq!(
+                by_uid.workload_name.as_deref(),
+                Some(format!("workload-{workload}").as_str())
+            );
+            let by_address = at(&known, &address(workload * PODS + pod)).unwrap();
+            assert_eq!(by_address.pod_uid.as_deref(), Some(uid.as_str()));
+        }
+    }
+    let each = started.elapsed() / u32::try_from(2 * WORKLOADS * PODS).unwrap();
+    println!(
+        "{} pods: {filled:?}, {} KiB more, {each:?} for each look-up",
+        WORKLOADS * PODS,
+        grown / 1024
+    );
+}
