@@ -134,7 +134,7 @@ async fn a_fluentd_that_is_away_harms_nobody_else() {
     let configuration = configuration(&format!("127.0.0.1:{port}"), more) + &other;
     let mixer = Mixer::start(&configuration, &[]).await;
     mixer.report(report(vec![request("first", 200)])).await.unwrap();
-    let faults = "mixer_handler_faults_total{adapter=\"fluentd\",fault=\"send\",handler=\"fluentdhandler.handler.istio-system\"}";
+    let faults = "mixer_handler_faults_total{adapter=\"fluentd\",fault=\"send\",handler=\"fluentdhandler.istio-system\"}";
     eventually(PATIENCE, async || {
         let (_, metrics) = mixer.get("/metrics").await;
         if metrics.contains(faults) {
@@ -151,9 +151,9 @@ async fn a_fluentd_that_is_away_harms_nobody_else() {
         .await;
     let (_, metrics) = mixer.get("/metrics").await;
     for line in [
-        "mixer_handler_faults_total{adapter=\"fluentd\",fault=\"dropped\",handler=\"fluentdhandler.handler.istio-system\"} 10",
-        "mixer_runtime_dispatches_total{adapter=\"fluentd\",error=\"true\",handler=\"fluentdhandler.handler.istio-system\",meshFunction=\"logentry\"} 1",
-        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.handler.istio-system\",meshFunction=\"logentry\"} 2",
+        "mixer_handler_faults_total{adapter=\"fluentd\",fault=\"dropped\",handler=\"fluentdhandler.istio-system\"} 10",
+        "mixer_runtime_dispatches_total{adapter=\"fluentd\",error=\"true\",handler=\"fluentdhandler.istio-system\",meshFunction=\"logentry\"} 1",
+        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.istio-system\",meshFunction=\"logentry\"} 2",
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }

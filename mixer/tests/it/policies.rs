@@ -107,7 +107,7 @@ async fn m40_m41_m42_addresses_of_the_range_pass_where_they_are_asked_for() {
     // M42: the caller that the rule is not for did not reach the list.
     let (_, metrics) = mixer.get("/metrics").await;
     let line = "mixer_runtime_dispatches_total{adapter=\"listchecker\",error=\"false\",\
-                handler=\"whitelist.handler.weather\",meshFunction=\"listentry\"} 4";
+                handler=\"whitelist.weather\",meshFunction=\"listentry\"} 4";
     assert!(metrics.contains(line), "{metrics}");
 }
 

@@ -57,8 +57,8 @@ async fn m104_m117_m118_check_quota_and_report_are_answered() {
     mixer.report(report).await.unwrap();
     let (_, metrics) = mixer.get("/metrics").await;
     for line in [
-        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.handler.istio-system\",meshFunction=\"metric\"} 1",
-        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.handler.istio-system\",meshFunction=\"checknothing\"} 1",
+        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.istio-system\",meshFunction=\"metric\"} 1",
+        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"nothing.istio-system\",meshFunction=\"checknothing\"} 1",
         "grpc_io_server_completed_rpcs{grpc_server_method=\"istio.mixer.v1.Mixer/Report\",grpc_server_status=\"OK\"} 1",
         "mixer_config_rule_configs_total{configID=\"0\"} 1",
         "mixer_config_rule_config_count{configID=\"0\"} 1",

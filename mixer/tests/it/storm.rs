@@ -77,8 +77,8 @@ async fn tell(mixer: Arc<Mixer>, shared: Arc<Shared>) {
 /// Every counter that any scrape has shown goes on from there.
 async fn watch(mixer: Arc<Mixer>, shared: Arc<Shared>) {
     let series = [
-        "mixer_runtime_dispatches_total{adapter=\"denier\",error=\"false\",handler=\"deny.handler.istio-system\",meshFunction=\"checknothing\"}",
-        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"told.handler.istio-system\",meshFunction=\"metric\"}",
+        "mixer_runtime_dispatches_total{adapter=\"denier\",error=\"false\",handler=\"deny.istio-system\",meshFunction=\"checknothing\"}",
+        "mixer_runtime_dispatches_total{adapter=\"noop\",error=\"false\",handler=\"told.istio-system\",meshFunction=\"metric\"}",
         "grpc_io_server_completed_rpcs{grpc_server_method=\"istio.mixer.v1.Mixer/Check\",grpc_server_status=\"OK\"}",
         "mixer_dispatcher_instances_per_request_count",
         "mixer_checkcache_cache_hits_total",

@@ -111,7 +111,8 @@ pub(super) fn each<'m>(rule: &'m Rule, visit: &mut dyn FnMut(&'m Expr)) {
     });
 }
 
-fn each_query<'m>(rule: &'m Rule, visit: &mut dyn FnMut(&'m Query)) {
+/// Calls `visit` with each body of a rule, and of what stands in it.
+pub(super) fn each_query<'m>(rule: &'m Rule, visit: &mut dyn FnMut(&'m Query)) {
     of_rule(rule, &mut |part| {
         if let Part::Query(query) = part {
             visit(query);

@@ -10,7 +10,7 @@ use regorus::utils::limits::{ExecutionTimerConfig, set_fallback_execution_timer_
 use regorus::{CompiledPolicy, Engine};
 
 use super::deciders::on_a_large_stack;
-use super::{extensions, functions, recursion};
+use super::{extensions, functions, recursion, unlike};
 
 /// How long a decision may take. Rego always comes to an end, but products of large sets take their time.
 const TIME_LIMIT: ExecutionTimerConfig = ExecutionTimerConfig {
@@ -80,7 +80,10 @@ fn read(params: &Params) -> Result<CompiledPolicy, ConfigErrors> {
     if rules > MOST_RULES {
         errors.push("policy", format!("there are more than {MOST_RULES} rules"));
     }
-    for wrong in functions::wrong(&policy) {
+    for wrong in functions::wrong(&policy)
+        .into_iter()
+        .chain(unlike::wrong(&policy))
+    {
         errors.push("policy", plain(&wrong));
     }
     if let Some(circle) = recursion::circle(&policy) {

@@ -23,7 +23,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 type Function = fn(&[Value]) -> Option<Value>;
 
 /// Name, number of arguments, and what they do.
-const FUNCTIONS: [(&str, u8, Function); 13] = [
+const FUNCTIONS: [(&str, u8, Function); 14] = [
     // What OPA calls deprecated, and policies of 1.1 are full of.
     ("re_match", 2, re_match),
     ("any", 1, any),
@@ -43,6 +43,8 @@ const FUNCTIONS: [(&str, u8, Function); 13] = [
     ("cast_object", 1, |args| {
         cast(args, |value| matches!(value, Value::Object(_)))
     }),
+    // The engine's own ends the evaluation.
+    ("regex.template_match", 4, template_match),
     ("net.cidr_overlap", 2, cidr_overlap),
     ("net.cidr_intersects", 2, cidr_intersects),
     ("io.jwt.decode", 1, jwt_decode),
@@ -78,6 +80,32 @@ fn text(args: &[Value], number: usize) -> Option<&str> {
 
 fn re_match(args: &[Value]) -> Option<Value> {
     let pattern = Regex::new(text(args, 0)?).ok()?;
+    Some(pattern.is_match(text(args, 1)?).into())
+}
+
+/// Whether a text is that of a template, in which patterns stand between delimiters.
+fn template_match(args: &[Value]) -> Option<Value> {
+    let one = |number| {
+        let mut letters = text(args, number)?.chars();
+        letters.next().filter(|_| letters.next().is_none())
+    };
+    let (start, end) = (one(2)?, one(3)?);
+    let (mut pattern, mut depth) = ("^".to_owned(), 0_usize);
+    for letter in text(args, 0)?.chars() {
+        if letter == start {
+            pattern.push(if depth == 0 { '(' } else { letter });
+            depth += 1;
+        } else if letter == end {
+            depth = depth.checked_sub(1)?;
+            pattern.push(if depth == 0 { ')' } else { letter });
+        } else if depth == 0 {
+            pattern.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4])));
+        } else {
+            pattern.push(letter);
+        }
+    }
+    pattern.push('$');
+    let pattern = Regex::new(&pattern).ok().filter(|_| depth == 0)?;
     Some(pattern.is_match(text(args, 1)?).into())
 }
 

@@ -10,6 +10,7 @@ mod input;
 #[cfg(test)]
 mod recorded;
 mod recursion;
+mod unlike;
 
 use std::sync::Arc;
 

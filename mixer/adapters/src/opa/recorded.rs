@@ -88,21 +88,20 @@ impl Case {
             Err(errors) => return (Said::Refused, errors.to_string()),
         };
         let mut reasons = Vec::new();
-        let said = on_a_large_stack(|| {
-            let mut values = Vec::new();
-            for input in &self.inputs {
-                values.push(match evaluate(&policy, Value::from(input.clone())) {
-                    Ok(Value::Undefined) => None,
-                    Ok(value) => Some(serde_json::from_str(&value.to_json_str().unwrap()).unwrap()),
-                    Err(reason) => {
-                        reasons.push(reason);
-                        None
-                    }
-                });
-            }
-            values
-        });
-        (Said::Values(said.unwrap()), reasons.join("; "))
+        let mut values = Vec::new();
+        for input in &self.inputs {
+            let said = on_a_large_stack(|| evaluate(&policy, Value::from(input.clone())));
+            values.push(match said {
+                Some(Ok(Value::Undefined)) => None,
+                Some(Ok(value)) => Some(serde_json::from_str(&value.to_json_str().unwrap()).unwrap()),
+                Some(Err(reason)) => {
+                    reasons.push(reason);
+                    None
+                }
+                None => Some("the engine panicked".into()),
+            });
+        }
+        (Said::Values(values), reasons.join("; "))
     }
 
     /// What ours is expected to say, where OPA says this.

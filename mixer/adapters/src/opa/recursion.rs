@@ -89,7 +89,7 @@ fn references(module: &Module, rule: &Rule) -> BTreeSet<String> {
     };
     each(rule, &mut |expr| match expr {
         Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => refer(expr),
-        Expr::Call { fcn, .. } => refer(&**fcn),
+        Expr::Call { fcn, .. } => refer(fcn),
         _ => {}
     });
     found

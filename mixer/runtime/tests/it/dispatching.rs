@@ -85,7 +85,7 @@ async fn m117_a_handler_that_fails_fails_the_check_and_nothing_else() {
         );
     }
     let text = world.metrics.encode().unwrap();
-    let counted = "mixer_runtime_dispatches_total{adapter=\"denier\",error=\"true\",handler=\"bad.handler.istio-system\",meshFunction=\"checknothing\"} 4";
+    let counted = "mixer_runtime_dispatches_total{adapter=\"denier\",error=\"true\",handler=\"bad.istio-system\",meshFunction=\"checknothing\"} 4";
     assert!(text.contains(counted), "{text}");
 }
 
