@@ -187,9 +187,12 @@ async fn spec_02_11_5_calls_that_have_begun_are_answered_before_the_end() {
         .await
         .unwrap();
     let channel = channel(address);
-    let calling = tokio::spawn({
+    let calling = mesh_runtime::Spawner::default().spawn("call", {
         let channel = channel.clone();
-        async move { check(&channel, Some(params("a")), "slow").await }
+        async move {
+            let answer = check(&channel, Some(params("a")), "slow").await;
+            assert_eq!(answer.unwrap(), "a refuses slow");
+        }
     });
     eventually(PATIENCE, async || match recorder.events.count("slow") {
         1 => Ok(()),
@@ -206,7 +209,7 @@ async fn spec_02_11_5_calls_that_have_begun_are_answered_before_the_end() {
     .unwrap();
     assert!(!calling.is_finished());
     recorder.gate.add_permits(1);
-    assert_eq!(calling.await.unwrap().unwrap(), "a refuses slow");
+    calling.join().await.unwrap();
     drop(channel);
     let code = tokio::task::spawn_blocking(move || process.join().unwrap())
         .await
