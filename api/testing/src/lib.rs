@@ -1,5 +1,5 @@
 //! Shared test support: certificates, golden folders, tables of validation, the Envoy locator and validator, waiting for
-//! conditions, an ADS client.
+//! conditions, an ADS client, targets of fuzzing.
 //!
 //! The feature `kube` brings a Kubernetes API server along.
 //!
@@ -11,6 +11,7 @@ pub mod consul;
 pub mod envoy;
 mod eventually;
 pub mod fluentd;
+pub mod fuzz;
 pub mod golden;
 #[cfg(feature = "kube")]
 pub mod kube;

@@ -74,6 +74,12 @@ pub fn object(kind: Kind, name: &str, choices: &mut Choices<'_>) -> Value {
     object
 }
 
+/// A message of ours as JSON, which need not be valid; `None` where there is no such message.
+pub fn content(message: &str, choices: &mut Choices<'_>) -> Option<Value> {
+    let descriptor = mesh_api::descriptors().get_message_by_name(message)?;
+    Some(self::message(&descriptor, 0, choices))
+}
+
 /// A mesh configuration that is admitted, as its file; empty when the choices lead to none.
 pub fn mesh(choices: &mut Choices<'_>) -> String {
     file("istio.mesh.v1alpha1.MeshConfig", choices, |text| {

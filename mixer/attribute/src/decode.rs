@@ -3,10 +3,7 @@
 //! A set is read in one pass over its bytes. Strings are borrowed from it; nothing is made for attributes that the
 //! configuration does not know. The work is linear in the size of the set, whatever is in it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-
-use prost_types::{Duration, Timestamp};
 
 use crate::bag::Bag;
 use crate::dictionary;
@@ -100,14 +97,6 @@ pub enum Undecodable {
 
 /// How many of the attributes that cannot be read are told.
 const TOLD: usize = 8;
-
-/// Seconds since 1970 of the years 1 to 9999.
-const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-
-/// Seconds of the longest span of time, about 10,000 years.
-const SPAN: i64 = 315_576_000_000;
-
-const SECOND: i32 = 1_000_000_000;
 
 /// The maps of `CompressedAttributes`, by the numbers of their fields.
 mod field {
@@ -371,35 +360,24 @@ impl<'r> Reader<'_, 'r> {
             (field::BOOLS, ValueType::Bool) => Ok(Value::Bool(value.map_or(Ok(0), Field::varint)? != 0)),
             (field::TIMESTAMPS, ValueType::Timestamp) => {
                 let (seconds, nanos) = time(value)?;
-                if SECONDS.contains(&seconds) && (0..SECOND).contains(&nanos) {
-                    Ok(Value::Timestamp(Timestamp { seconds, nanos }))
-                } else {
-                    Err(Undecodable::Time {
-                        name: name(),
-                        expected,
-                    })
-                }
+                Value::timestamp(seconds, nanos).ok_or_else(|| Undecodable::Time {
+                    name: name(),
+                    expected,
+                })
             }
             (field::DURATIONS, ValueType::Duration) => {
                 let (seconds, nanos) = time(value)?;
-                let agree = nanos == 0 || seconds == 0 || (seconds < 0) == (nanos < 0);
-                if agree && (-SPAN..=SPAN).contains(&seconds) && (1 - SECOND..SECOND).contains(&nanos) {
-                    Ok(Value::Duration(Duration { seconds, nanos }))
-                } else {
-                    Err(Undecodable::Time {
-                        name: name(),
-                        expected,
-                    })
-                }
+                Value::duration(seconds, nanos).ok_or_else(|| Undecodable::Time {
+                    name: name(),
+                    expected,
+                })
             }
             (field::BYTES, ValueType::IpAddress) => {
                 let bytes = value.map_or(Ok(&[][..]), Field::bytes)?;
-                address(bytes)
-                    .map(Value::IpAddress)
-                    .ok_or_else(|| Undecodable::Address {
-                        name: name(),
-                        length: bytes.len(),
-                    })
+                Value::address(bytes).ok_or_else(|| Undecodable::Address {
+                    name: name(),
+                    length: bytes.len(),
+                })
             }
             (field::STRING_MAPS, ValueType::StringMap) => self.string_map(value)?.map(Value::StringMap),
             _ => {
@@ -479,15 +457,6 @@ fn time(value: Option<Field<'_>>) -> Result<(i64, i32), Malformed> {
         }
     }
     Ok((seconds, nanos))
-}
-
-/// An address of 4 or 16 bytes. One of IPv4 in the form of IPv6 is one of IPv4, so that all of them compare.
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
-        return Some(Ipv4Addr::from(bytes).into());
-    }
-    let bytes = <[u8; 16]>::try_from(bytes).ok()?;
-    Some(IpAddr::from(Ipv6Addr::from(bytes)).to_canonical())
 }
 
 /// Whether a value of a map is one, for those that nobody wants.

@@ -12,6 +12,8 @@ mod decode;
 pub mod dictionary;
 pub mod encode;
 mod request;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod track;
 mod value;

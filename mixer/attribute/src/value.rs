@@ -8,6 +8,14 @@ use prost_types::{Duration, Timestamp};
 
 use crate::text::{StringMap, Text};
 
+/// Seconds since 1970 of the years 1 to 9999.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Seconds of the longest span of time, about 10,000 years.
+const SPAN: i64 = 315_576_000_000;
+
+const SECOND: i32 = 1_000_000_000;
+
 /// The type that a manifest gives an attribute, and that an expression has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueType {
@@ -125,6 +133,33 @@ impl fmt::Display for ValueType {
 // === impl Value ===
 
 impl Value<'_> {
+    /// A point in time that somebody sent; `None` outside of the years 1 to 9999, and where nanoseconds are none.
+    #[must_use]
+    pub fn timestamp(seconds: i64, nanos: i32) -> Option<Self> {
+        let is_one = SECONDS.contains(&seconds) && (0..SECOND).contains(&nanos);
+        is_one.then_some(Self::Timestamp(Timestamp { seconds, nanos }))
+    }
+
+    /// A span of time that somebody sent; `None` if it is longer than 10,000 years, and where nanoseconds are none or have
+    /// another sign.
+    #[must_use]
+    pub fn duration(seconds: i64, nanos: i32) -> Option<Self> {
+        let agree = nanos == 0 || seconds == 0 || (seconds < 0) == (nanos < 0);
+        let is_one = agree && (-SPAN..=SPAN).contains(&seconds) && (1 - SECOND..SECOND).contains(&nanos);
+        is_one.then_some(Self::Duration(Duration { seconds, nanos }))
+    }
+
+    /// An address that somebody sent as 4 or 16 bytes. One of IPv4 in the form of IPv6 is one of IPv4, so that all of them
+    /// compare.
+    #[must_use]
+    pub fn address(bytes: &[u8]) -> Option<Self> {
+        if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+            return Some(Self::IpAddress(bytes.into()));
+        }
+        let bytes = <[u8; 16]>::try_from(bytes).ok()?;
+        Some(Self::IpAddress(IpAddr::from(bytes).to_canonical()))
+    }
+
     /// The same value without the loan.
     #[must_use]
     pub fn into_owned(self) -> Value<'static> {

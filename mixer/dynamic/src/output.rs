@@ -1,12 +1,10 @@
 //! What an adapter put out (`spec 02` §10.3).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use mixer_attribute::{StringMap, Value, ValueType};
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value as Reflected};
-use prost_types::{Duration, Timestamp};
 
 use crate::template::Template;
 
@@ -71,35 +69,28 @@ fn value(value: &Reflected, value_type: ValueType) -> Option<Value<'static>> {
     })
 }
 
-/// The value of a message that wraps one. A wrapper around nothing is absent.
+/// The value of a message that wraps one. A wrapper around nothing is absent, and so is what no attribute can be.
 fn wrapped(message: &DynamicMessage, value_type: ValueType) -> Option<Value<'static>> {
     let field = message.descriptor().get_field_by_name("value")?;
     if !message.has_field(&field) {
         return None;
     }
     let inner = message.get_field(&field);
-    Some(match value_type {
-        ValueType::IpAddress => {
-            let bytes = inner.as_bytes()?;
-            let address = <[u8; 4]>::try_from(&bytes[..])
-                .map(IpAddr::from)
-                .or_else(|_| <[u8; 16]>::try_from(&bytes[..]).map(IpAddr::from));
-            // Go's addresses of IPv4 often have 16 bytes.
-            Value::IpAddress(address.ok()?.to_canonical())
-        }
+    match value_type {
+        ValueType::IpAddress => Value::address(inner.as_bytes()?),
         ValueType::Timestamp => {
             let (seconds, nanos) = time(inner.as_message()?)?;
-            Value::Timestamp(Timestamp { seconds, nanos })
+            Value::timestamp(seconds, nanos)
         }
         ValueType::Duration => {
             let (seconds, nanos) = time(inner.as_message()?)?;
-            Value::Duration(Duration { seconds, nanos })
+            Value::duration(seconds, nanos)
         }
         ValueType::EmailAddress | ValueType::DnsName | ValueType::Uri => {
-            Value::String(inner.as_str()?.to_owned().into())
+            Some(Value::String(inner.as_str()?.to_owned().into()))
         }
-        _ => return None,
-    })
+        _ => None,
+    }
 }
 
 fn time(message: &DynamicMessage) -> Option<(i64, i32)> {

@@ -114,31 +114,14 @@ impl<'t> Parser<'t> {
     /// An operand, with what is called on it and looked up in it.
     fn postfix(&mut self) -> Result<Expr, Error> {
         let start = self.span.start;
-        let mut path = matches!(self.token, Token::Name(_));
         let mut expression = self.operand()?;
         loop {
             if self.at(".") {
-                self.advance()?;
-                let Token::Name(name) = self.token else {
-                    return Err(if self.at("(") {
-                        self.error(Reason::UnexpectedExpression)
-                    } else {
-                        self.unexpected("a name")
-                    });
-                };
-                let end = self.span.end;
-                self.advance()?;
-                if self.at("(") {
-                    expression = self.call(name, Some(expression), start)?;
-                    path = false;
-                } else if let Kind::Attribute(before) = &expression.kind
-                    && path
-                {
-                    let name = format!("{before}.{name}");
-                    expression = self.made(Kind::Attribute(name.into()), start..end, 0)?;
-                } else {
+                let (name, end) = self.name_after_dot()?;
+                if !self.at("(") {
                     return Err(Error::new(self.text, start..end, Reason::UnexpectedExpression));
                 }
+                expression = self.call(name, Some(expression), start)?;
             } else if self.at("[") {
                 self.advance()?;
                 if self.at(":") {
@@ -152,13 +135,44 @@ impl<'t> Parser<'t> {
                 let depth = expression.depth.max(key.depth);
                 let kind = Kind::Index(Box::new(expression), Box::new(key));
                 expression = self.made(kind, start..end, depth)?;
-                path = false;
             } else if self.at("(") || self.at("{") {
                 return Err(self.error(Reason::UnexpectedExpression));
             } else {
                 return Ok(expression);
             }
         }
+    }
+
+    /// The attribute that begins with a name, up to what is called on it. The path is put together once: it may be long.
+    fn attribute(&mut self, first: &str, mut span: Range<usize>) -> Result<Expr, Error> {
+        let mut path = first.to_owned();
+        while self.at(".") {
+            let (name, end) = self.name_after_dot()?;
+            if self.at("(") {
+                let start = span.start;
+                let target = self.made(Kind::Attribute(path.into()), span, 0)?;
+                return self.call(name, Some(target), start);
+            }
+            path.push('.');
+            path.push_str(name);
+            span.end = end;
+        }
+        self.made(Kind::Attribute(path.into()), span, 0)
+    }
+
+    /// Takes a dot and the name behind it; gives the name and its end.
+    fn name_after_dot(&mut self) -> Result<(&'t str, usize), Error> {
+        self.advance()?;
+        let Token::Name(name) = self.token else {
+            return Err(if self.at("(") {
+                self.error(Reason::UnexpectedExpression)
+            } else {
+                self.unexpected("a name")
+            });
+        };
+        let end = self.span.end;
+        self.advance()?;
+        Ok((name, end))
     }
 
     fn operand(&mut self) -> Result<Expr, Error> {
@@ -168,7 +182,7 @@ impl<'t> Parser<'t> {
             Token::Name(name) => match name.to_ascii_lowercase().as_str() {
                 "true" if !self.at(".") => Literal::Bool(true),
                 "false" if !self.at(".") => Literal::Bool(false),
-                _ => return self.made(Kind::Attribute(name.into()), span, 0),
+                _ => return self.attribute(name, span),
             },
             Token::Int(digits) => match digits.parse() {
                 Ok(value) => Literal::Int64(value),

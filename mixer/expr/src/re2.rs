@@ -44,6 +44,8 @@ fn translated(pattern: &str) -> String {
     let mut in_class = false;
     // Nothing but `[` or `[^` stands before: a bracket that closes is a letter here.
     let mut class_begins = false;
+    // Where none ends any more none is looked for: a pattern may come with a request, and be long.
+    let mut named_classes = pattern.contains(":]");
     while let Some(letter) = letters.next() {
         let begins = std::mem::take(&mut class_begins);
         match letter {
@@ -70,19 +72,21 @@ fn translated(pattern: &str) -> String {
                     letters = rest.chars();
                 }
             }
-            '[' => match letters
-                .as_str()
-                .strip_prefix(':')
-                .and_then(|rest| rest.find(":]"))
-            {
-                Some(end) => {
-                    let (class, rest) = letters.as_str().split_at(end + 3);
-                    made.push('[');
-                    made.push_str(class);
-                    letters = rest.chars();
+            '[' if named_classes && letters.as_str().starts_with(':') => {
+                match letters.as_str()[1..].find(":]") {
+                    Some(end) => {
+                        let (class, rest) = letters.as_str().split_at(end + 3);
+                        made.push('[');
+                        made.push_str(class);
+                        letters = rest.chars();
+                    }
+                    None => {
+                        named_classes = false;
+                        made.push_str(r"\[");
+                    }
                 }
-                None => made.push_str(r"\["),
-            },
+            }
+            '[' => made.push_str(r"\["),
             ']' if begins => made.push_str(r"\]"),
             ']' => {
                 in_class = false;

@@ -250,9 +250,14 @@ impl Mixer {
         get(self.monitoring, path).await
     }
 
+    /// Where Prometheus would scrape.
+    pub(crate) async fn exporter(&mut self) -> SocketAddr {
+        address(&mut self.process, "prometheus handlers").await
+    }
+
     /// What Prometheus would see, line by line.
     pub(crate) async fn scrape(&mut self) -> Vec<String> {
-        let exporter = address(&mut self.process, "prometheus handlers").await;
+        let exporter = self.exporter().await;
         let (status, body) = get(exporter, "/metrics").await;
         assert_eq!(status, 200, "{body}");
         body.lines().map(str::to_owned).collect()

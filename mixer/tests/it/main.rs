@@ -10,6 +10,7 @@ mod examples;
 mod explain;
 mod flags;
 mod fluentd;
+mod fuzz;
 mod harness;
 mod kubernetesenv;
 mod logs;

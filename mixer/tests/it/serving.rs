@@ -180,3 +180,44 @@ async fn spec_02_9_9_requests_beyond_the_rate_are_refused() {
         "{metrics}"
     );
 }
+
+/// Words and attributes without end take their time and nothing else: who asks meanwhile is answered.
+#[tokio::test]
+async fn dictionaries_of_10_mb_are_read_and_harm_nobody() {
+    let mixer = Mixer::start(&configuration("true"), &["--maxMessageSize=20000000"]).await;
+    let mut set = attributes(&[("source.name", "frontend")]);
+    set.words
+        .extend((0..500_000).map(|number| format!("word-{number:015}")));
+    // Names that stand for nothing, and one attribute by two names.
+    set.strings.extend((3..200_000).map(|number| (-number, i32::MIN)));
+    let check = CheckRequest {
+        attributes: Some(set.clone()),
+        ..CheckRequest::default()
+    };
+    let report = ReportRequest {
+        default_words: std::mem::take(&mut set.words),
+        attributes: vec![set.clone(), attributes(&[]), set],
+        repeated_attributes_semantics: 1,
+        ..ReportRequest::default()
+    };
+    let others = async {
+        for _ in 0..20 {
+            mixer.check(request(&[("source.name", "a")])).await.unwrap();
+        }
+    };
+    let (large, told, ()) = tokio::join!(mixer.check(check.clone()), mixer.report(report), others);
+    assert_eq!(
+        large.unwrap().precondition.unwrap().valid_use_count,
+        1_000_000_000
+    );
+    told.unwrap();
+    let mut twice = check;
+    let set = twice.attributes.as_mut().unwrap();
+    set.words.push("source.name".to_owned());
+    set.strings.insert(-i32::try_from(set.words.len()).unwrap(), -2);
+    let status = mixer.check(twice).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "duplicate attribute source.name")
+    );
+}

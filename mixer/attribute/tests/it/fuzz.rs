@@ -3,39 +3,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mesh_testing::fuzz;
+use mesh_testing::objects::Choices;
 use mixer_attribute::encode::{self, Attributes, Sent};
 use mixer_attribute::{
     Bag, CheckCache, CheckRequest, Compressed, Decoder, QuotaParams, References, ReportRequest, Semantics,
-    Track, Validity, Value,
+    Track, Validity, Value, dictionary, testing,
 };
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::Index;
 use prost::Message;
 
-use crate::encode::attributes;
 use crate::world::{ATTRIBUTES, decoder, get};
 
-proptest! {
-    // `PROPTEST_CASES` lets it go on for longer.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn requests_changed_at_random(
-        sets in vec(attributes(), 1..4),
-        count in 0..300_u32,
-        changes in vec((any::<Index>(), any::<u8>(), 0..6), 0..6),
-    ) {
-        let decoder = decoder();
+/// Requests that are good, and what is made of them by changing fields and bytes.
+#[test]
+fn fuzz_attributes() {
+    let decoder = decoder();
+    fuzz::rounds("attributes", |choices| {
         let mut cache = CheckCache::new(2);
-        let quotas = BTreeMap::from([("q".to_owned(), QuotaParams::default())]);
+        let count = u32::try_from(choices.below(300)).unwrap_or_default();
+        let sets: Vec<_> = (0..=choices.below(3)).map(|_| attributes(choices)).collect();
+        let quota = QuotaParams {
+            amount: *choices.one_of(&[0, 1, -1, i64::MIN, i64::MAX]),
+            best_effort: choices.chance(50),
+        };
+        let quotas = BTreeMap::from([("q".to_owned(), quota)]);
         let check = encode::check_request(&sets[0], &quotas, "id".to_owned(), count);
-        let check = changed(check.encode_to_vec(), &changes);
+        let check = changed(check.encode_to_vec(), choices);
         if let Ok(request) = CheckRequest::read(&check) {
+            let _ = dictionary::check_word_count(request.global_word_count);
             one(&decoder, request.attributes, &mut cache);
         }
-        let report = encode::report_request(&sets, Semantics::Independent, count).unwrap();
-        let report = changed(report.encode_to_vec(), &changes);
+        let report = encode::report_request(&sets, Semantics::Independent, count).expect("whole sets");
+        let report = changed(report.encode_to_vec(), choices);
         if let Ok(request) = ReportRequest::read(&report) {
             let mut reader = decoder.reader(&request.default_words);
             let mut bag = Bag::new(decoder.vocabulary());
@@ -46,7 +45,26 @@ proptest! {
                 one(&decoder, *set, &mut cache);
             }
         }
+    })
+    .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn attributes(choices: &mut Choices<'_>) -> Attributes<'static> {
+    let mut made = Attributes::new();
+    for (name, value_type) in ATTRIBUTES {
+        if choices.chance(40) {
+            let value = testing::value(value_type, &mut |limit| choices.below(limit));
+            made.insert(name.to_owned(), Sent::Value(value));
+        }
     }
+    made
+}
+
+fn changed(bytes: Vec<u8>, choices: &mut Choices<'_>) -> Vec<u8> {
+    (0..choices.below(4)).fold(bytes, |bytes, _| match choices.below(4) {
+        0 => fuzz::damaged(bytes, choices),
+        _ => fuzz::message_changed(&bytes, choices),
+    })
 }
 
 /// Reads a set, sends what was in it, and asks the cache.
@@ -94,21 +112,4 @@ fn one(decoder: &Decoder, set: Compressed<'_>, cache: &mut CheckCache<u8>) {
         .map(|found| *found.answer);
     // Values that are too long are not kept.
     assert!(answer == Some(1) || again.len() > 1000, "{found:?}");
-}
-
-fn changed(mut bytes: Vec<u8>, changes: &[(Index, u8, i32)]) -> Vec<u8> {
-    for (place, byte, how) in changes {
-        let place = place.index(bytes.len().max(1));
-        match how {
-            0 => bytes.truncate(place),
-            1 => bytes.insert(place.min(bytes.len()), *byte),
-            2 => bytes.extend(bytes.get(place..).unwrap_or_default().to_vec()),
-            _ => {
-                if let Some(old) = bytes.get_mut(place) {
-                    *old = *byte;
-                }
-            }
-        }
-    }
-    bytes
 }

@@ -31,7 +31,7 @@ struct WithOutput {
     output: Option<Bytes>,
 }
 
-pub(super) fn check(template: &Template, answer: Bytes) -> Result<Checked, HandlerError> {
+pub(crate) fn check(template: &Template, answer: Bytes) -> Result<Checked, HandlerError> {
     if template.variety() != Variety::CheckWithOutput {
         return Ok(Checked {
             result: result(read(answer)?),
@@ -45,16 +45,16 @@ pub(super) fn check(template: &Template, answer: Bytes) -> Result<Checked, Handl
     })
 }
 
-pub(super) fn output(template: &Template, answer: &[u8]) -> Result<Output, HandlerError> {
+pub(crate) fn output(template: &Template, answer: &[u8]) -> Result<Output, HandlerError> {
     Output::read(template, answer).map_err(|error| unreadable(&error))
 }
 
-pub(super) fn report(answer: Bytes) -> Result<(), HandlerError> {
+pub(crate) fn report(answer: Bytes) -> Result<(), HandlerError> {
     read::<ReportResult>(answer).map(|_| ())
 }
 
 /// What is granted of the quota of an instance.
-pub(super) fn quota(instance: &str, answer: Bytes) -> Result<QuotaResult, HandlerError> {
+pub(crate) fn quota(instance: &str, answer: Bytes) -> Result<QuotaResult, HandlerError> {
     let mut answer: WireQuota = read(answer)?;
     let granted = answer.quotas.remove(instance);
     let granted = granted

@@ -1,6 +1,6 @@
 //! Calls of an adapter that runs in a process of its own (`spec 02` §10.2-§10.5).
 
-mod answer;
+pub(crate) mod answer;
 mod backend;
 mod endpoint;
 mod oauth;

@@ -145,6 +145,11 @@ impl FakeAdapter {
         self.calls.lock().clone()
     }
 
+    /// Forgets the calls that came so far.
+    pub fn forget(&self) {
+        self.calls.lock().clear();
+    }
+
     /// The calls of a method that came so far.
     #[must_use]
     pub fn calls_of(&self, method: &str) -> Vec<Call> {

@@ -3,6 +3,7 @@
 //! What cannot be made panics: a test that cannot go on fails.
 
 mod adapter;
+pub mod answers;
 mod descriptor;
 
 pub use adapter::{Call, FakeAdapter, Reply};

@@ -282,6 +282,33 @@ fn spec_02_10_3_outputs_are_read_by_their_descriptor() {
     let ipv4 = Value::IpAddress("10.0.0.1".parse().unwrap());
     assert_eq!(output.values()[index], Some(ipv4), "it has to equal itself");
     assert!(!names.contains(&"raw".to_owned()), "bytes are of no type");
+    // Times and addresses are those that attributes can be, as in requests.
+    let wrapped = |field: &str, inner: &[u8]| {
+        let field = pool
+            .get_message_by_name("everything.OutputMsg")
+            .unwrap()
+            .get_field_by_name(field);
+        let mut encoded = Vec::new();
+        let content = [&[0x0a, u8::try_from(inner.len()).unwrap()][..], inner].concat();
+        prost::encoding::bytes::encode(field.unwrap().number(), &content, &mut encoded);
+        Output::read(&template, &encoded)
+            .unwrap()
+            .into_values()
+            .into_iter()
+            .flatten()
+            .next()
+    };
+    let time = |seconds, nanos| prost_types::Timestamp { seconds, nanos }.encode_to_vec();
+    assert!(matches!(wrapped("time", &time(7, 7)), Some(Value::Timestamp(_))));
+    for (seconds, nanos) in [(i64::MAX, 0), (0, -1), (0, i32::MAX), (253_402_300_800, 0)] {
+        assert_eq!(wrapped("time", &time(seconds, nanos)), None, "{seconds} {nanos}");
+    }
+    let mapped = std::net::Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().octets();
+    assert_eq!(
+        wrapped("ip", &mapped),
+        Some(Value::IpAddress([10, 0, 0, 1].into()))
+    );
+    assert_eq!(wrapped("ip", &[1, 2, 3, 4, 5]), None);
     Output::read(&template, b"\xff\xff").unwrap_err();
     let check = known("checknothing");
     assert_eq!(

@@ -5,6 +5,7 @@
 mod backend;
 mod descriptors;
 mod encoding;
+mod fuzz;
 mod oauth;
 mod security;
 mod sessions;

@@ -53,11 +53,41 @@ fn large_tokens_are_bounded_in_messages() {
         format!("\"{}\" == 1", "x".repeat(1_000_000)),
         "9".repeat(1_000_000),
         "a.".repeat(500_000),
+        ["a"; 500_000].join("."),
         "\u{0}".repeat(10),
     ] {
         let vocabulary = Vocabulary::default();
         let error = compile(&text, &vocabulary).unwrap_err().to_string();
         assert!(error.len() < 2_000, "{}", error.len());
+    }
+}
+
+/// A pattern that comes with a request may be as long as the request.
+#[test]
+fn long_patterns_take_linear_time() {
+    let mut vocabulary = Vocabulary::default();
+    let id = vocabulary.add("pattern", ValueType::String).unwrap();
+    let program = compile("pattern.matches(\"a\")", &vocabulary).unwrap();
+    for part in [
+        "[[:",
+        "[",
+        "[:a:]",
+        "\\Q",
+        "(",
+        "a|",
+        "[[:alpha:]",
+        "(?i)",
+        "a{1000}",
+        "\\pL",
+        "(?:",
+    ] {
+        let mut bag = Bag::new(&vocabulary);
+        bag.set(
+            id,
+            Value::from(part.repeat(1_000_000 / part.len()).as_str()).into_owned(),
+        );
+        // That it is too long, or no pattern: what takes quadratic time does not come to an end here.
+        let _ = program.evaluate(&bag, &mut Untracked);
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
 
 mod deep;
+mod fuzz;
 mod random;
 mod table;
 mod tracked;

@@ -376,3 +376,52 @@ async fn pain_23_an_instance_that_is_replaced_by_one_of_another_template_is_told
     assert_eq!((before.as_str(), now.as_str()), ("metric", "quota"));
     assert_eq!(metric.replaced(&Snapshot::default()), []);
 }
+
+/// Expressions that are nested 10,000 levels deep are told where they stand, and nothing else is harmed.
+#[tokio::test]
+async fn spec_02_5_9_expressions_of_depth_10_000_are_told() {
+    let mut world = World::new();
+    let deep = format!("{}true{}", "(".repeat(10_000), ")".repeat(10_000));
+    let text = [
+        handler("deny", 7, "no"),
+        nothing(),
+        check("istio-system", "good", ""),
+        check("istio-system", "deep", &format!(", match: '{deep}'")),
+        check(
+            "istio-system",
+            "header",
+            &format!(", requestHeaderOperations: [{{name: a, values: ['{deep}']}}]"),
+        ),
+        object(
+            "instance",
+            "istio-system",
+            "count",
+            &format!(
+                "{{compiledTemplate: metric, params: {{value: '{deep}', dimensions: {{a: '{deep}'}}}}}}"
+            ),
+        ),
+    ]
+    .concat();
+    world.configure(&text).await;
+    for expected in [
+        "rule istio-system/deep: match: ",
+        "rule istio-system/header: requestHeaderOperations[0].values[0]: ",
+        "instance istio-system/count: params.value: ",
+        "instance istio-system/count: params.dimensions[a]: ",
+    ] {
+        let told = world
+            .problems
+            .iter()
+            .find(|problem| problem.starts_with(expected));
+        let told = told.unwrap_or_else(|| panic!("{expected} is missing in {:?}", world.problems));
+        assert!(
+            told.contains("more than 64 levels deep") && told.len() < 1000,
+            "{told}"
+        );
+    }
+    let verdict = world.check(&[], &[]).await.unwrap().verdict;
+    assert_eq!(
+        verdict.status.message,
+        "deny.istio-system:no, deny.istio-system:no"
+    );
+}

@@ -6,6 +6,7 @@ mod adapter;
 mod configuration;
 mod dispatching;
 mod explaining;
+mod fuzz;
 mod handlers;
 mod logs;
 mod references;

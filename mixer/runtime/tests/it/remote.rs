@@ -26,7 +26,7 @@ use crate::world::{World, handler, object};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A check that puts something out (fixture F-2).
-const HEADERCHECK: &str = r#"
+pub(crate) const HEADERCHECK: &str = r#"
 syntax = "proto3";
 package headercheck;
 import "google/protobuf/any.proto";
@@ -52,17 +52,17 @@ message OutputMsg { string value = 1; }
 "#;
 
 #[derive(Clone, PartialEq, Message)]
-struct HeadercheckResponse {
+pub(crate) struct HeadercheckResponse {
     #[prost(message, optional, tag = "1")]
-    result: Option<CheckResult>,
+    pub(crate) result: Option<CheckResult>,
     #[prost(message, optional, tag = "2")]
-    output: Option<HeadercheckOutput>,
+    pub(crate) output: Option<HeadercheckOutput>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HeadercheckOutput {
+pub(crate) struct HeadercheckOutput {
     #[prost(string, tag = "1")]
-    value: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,7 +77,7 @@ struct HeadercheckInstance {
     key: String,
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::new();
     world.patience.call_limit = PATIENCE;
     world.factory = world.factory.with_build_limit(PATIENCE).with_pace(Pace {
@@ -88,12 +88,12 @@ fn world() -> World {
     world
 }
 
-fn ok(message: &impl Message) -> Reply {
+pub(crate) fn ok(message: &impl Message) -> Reply {
     let bytes = Bytes::from(message.encode_to_vec());
     async move { Ok(bytes) }.boxed()
 }
 
-fn template(name: &str, descriptor: &str) -> String {
+pub(crate) fn template(name: &str, descriptor: &str) -> String {
     object(
         "template",
         "istio-system",
@@ -102,12 +102,12 @@ fn template(name: &str, descriptor: &str) -> String {
     )
 }
 
-fn known(name: &str) -> String {
+pub(crate) fn known(name: &str) -> String {
     let file = format!("mixer/template/{name}/template_handler_service.proto");
     template(name, &built_in(&file))
 }
 
-fn adapter(templates: &str, more: &str) -> String {
+pub(crate) fn adapter(templates: &str, more: &str) -> String {
     object(
         "adapter",
         "istio-system",
@@ -116,7 +116,7 @@ fn adapter(templates: &str, more: &str) -> String {
     )
 }
 
-fn remote(name: &str, address: &(impl ToString + ?Sized), more: &str) -> String {
+pub(crate) fn remote(name: &str, address: &(impl ToString + ?Sized), more: &str) -> String {
     let address = address.to_string();
     object(
         "handler",
@@ -126,7 +126,7 @@ fn remote(name: &str, address: &(impl ToString + ?Sized), more: &str) -> String 
     )
 }
 
-fn instance(name: &str, template: &str, rest: &str) -> String {
+pub(crate) fn instance(name: &str, template: &str, rest: &str) -> String {
     object(
         "instance",
         "istio-system",
@@ -135,12 +135,12 @@ fn instance(name: &str, template: &str, rest: &str) -> String {
     )
 }
 
-fn rule(name: &str, spec: &str) -> String {
+pub(crate) fn rule(name: &str, spec: &str) -> String {
     object("rule", "istio-system", name, &format!("{{{spec}}}"))
 }
 
 /// An adapter for every template that is used here.
-fn everybody(call: Call) -> Reply {
+pub(crate) fn everybody(call: Call) -> Reply {
     match call.path.rsplit('/').next().unwrap() {
         "HandleMetric" => ok(&ReportResult {}),
         "HandleQuota" => {
@@ -149,7 +149,7 @@ fn everybody(call: Call) -> Reply {
             let granted = asked.into_iter().map(|(name, params)| {
                 let granted = Granted {
                     valid_duration: None,
-                    granted_amount: params.amount - 1,
+                    granted_amount: params.amount.saturating_sub(1),
                 };
                 (name, granted)
             });

@@ -1,63 +1,17 @@
 //! Whatever is written, nothing panics on the way from text to what proxies get.
 //!
-//! The corpus are the objects of all cases. They are changed at random, which `FUZZ_SECONDS` in the environment lets
-//! go on for longer; a failure names the round that repeats it (`FUZZ_FROM`).
+//! The corpus are the objects of all cases. They are changed at random, for as long as [`fuzz::rounds`] goes on.
 
-use std::env;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use mesh_config::{Config, Kind, decode, mesh, validation, yaml};
+use mesh_testing::fuzz::{self, changed};
 use mesh_testing::objects::{self, Choices, KINDS, KUBERNETES};
 
 use crate::world::{Input, World};
 use crate::{PACKAGE, meshes};
-
-/// How long an ordinary run of the tests goes on.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// What stands in documents where somebody slipped.
-const ODDITIES: &[&str] = &[
-    "",
-    "''",
-    "~",
-    "0",
-    "-1",
-    "65536",
-    "99999999999999999999",
-    "1e999",
-    ".nan",
-    "true",
-    "[]",
-    "{}",
-    "[[[[{}]]]]",
-    "'*'",
-    "'.'",
-    "'*.'",
-    "'..'",
-    "':'",
-    "'[::1]:80'",
-    "unix://",
-    "10.0.0.0/33",
-    "'\\0'",
-    "\"\\u0000\"",
-    "ü",
-    "&a [*a]",
-    "!!binary x",
-    "0s",
-    "-1s",
-    "99999999999999999s",
-    "'%'",
-    "a: b",
-    "? ",
-    "- ",
-    "|",
-    "---",
-    "\t",
-];
 
 /// Whole documents to objects, validation and translation.
 pub(crate) fn documents() -> Result<(), Failed> {
@@ -66,7 +20,7 @@ pub(crate) fn documents() -> Result<(), Failed> {
     for text in &corpus {
         translate(read(text), &mut last);
     }
-    rounds(|choices| {
+    Ok(fuzz::rounds("documents", |choices| {
         let mut text = choices.one_of(&corpus).clone();
         for _ in 0..=choices.below(4) {
             let other: &String = choices.one_of(&corpus);
@@ -74,7 +28,7 @@ pub(crate) fn documents() -> Result<(), Failed> {
         }
         let objects = read(&text);
         translate(objects, choices);
-    })
+    })?)
 }
 
 /// The kinds that have a target of their own.
@@ -93,7 +47,7 @@ pub(crate) fn kind(kind: Kind) -> Result<(), Failed> {
     let documents: Vec<&str> = documents
         .filter(|text| text.contains(&needle) || text.contains(&line))
         .collect();
-    rounds(|choices| {
+    Ok(fuzz::rounds(kind.schema().kind, |choices| {
         let mut objects = base.clone();
         let kinds: Vec<Kind> = kinds().collect();
         for name in ["edge", "a"] {
@@ -110,13 +64,13 @@ pub(crate) fn kind(kind: Kind) -> Result<(), Failed> {
             }
         }
         translate(objects, choices);
-    })
+    })?)
 }
 
 /// What files say about the mesh.
 pub(crate) fn mesh() -> Result<(), Failed> {
     let base = objects::base();
-    rounds(|choices| {
+    Ok(fuzz::rounds("mesh configuration", |choices| {
         let mut texts = [objects::mesh(choices), objects::networks(choices)];
         for text in &mut texts {
             for _ in 0..choices.below(3) {
@@ -140,7 +94,7 @@ pub(crate) fn mesh() -> Result<(), Failed> {
             changes: Vec::new(),
         };
         generate(&input, choices);
-    })
+    })?)
 }
 
 /// An object by the descriptor of its message.
@@ -151,37 +105,12 @@ fn made(kind: Kind, name: &str, choices: &mut Choices<'_>) -> Option<Config> {
 
 /// The object with bytes that are others on the way.
 fn damaged(mut object: Config, choices: &mut Choices<'_>) -> Config {
-    let mut bytes = object.body.value.to_vec();
-    for _ in 0..=choices.below(3) {
-        let byte = u8::try_from(choices.below(256)).unwrap_or_default();
-        let at = choices.below(bytes.len() + 1);
-        match (choices.below(3), bytes.get_mut(at)) {
-            (0, _) => bytes.insert(at, byte),
-            (1, Some(old)) => *old = byte,
-            _ => bytes.truncate(at),
-        }
-    }
+    let bytes = match choices.below(2) {
+        0 => fuzz::damaged(object.body.value.to_vec(), choices),
+        _ => fuzz::message_changed(&object.body.value, choices),
+    };
     object.body.value = bytes.into();
     object
-}
-
-/// Does something with the choices of each round until the time is over.
-fn rounds(mut each: impl FnMut(&mut Choices<'_>)) -> Result<(), Failed> {
-    let number = |variable: &str| env::var(variable).ok()?.parse::<u64>().ok();
-    let patience = number("FUZZ_SECONDS").map_or(PATIENCE, Duration::from_secs);
-    let first = number("FUZZ_FROM").unwrap_or(0);
-    let began = Instant::now();
-    let mut round = first;
-    while began.elapsed() < patience {
-        if catch_unwind(AssertUnwindSafe(|| each(&mut Choices::seeded(round)))).is_err() {
-            return Err(format!("round {round} panics").into());
-        }
-        round += 1;
-    }
-    if number("FUZZ_SECONDS").is_some() {
-        eprintln!("{} rounds from {first}", round - first);
-    }
-    Ok(())
 }
 
 /// The objects of all cases.
@@ -219,46 +148,4 @@ fn translate(objects: Vec<Config>, choices: &mut Choices<'_>) {
 fn generate(input: &Input, choices: &mut Choices<'_>) {
     let world = World::of_input(input, &meshes::setup(choices)).expect("files and proxies are good");
     world.resources();
-}
-
-/// A text with one change.
-fn changed(text: &str, other: &str, choices: &mut Choices<'_>) -> String {
-    let mut lines: Vec<&str> = text.lines().collect();
-    if lines.is_empty() {
-        return other.to_owned();
-    }
-    let at = choices.below(lines.len());
-    match choices.below(6) {
-        // A value is another one.
-        0 | 1 => {
-            let places: Vec<usize> = text.match_indices(": ").map(|(place, _)| place + 2).collect();
-            if places.is_empty() {
-                return text.to_owned();
-            }
-            let from = *choices.one_of(&places);
-            let to = text[from..]
-                .find([',', '}', ']', '\n'])
-                .map_or(text.len(), |length| from + length);
-            return format!("{}{}{}", &text[..from], choices.one_of(ODDITIES), &text[to..]);
-        }
-        2 => {
-            lines.remove(at);
-        }
-        3 => lines.insert(at, lines[at]),
-        4 => {
-            let others: Vec<&str> = other.lines().collect();
-            if !others.is_empty() {
-                lines[at] = others[choices.below(others.len())];
-            }
-        }
-        // Any character is any other.
-        _ => {
-            let mut characters: Vec<char> = text.chars().collect();
-            let place = choices.below(characters.len());
-            characters[place] =
-                char::from_u32(u32::try_from(choices.below(0x100)).unwrap_or_default()).unwrap_or(' ');
-            return characters.into_iter().collect();
-        }
-    }
-    lines.join("\n")
 }
