@@ -87,7 +87,8 @@ fn fuzz_configuration() {
                 0 => {
                     let mut text = choices.one_of(&corpus).clone();
                     for _ in 0..=choices.below(4) {
-                        text = changed(&text, choices.one_of(&corpus), choices);
+                        let other: &String = choices.one_of(&corpus);
+                        text = changed(&text, other, choices);
                     }
                     objects.extend(read(&text));
                 }
