@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mesh_api::Any;
+use mixer_attribute::span;
 use mixer_template::Template;
 use prost::{Message, Name};
 use prost_reflect::DescriptorPool;
@@ -125,10 +126,10 @@ impl ConfigErrors {
 
     /// The duration of a field that must not be negative. One that is missing or wrong is 0.
     pub fn duration(&mut self, field: &str, value: Option<&prost_types::Duration>) -> Duration {
-        match value.copied().map(Duration::try_from) {
+        match value.map(span) {
             None => Duration::ZERO,
-            Some(Ok(duration)) => duration,
-            Some(Err(_)) => {
+            Some(Some(duration)) => duration,
+            Some(None) => {
                 self.push(field, "must not be negative");
                 Duration::ZERO
             }

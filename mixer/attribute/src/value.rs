@@ -64,6 +64,16 @@ pub enum Value<'a> {
     StringMap(StringMap<'a>),
 }
 
+/// How long a span of time is that somebody sent; `None` if it is negative. Of any numbers, for which the conversion of
+/// `prost-types` would compute what no number can hold.
+#[must_use]
+pub fn span(sent: &Duration) -> Option<std::time::Duration> {
+    let nanos = i128::from(sent.seconds) * i128::from(SECOND) + i128::from(sent.nanos);
+    let seconds = u64::try_from(nanos.div_euclid(i128::from(SECOND))).ok()?;
+    let nanos = u32::try_from(nanos.rem_euclid(i128::from(SECOND))).ok()?;
+    Some(std::time::Duration::new(seconds, nanos))
+}
+
 // === impl ValueType ===
 
 impl ValueType {
@@ -179,5 +189,31 @@ impl Value<'_> {
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
         Self::String(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found at random: numbers that have no opposite.
+    #[test]
+    fn spans_of_any_numbers_are_long_or_none() {
+        let of = |seconds, nanos| span(&Duration { seconds, nanos });
+        for (seconds, nanos) in [
+            (i64::MIN, 0),
+            (0, i32::MIN),
+            (i64::MIN, i32::MIN),
+            (0, -1),
+            (1, -1_000_000_001),
+        ] {
+            assert_eq!(of(seconds, nanos), None, "{seconds} {nanos}");
+        }
+        assert_eq!(of(1, -1), Some(std::time::Duration::new(0, 999_999_999)));
+        assert_eq!(of(0, i32::MAX), Some(std::time::Duration::new(2, 147_483_647)));
+        assert_eq!(
+            of(i64::MAX, i32::MAX).map(|span| span.as_secs()),
+            Some((1 << 63) + 1)
+        );
     }
 }

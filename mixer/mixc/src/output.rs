@@ -1,12 +1,10 @@
 //! Answers as 1.1 prints them.
 
-use std::time::Duration;
-
 use mesh_api::google::rpc;
 use mesh_api::istio::mixer::v1::referenced_attributes::AttributeMatch;
 use mesh_api::istio::mixer::v1::{CheckResponse, ReferencedAttributes};
 use mesh_runtime::args::GoDuration;
-use mixer_attribute::{Words, code_name};
+use mixer_attribute::{Words, code_name, span};
 use tonic::{Code, Status};
 
 /// What Mixer says to a check.
@@ -68,7 +66,7 @@ fn with_message(name: String, message: &str) -> String {
 
 /// As Go writes it.
 fn duration(duration: Option<prost_types::Duration>) -> String {
-    let duration = Duration::try_from(duration.unwrap_or_default()).unwrap_or_default();
+    let duration = duration.as_ref().and_then(span).unwrap_or_default();
     GoDuration::from(duration).to_string()
 }
 

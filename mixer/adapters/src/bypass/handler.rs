@@ -17,6 +17,7 @@ use mixer_adapter::{
     Answer, CheckResult, HandleCheckNothing, HandleMetric, HandleQuota, HandleReportNothing, HandlerError,
     QuotaArgs, QuotaResult,
 };
+use mixer_attribute::span;
 use mixer_template::{CheckNothing, Metric, Quota, ReportNothing};
 
 use super::backend::Backend;
@@ -128,7 +129,5 @@ fn failed(status: &tonic::Status) -> HandlerError {
 
 /// One that is missing or negative is 0.
 fn duration(given: Option<prost_types::Duration>) -> Duration {
-    given
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .unwrap_or_default()
+    given.as_ref().and_then(span).unwrap_or_default()
 }

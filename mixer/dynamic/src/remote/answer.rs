@@ -7,6 +7,7 @@ use mesh_api::istio::mixer::adapter::model::v1beta1::{
     CheckResult as WireCheck, QuotaResult as WireQuota, ReportResult,
 };
 use mixer_adapter::{CheckResult, HandlerError, QuotaResult};
+use mixer_attribute::span;
 use mixer_template::Variety;
 use prost::Message;
 
@@ -76,9 +77,7 @@ fn result(result: WireCheck) -> CheckResult {
 
 /// A time that is negative is over.
 fn duration(duration: Option<prost_types::Duration>) -> Duration {
-    duration
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .unwrap_or_default()
+    duration.as_ref().and_then(span).unwrap_or_default()
 }
 
 fn read<M: Message + Default>(answer: Bytes) -> Result<M, HandlerError> {

@@ -14,6 +14,7 @@ use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::BytesCodec;
 use mixer_adapter::{Answer, BuildError, Env, HandlerError, QuotaArgs, QuotaResult};
+use mixer_attribute::span;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::client::Grpc;
@@ -94,10 +95,10 @@ impl BackendOptions {
     ///
     /// When it is negative.
     pub fn timeout(&self) -> Result<Option<Duration>, (&'static str, String)> {
-        match self.connection.timeout.map(Duration::try_from) {
-            None | Some(Ok(Duration::ZERO)) => Ok(None),
-            Some(Ok(timeout)) => Ok(Some(timeout)),
-            Some(Err(_)) => Err(("connection.timeout", "must not be negative".to_owned())),
+        match self.connection.timeout.as_ref().map(span) {
+            None | Some(Some(Duration::ZERO)) => Ok(None),
+            Some(Some(timeout)) => Ok(Some(timeout)),
+            Some(None) => Err(("connection.timeout", "must not be negative".to_owned())),
         }
     }
 }

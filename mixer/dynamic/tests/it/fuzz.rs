@@ -52,7 +52,7 @@ fn fuzz_answers() {
         }
         let said = changed(quota_result(choices).encode_to_vec(), choices);
         if let Ok(granted) = answers::quota(NAME, said.into()) {
-            encode::quota_result(granted.amount, granted.valid_duration, Default::default());
+            let _ = encode::quota_result(granted.amount, granted.valid_duration, Default::default());
         }
         let _ = answers::report(changed(ReportResult::default().encode_to_vec(), choices).into());
     })
