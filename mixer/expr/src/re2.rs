@@ -11,6 +11,9 @@ use crate::error::{EvalError, shortened};
 /// How large a compiled pattern may be, in bytes. One may come with a request.
 const SIZE_LIMIT: usize = 1 << 20;
 
+/// How long a pattern may be, in bytes: whatever is longer takes its time to be parsed, for each request.
+const LENGTH_LIMIT: usize = 1 << 16;
+
 /// How deeply a pattern may be nested.
 const NEST_LIMIT: u32 = 100;
 
@@ -20,6 +23,9 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
         pattern: shortened(pattern).into(),
         reason: reason.into(),
     };
+    if pattern.len() > LENGTH_LIMIT {
+        return Err(refused(format!("it is longer than {LENGTH_LIMIT} bytes")));
+    }
     let translated = translated(pattern);
     if let Some(reason) = mesh_config::re2::rejected(&translated) {
         return Err(refused(reason));

@@ -81,13 +81,21 @@ fn long_patterns_take_linear_time() {
         "\\pL",
         "(?:",
     ] {
-        let mut bag = Bag::new(&vocabulary);
-        bag.set(
-            id,
-            Value::from(part.repeat(1_000_000 / part.len()).as_str()).into_owned(),
+        let evaluate = |length: usize| {
+            let mut bag = Bag::new(&vocabulary);
+            let pattern = part.repeat(length / part.len());
+            bag.set(id, Value::from(pattern.as_str()).into_owned());
+            program
+                .evaluate(&bag, &mut Untracked)
+                .map_err(|error| error.to_string())
+        };
+        // No pattern, or one that is too large: what takes quadratic time does not come to an end here.
+        let _ = evaluate(60_000);
+        let error = evaluate(1_000_000).unwrap_err();
+        assert!(
+            error.contains("longer than 65536 bytes") && error.len() < 1_000,
+            "{error}"
         );
-        // That it is too long, or no pattern: what takes quadratic time does not come to an end here.
-        let _ = program.evaluate(&bag, &mut Untracked);
     }
 }
 
