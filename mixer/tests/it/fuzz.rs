@@ -240,7 +240,7 @@ async fn ask(engine: &Engine, choices: &mut Choices<'_>) {
             };
             assert!(granted, "{name} {params:?} {grant:?}");
         }
-        encode::referenced_attributes(&checked.references, &table.vocabulary, 111);
+        let _ = encode::referenced_attributes(&checked.references, &table.vocabulary, 111);
     }
     let _ = engine.explain(&table, &request, patience).await;
     let message = encode::report_request(&sets, Semantics::Independent, 221)
