@@ -20,9 +20,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::known::Known;
-use self::steps::{Failure, Step, steps};
+use self::steps::{Failure, SHORT, Step, steps};
 use crate::Served;
-use crate::backoff::Spread;
+use crate::backoff::Pauses;
 
 /// Where kubectl keeps what was applied last: a second copy of the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -38,11 +38,11 @@ pub struct Watch<T> {
     known: Known,
     told: VecDeque<Event<T>>,
     settled: bool,
-    retry: Spread,
+    retry: Pauses,
     pause: Option<Pin<Box<Sleep>>>,
     longest_pause: Duration,
-    /// When the last pause was over.
-    paused_until: Option<Instant>,
+    /// When the watch began that is followed, or was last.
+    watching_since: Option<Instant>,
     served: watch::Receiver<u64>,
     status: watch::Sender<Status>,
 }
@@ -81,7 +81,8 @@ pub struct WatchOptions {
     pub page_size: u32,
     /// Longest life of one request. A connection that died unnoticed is replaced five seconds after it.
     pub timeout: Duration,
-    /// Pause after the first failure; it doubles with each that follows.
+    /// Shortest pause after a failure. Pauses grow as long as everything fails. A watch that was well until it broke is asked
+    /// for again at once, if that did not just happen.
     pub initial_pause: Duration,
     /// Longest pause.
     pub longest_pause: Duration,
@@ -170,7 +171,7 @@ impl<T: Send + 'static> Watch<T> {
         K: Resource + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
     {
         let served = options.served.subscribe();
-        let retry = Spread::new(options.initial_pause, options.longest_pause);
+        let retry = Pauses::new(options.initial_pause, options.longest_pause);
         let longest_pause = options.longest_pause;
         let steps = steps(api, options)
             .map(move |step| step.map(|step| step.map(|object| Item::of(object, &decode))))
@@ -184,7 +185,7 @@ impl<T: Send + 'static> Watch<T> {
             retry,
             pause: None,
             longest_pause,
-            paused_until: None,
+            watching_since: None,
             served,
             status: watch::Sender::default(),
         }
@@ -234,7 +235,7 @@ impl<T: Send + 'static> Watch<T> {
             tokio::select! {
                 () = pause => {}
                 // The server may take a moment to serve what was defined.
-                () = changed => self.retry.reset(),
+                () = changed => self.retry.succeeded(),
             }
         } else {
             pause.await;
@@ -245,11 +246,20 @@ impl<T: Send + 'static> Watch<T> {
     fn take(&mut self, step: Step<Item<T>>) {
         match step {
             Step::ListBegun => self.known.begin(),
-            Step::Watching => {}
-            Step::Applied(item) | Step::Listed(item) => self.apply(item),
+            Step::Watching => self.watching_since = Some(Instant::now()),
+            // A list is no proof that all is well: a server may answer every list and end every watch.
+            Step::Listed(item) => {
+                self.apply(item);
+            }
+            Step::Applied(item) => {
+                if self.apply(item) {
+                    self.retry.succeeded();
+                }
+            }
             Step::Deleted(item) => {
                 if self.known.remove(&item.name) {
                     self.told.push_back(Event::Deleted(item.name));
+                    self.retry.succeeded();
                 }
             }
             Step::ListEnded => {
@@ -261,10 +271,11 @@ impl<T: Send + 'static> Watch<T> {
         self.enter(State::Following);
     }
 
-    fn apply(&mut self, item: Item<T>) {
+    /// Takes over an object; whether this version was not known.
+    fn apply(&mut self, item: Item<T>) -> bool {
         let Item { name, version, value } = item;
         if !self.known.insert(&name, version, value.is_ok()) {
-            return;
+            return false;
         }
         self.told.push_back(match value {
             Ok(value) => Event::Applied(name, value),
@@ -273,16 +284,20 @@ impl<T: Send + 'static> Watch<T> {
                 Event::Rejected(name, reason)
             }
         });
+        true
     }
 
     fn fail(&mut self, failure: &Failure) {
         self.status.send_modify(|status| status.failures += 1);
-        let pause = self
-            .next_pause()
-            .max(failure.retry_after().min(self.longest_pause));
-        let until = Instant::now() + pause;
-        self.paused_until = Some(until);
-        self.pause = Some(Box::pin(sleep_until(until)));
+        let now = Instant::now();
+        // Where nothing happens, a watch that lives is a watch that is well.
+        let began = self.watching_since.take();
+        if began.is_some_and(|began| now.duration_since(began) >= SHORT) {
+            self.retry.succeeded();
+        }
+        let pause = self.retry.failed(now);
+        let pause = pause.max(failure.retry_after().min(self.longest_pause));
+        self.pause = Some(Box::pin(sleep_until(now + pause)));
         match (failure.code(), failure) {
             (404, _) => {
                 self.known.begin();
@@ -298,16 +313,6 @@ impl<T: Send + 'static> Watch<T> {
             (_, Failure::Short) => debug!(kind = self.kind, "the server ended the watch at once"),
             _ => self.enter(State::Failing(mesh_runtime::error_chain(failure))),
         }
-    }
-
-    /// Pauses grow from failure to failure until none has happened for as long as the longest of them. One answer is not
-    /// enough: a server may answer every list and end every watch.
-    fn next_pause(&mut self) -> Duration {
-        let longest = self.longest_pause;
-        if self.paused_until.is_some_and(|until| until.elapsed() > longest) {
-            self.retry.reset();
-        }
-        self.retry.next_delay()
     }
 
     fn settle(&mut self) {
@@ -388,7 +393,7 @@ impl Default for WatchOptions {
             fields: None,
             page_size: 500,
             timeout: Duration::from_secs(120),
-            initial_pause: Duration::from_millis(250),
+            initial_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(15),
             served: Served::unknown(),
         }

@@ -18,7 +18,7 @@ use super::WatchOptions;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A watch that told nothing and ended before this is a failure, as in client-go.
-const SHORT: Duration = Duration::from_secs(1);
+pub(super) const SHORT: Duration = Duration::from_secs(1);
 
 /// What came of the requests.
 #[derive(Debug)]
