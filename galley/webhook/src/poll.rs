@@ -1,19 +1,12 @@
 //! Asks our own port each second, as the API server would (G9.1).
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
-use mesh_runtime::tls::{Certificates, Credentials};
+use mesh_runtime::tls::{ClientTls, Credentials, HTTP_1, ServerCheck};
 use mesh_runtime::{Drain, Readiness};
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,11 +28,10 @@ impl Poll {
         let name = format!("validation: https://127.0.0.1:{}/ready", self.port);
         let mut pending = Some(readiness.task(name.clone()));
         let mut told = None;
-        let mut made: Option<(Arc<Certificates>, Arc<ClientConfig>)> = None;
         while !drain.is_draining() {
             // Before there is a certificate there is nothing to ask, and another task says so.
-            if let Some(current) = self.credentials.current() {
-                match self.attempt(&current, &mut made).await {
+            if self.credentials.current().is_some() {
+                match self.attempt().await {
                     Ok(()) => {
                         told = None;
                         pending = None;
@@ -67,50 +59,21 @@ impl Poll {
         }
     }
 
-    async fn attempt(
-        &mut self,
-        current: &Arc<Certificates>,
-        made: &mut Option<(Arc<Certificates>, Arc<ClientConfig>)>,
-    ) -> Result<(), String> {
-        let config = match made {
-            Some((of, config)) if Arc::ptr_eq(of, current) => Arc::clone(config),
-            _ => {
-                let config = Arc::new(client(&current.authorities_pem())?);
-                *made = Some((Arc::clone(current), Arc::clone(&config)));
-                config
-            }
-        };
+    async fn attempt(&mut self) -> Result<(), String> {
         let host = self.host.borrow_and_update().clone();
-        let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-        tokio::time::timeout(TIMEOUT, ask(self.port, config, name))
+        // Notices whatever the API server would: each connection looks at the certificate.
+        let tls = ClientTls::new(self.credentials.clone(), ServerCheck::Name)
+            .with_protocol(HTTP_1)
+            .with_sni(host);
+        tokio::time::timeout(TIMEOUT, ask(&tls, self.port))
             .await
             .map_err(|_| format!("no answer within {TIMEOUT:?}"))?
             .map_err(|error| error.to_string())
     }
 }
 
-/// A client that would notice whatever the API server would.
-fn client(authorities: &str) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-        let authority = authority.map_err(|error| error.to_string())?;
-        roots.add(authority).map_err(|error| error.to_string())?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // A connection that is resumed does not look at the certificate.
-    config.resumption = Resumption::disabled();
-    Ok(config)
-}
-
-async fn ask(port: u16, config: Arc<ClientConfig>, name: ServerName<'static>) -> std::io::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect(address).await?;
-    let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+async fn ask(tls: &ClientTls, port: u16) -> io::Result<()> {
+    let mut stream = tls.connect("127.0.0.1", port).await?;
     stream
         .write_all(b"GET /ready HTTP/1.1\r\nHost: galley\r\nConnection: close\r\n\r\n")
         .await?;
@@ -119,8 +82,6 @@ async fn ask(port: u16, config: Arc<ClientConfig>, name: ServerName<'static>) ->
     if &status == b"HTTP/1.1 200" {
         Ok(())
     } else {
-        Err(std::io::Error::other(
-            String::from_utf8_lossy(&status).into_owned(),
-        ))
+        Err(io::Error::other(String::from_utf8_lossy(&status).into_owned()))
     }
 }
