@@ -1,5 +1,6 @@
 //! Behaviour of the Kubernetes registry.
 
+mod memory;
 mod rules;
 mod slices;
 
