@@ -1,7 +1,9 @@
 //! Pilot reads a real API server. What controllers and the kubelet would write, these tests write.
 
 mod basics;
+mod churn;
 mod failures;
+mod faults;
 mod mesh;
 mod remotes;
 mod shapes;
