@@ -207,12 +207,14 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
     let Some(target) = Target::of(request.method(), request.uri()) else {
         return server.pass(request).await;
     };
+    let mut script = server.shared.script.subscribe();
+    // Who sees that it was counted may drop it, answered or not.
+    let drops = script.borrow().drops.get(&target.plural).copied();
     server.shared.count(&target.plural, |counts| match target.verb {
         Verb::List => counts.lists += 1,
         Verb::Watch => counts.watches += 1,
         Verb::Other => counts.others += 1,
     });
-    let mut script = server.shared.script.subscribe();
     // A sender lives as long as the server.
     let _ = script
         .wait_for(|script| {
@@ -232,7 +234,13 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let lines = Lines::new(body, Arc::clone(&server.shared), target.plural, version);
+    let lines = Lines::new(
+        body,
+        Arc::clone(&server.shared),
+        target.plural,
+        version,
+        drops.unwrap_or_default(),
+    );
     Response::from_parts(parts, Body::from_stream(lines.into_stream()))
 }
 

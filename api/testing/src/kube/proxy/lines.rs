@@ -44,9 +44,9 @@ enum End {
 // === impl Lines ===
 
 impl Lines {
-    pub(super) fn new(body: Body, shared: Arc<Shared>, plural: String, version: String) -> Self {
+    /// `drops` is how often watches had been dropped when the request arrived: the answer may come later.
+    pub(super) fn new(body: Body, shared: Arc<Shared>, plural: String, version: String, drops: u64) -> Self {
         let script = shared.script.subscribe();
-        let drops = script.borrow().drops.get(&plural).copied().unwrap_or_default();
         Self {
             shared,
             script,
