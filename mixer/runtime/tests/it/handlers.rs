@@ -152,9 +152,7 @@ async fn spec_02_9_10_tasks_are_counted_when_somebody_asks() {
     for daemons in 0..3 {
         let text = world.metrics.encode().unwrap();
         for line in [
-            format!(
-                "mixer_handler_daemons_total{{handler=\"h.istio-system\",initConfigID=\"0\"}} {daemons}"
-            ),
+            format!("mixer_handler_daemons_total{{handler=\"h.istio-system\",initConfigID=\"0\"}} {daemons}"),
             "mixer_handler_workers_total{handler=\"h.istio-system\",initConfigID=\"0\"} 0".to_owned(),
         ] {
             assert!(text.contains(&line), "{line} is missing in\n{text}");

@@ -80,7 +80,9 @@ impl Machine {
             shell.args(["--user", "--preserve-credentials"]);
         }
         shell
-            .args(["--net", "--mount", "--", "bash", "-c"])
+            // Who runs tests in the background has them ignore ctrl-c.
+            .args(["--net", "--mount", "--", "env", "--default-signal=INT"])
+            .args(["bash", "-c"])
             .arg(format!("cd '{}' || exit\n{command}", self.folder.display()))
             .env("PATH", path)
             .env("ISTIO_RS", concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -113,7 +115,13 @@ impl Machine {
                 "{terminal} is busy when {command} is typed"
             );
         }
-        let process = Process::start_bound(terminal, &self.shell(command)).unwrap();
+        // Typed by hand, a loop is left at ctrl-c whatever the command in it makes of that.
+        let leave = if command.starts_with("while ") {
+            "trap 'exit 130' INT\n"
+        } else {
+            ""
+        };
+        let process = Process::start_bound(terminal, &self.shell(&format!("{leave}{command}"))).unwrap();
         self.terminals.insert(terminal.to_owned(), process);
     }
 
