@@ -37,7 +37,7 @@ fn fuzz_answers() {
     fuzz::rounds("answers", |choices| {
         let said = changed(check_result(choices).encode_to_vec(), choices);
         if let Ok(checked) = answers::check(&nothing, said.into()) {
-            check_again(&nothing, checked.result);
+            check_again(&nothing, &checked.result);
         }
         let put_out = filled(&output, choices);
         let mut message = DynamicMessage::new(response.clone());
@@ -187,7 +187,7 @@ fn filled(descriptor: &MessageDescriptor, choices: &mut Choices<'_>) -> DynamicM
 }
 
 /// What was read of a result, sent again, is read as it was.
-fn check_again(template: &Template, result: mixer_adapter::CheckResult) {
+fn check_again(template: &Template, result: &mixer_adapter::CheckResult) {
     let seconds = i64::try_from(result.valid_duration.as_secs()).unwrap();
     let again = CheckResult {
         status: Some(result.status.clone()),
@@ -198,7 +198,7 @@ fn check_again(template: &Template, result: mixer_adapter::CheckResult) {
         valid_use_count: result.valid_use_count,
     };
     let again = answers::check(template, Bytes::from(again.encode_to_vec())).unwrap();
-    assert_eq!(again.result, result);
+    assert_eq!(again.result, *result);
 }
 
 /// Values that an adapter puts out become attributes, which may be sent to somebody else.

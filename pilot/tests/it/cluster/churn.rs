@@ -89,10 +89,7 @@ impl<'a> Churn<'a> {
         let mut changed = BTreeMap::new();
         while changed.len() < count {
             let number = self.random.below(PODS);
-            if !changed.contains_key(&number) {
-                let next = self.decide(number);
-                changed.insert(number, next);
-            }
+            changed.entry(number).or_insert_with(|| self.decide(number));
         }
         let writes = changed.iter().map(|(number, next)| self.write(*number, next));
         at_once(writes).await;

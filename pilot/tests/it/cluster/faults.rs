@@ -66,7 +66,7 @@ async fn p4_2_pain_6_random_changes_with_faulty_watches_leave_nothing_behind() {
                 expected.into_iter().collect()
             );
         }
-        outcome.print(seed, began.elapsed(), &proxy);
+        println!("seed {seed}: {}", outcome.told(began.elapsed(), &proxy));
         // A server forgets what was every few minutes.
         ApiServer::shared().await.unwrap().compact().await.unwrap();
     }
@@ -121,11 +121,11 @@ fn any_fault(random: &mut Random) -> Fault {
 // === impl Outcome ===
 
 impl Outcome {
-    fn print(mut self, seed: u64, took: Duration, proxy: &ApiProxy) {
+    fn told(mut self, took: Duration, proxy: &ApiProxy) -> String {
         self.equal_after.sort_unstable();
         let counts = KINDS.map(|kind| proxy.counts(kind));
-        println!(
-            "seed {seed}: {} changes of pods in {took:.1?}, {} faults, {} watches begun, {} lists; no divergence {:.0?} after \
+        format!(
+            "{} changes of pods in {took:.1?}, {} faults, {} watches begun, {} lists; no divergence {:.0?} after \
              quiet in the median, {:.0?} at the latest, {} times",
             self.changes,
             self.rounds,
@@ -134,6 +134,6 @@ impl Outcome {
             self.equal_after[self.equal_after.len() / 2],
             self.equal_after[self.equal_after.len() - 1],
             self.equal_after.len(),
-        );
+        )
     }
 }
