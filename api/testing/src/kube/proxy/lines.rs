@@ -20,6 +20,9 @@ pub(super) struct Lines {
     /// How often watches had been dropped when this one began.
     drops: u64,
     from: BodyDataStream,
+    /// What goes wrong, as of the last look at the script. A look at every event would let those that come when a fault
+    /// is over overtake the ones that it has held.
+    fault: Option<Fault>,
     /// What came of a line that is not complete.
     partial: BytesMut,
     /// Events that wait until a fault is over.
@@ -53,6 +56,7 @@ impl Lines {
             plural,
             drops,
             from: body.into_data_stream(),
+            fault: None,
             partial: BytesMut::new(),
             held: VecDeque::new(),
             ready: VecDeque::new(),
@@ -97,17 +101,17 @@ impl Lines {
         }
     }
 
-    fn fault(&self) -> Option<Fault> {
-        self.shared.fault(&self.plural)
-    }
-
     fn follow_script(&mut self) {
-        let drops = self.script.borrow_and_update().drops.get(&self.plural).copied();
+        let drops = {
+            let script = self.script.borrow_and_update();
+            self.fault = script.faults.get(&self.plural).cloned();
+            script.drops.get(&self.plural).copied()
+        };
         if drops.unwrap_or_default() != self.drops {
             self.end = Some(End::Broken);
             return;
         }
-        match self.fault() {
+        match &self.fault {
             Some(Fault::HoldEvents | Fault::HoldObject(_) | Fault::Bookmarks) => {}
             Some(Fault::Gone) => {
                 self.ready.push_back((gone(), 1));
@@ -134,7 +138,7 @@ impl Lines {
             self.event(line);
         }
         // Silence is not broken by the end either, as on a connection that died unnoticed.
-        if self.fault() != Some(Fault::HoldEvents) {
+        if self.fault != Some(Fault::HoldEvents) {
             self.end = self.end.or(self.source_end);
         }
     }
@@ -143,10 +147,9 @@ impl Lines {
         if self.end.is_some() {
             return;
         }
-        let fault = self.fault();
         let event: Value = serde_json::from_slice(&line).unwrap_or_default();
         let metadata = &event["object"]["metadata"];
-        match fault {
+        match &self.fault {
             Some(Fault::HoldEvents) => return self.held.push_back(line),
             Some(Fault::HoldObject(name)) if metadata["name"] == name.as_str() => {
                 return self.held.push_back(line);
@@ -163,7 +166,7 @@ impl Lines {
                 return;
             }
             Some(Fault::Garbage) => self.ready.push_back((Bytes::from_static(PAGE.as_bytes()), 1)),
-            Some(Fault::Repeat(times)) => self.ready.push_back((line, times.max(1))),
+            Some(Fault::Repeat(times)) => self.ready.push_back((line, (*times).max(1))),
             _ => self.ready.push_back((line, 1)),
         }
         if let Some(version) = metadata["resourceVersion"].as_str() {
@@ -198,4 +201,69 @@ fn line(value: &Value) -> Bytes {
     let mut text = value.to_string();
     text.push('\n');
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Events of this many chunks, with this many in each.
+    const CHUNKS: usize = 200;
+    const EVENTS: usize = 50;
+
+    fn chunk(number: usize) -> Bytes {
+        let events = (0..EVENTS).map(|event| {
+            let version = (number * EVENTS + event).to_string();
+            line(&json!({ "type": "MODIFIED", "object": { "metadata": { "resourceVersion": version } } }))
+        });
+        events.flatten().collect()
+    }
+
+    /// A fault may end while lines are read.
+    #[tokio::test]
+    async fn what_was_held_is_not_overtaken() {
+        let shared = Arc::new(Shared {
+            script: watch::Sender::default(),
+            counts: Mutex::default(),
+        });
+        let chunks = (0..CHUNKS).map(|number| Ok::<_, Infallible>(chunk(number)));
+        let body = Body::from_stream(futures::stream::iter(chunks));
+        let lines = Lines::new(body, Arc::clone(&shared), "pods".to_owned(), String::new(), 0);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let script = std::thread::spawn({
+            let is_over = Arc::clone(&is_over);
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    for fault in [Some(Fault::HoldEvents), None] {
+                        shared.script.send_modify(|script| {
+                            script.faults = fault
+                                .map(|fault| ("pods".to_owned(), fault))
+                                .into_iter()
+                                .collect();
+                        });
+                        std::thread::yield_now();
+                    }
+                }
+            }
+        });
+        let versions: Vec<usize> = lines
+            .into_stream()
+            .map(|line| version(&line.unwrap()))
+            .collect()
+            .await;
+        is_over.store(true, Ordering::Relaxed);
+        script.join().unwrap();
+        assert!(versions.is_sorted(), "{versions:?}");
+        assert_eq!(versions.len(), CHUNKS * EVENTS);
+    }
+
+    fn version(line: &[u8]) -> usize {
+        let event: Value = serde_json::from_slice(line).unwrap();
+        let version = event["object"]["metadata"]["resourceVersion"].as_str().unwrap();
+        version.parse().unwrap()
+    }
 }
