@@ -13,6 +13,7 @@ mod eventually;
 pub mod fluentd;
 pub mod fuzz;
 pub mod golden;
+pub mod grafana;
 #[cfg(feature = "kube")]
 pub mod kube;
 pub mod loopback;

@@ -48,7 +48,7 @@ pub const ENVOY_RELEASES: &[EnvoyRelease] = &[ENVOY, ENVOY_FLOOR];
 /// Where the wheel keeps the executable.
 const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
-pub use self::debian::{prometheus, redis_server};
+pub use self::debian::{node_exporter, prometheus, redis_server};
 pub use self::fluent::fluent_logger;
 pub use self::go::{consul, etcd, kube_apiserver, kubectl};
 pub use self::maven::zipkin;

@@ -1,5 +1,6 @@
 //! What is installed into a cluster.
 
+mod dashboards;
 mod files;
 mod mixer;
 mod schemas;

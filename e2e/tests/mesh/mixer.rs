@@ -2,7 +2,10 @@
 //!
 //! What users apply comes to Mixer through Galley. The limits and lists are those of the book's chapters 11 and 12.
 
+mod addons;
+mod dashboards;
 mod prometheus;
+mod proxies;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -41,6 +41,7 @@ const FROM_THE_START: &[(&str, &str, &str)] = &[
     ("pilot_xds_pushes", "counter", r#"{type="rds"}"#),
     ("pilot_xds_push_errors", "counter", r#"{type="rds"}"#),
     ("pilot_xds_push_timeout", "counter", ""),
+    ("pilot_xds_push_timeout_failures", "counter", ""),
     ("pilot_xds_push_context_errors", "counter", ""),
     ("pilot_total_xds_rejects", "counter", ""),
     ("pilot_total_xds_internal_errors", "counter", ""),

@@ -366,6 +366,7 @@ impl<W: Wire> Connection<W> {
                 Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                     self.shared.metrics.write_timeout.inc();
                     self.shared.metrics.push_timeout.inc();
+                    self.shared.metrics.push_timeout_failures.inc();
                     self.shared
                         .metrics
                         .push_errors

@@ -24,6 +24,8 @@ pub struct XdsMetrics {
     pub write_timeout: IntCounter,
     /// `pilot_xds_push_timeout`: the same, by 1.1's other name.
     pub push_timeout: IntCounter,
+    /// `pilot_xds_push_timeout_failures`: likewise, as nothing is tried again on a stream that is closed.
+    pub push_timeout_failures: IntCounter,
     /// `pilot_xds_push_context_errors`: configurations that could not be planned.
     pub push_context_errors: IntCounter,
     /// `pilot_total_xds_internal_errors`: generators that panicked.
@@ -82,6 +84,10 @@ impl XdsMetrics {
                 "Streams closed because the proxy did not read",
             )?,
             push_timeout: metrics.counter("pilot_xds_push_timeout", "Pilot push timeout, will retry.")?,
+            push_timeout_failures: metrics.counter(
+                "pilot_xds_push_timeout_failures",
+                "Pilot push timeout failures after repeated attempts.",
+            )?,
             push_context_errors: metrics.counter(
                 "pilot_xds_push_context_errors",
                 "Number of errors (timeouts) initiating push context.",

@@ -31,6 +31,12 @@ const PROMETHEUS: DebianProgram = DebianProgram {
     variable: "PROMETHEUS_BIN",
 };
 
+const NODE_EXPORTER: DebianProgram = DebianProgram {
+    name: "prometheus-node-exporter",
+    packages: &["prometheus-node-exporter"],
+    variable: "NODE_EXPORTER_BIN",
+};
+
 const REDIS_SERVER: DebianProgram = DebianProgram {
     name: "redis-server",
     packages: &[
@@ -49,6 +55,15 @@ const REDIS_SERVER: DebianProgram = DebianProgram {
 /// When `$PROMETHEUS_BIN` is no file, or this is no Debian, or fetching fails; the message says what to install.
 pub fn prometheus() -> Result<PathBuf> {
     PROMETHEUS.provide()
+}
+
+/// Path of Prometheus' exporter for machines: `$NODE_EXPORTER_BIN` if set, else the one of the Debian package in the cache,
+/// fetched if need be.
+///
+/// # Errors
+/// As [`prometheus`].
+pub fn node_exporter() -> Result<PathBuf> {
+    NODE_EXPORTER.provide()
 }
 
 /// Path of the Redis server: `$REDIS_SERVER_BIN` if set, else the one of the Debian packages in the cache, fetched if

@@ -4,18 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use hyper::Method;
-use mesh_config::yaml;
 use mesh_testing::provision;
-use serde_json::{Value, json};
 
 use super::{REQUEST, TELEMETRY, mixc};
 use crate::support::fixture::MIXER;
-use crate::support::{TestMesh, exchange, rules};
-
-/// Its pod and its port.
-const PROMETHEUS: &str = "prometheus";
-const PORT: u16 = 9090;
+use crate::support::prometheus::{control_plane, manifests, query};
+use crate::support::{TestMesh, rules};
 
 /// Labels of the metrics of HTTP (`spec 05` §7.3).
 const LABELS: [&str; 20] = [
@@ -41,87 +35,6 @@ const LABELS: [&str; 20] = [
     "connection_security_policy",
 ];
 
-/// Where the ports are that the jobs of the charts select.
-const TARGETS: [(&str, &str); 5] = [
-    ("istio-telemetry;prometheus", "istio-telemetry.istio-system:42422"),
-    (
-        "istio-telemetry;http-monitoring",
-        "istio-telemetry.istio-system:15014",
-    ),
-    ("istio-policy;http-monitoring", "istio-policy.istio-system:15014"),
-    ("istio-pilot;http-monitoring", "istio-pilot.istio-system:15014"),
-    ("istio-galley;http-monitoring", "istio-galley.istio-system:15014"),
-];
-
-/// The jobs of the charts that scrape the control plane, each with the address of what it selects: Debian's Prometheus asks
-/// no API server.
-fn config() -> Value {
-    let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/prometheus/prometheus.yml");
-    let text = std::fs::read_to_string(charts).expect("the configuration of the charts");
-    let mut documents = yaml::documents("prometheus.yml", &text).into_iter();
-    let charts = documents.next().expect("a document").expect("YAML").value;
-    let jobs = charts["scrape_configs"].as_array().expect("jobs").iter();
-    let jobs = jobs.filter_map(|job| {
-        let selected = &job["relabel_configs"][0]["regex"];
-        let (_, target) = TARGETS.iter().find(|(services, _)| selected == services)?;
-        Some(json!({"job_name": job["job_name"], "static_configs": [{"targets": [target]}]}))
-    });
-    json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs.collect::<Vec<_>>()})
-}
-
-/// Prometheus in a pod of istio-system, with its configuration in ConfigMap `prometheus` (M65).
-fn manifests(program: &Path) -> String {
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": PROMETHEUS, "namespace": "istio-system", "labels": {"app": PROMETHEUS},
-            "annotations": {"sidecar.istio.io/inject": "false"}
-        },
-        "spec": {
-            "containers": [{
-                "name": PROMETHEUS,
-                "image": "docker.io/prom/prometheus:v2.3.1",
-                "command": [program],
-                "args": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
-                "ports": [{"containerPort": PORT}],
-                "readinessProbe": {"httpGet": {"path": "/-/ready", "port": PORT}, "periodSeconds": 1},
-                "volumeMounts": [
-                    {"name": "config", "mountPath": "/etc/prometheus"},
-                    {"name": "data", "mountPath": "/prometheus"}
-                ]
-            }],
-            "volumes": [
-                {"name": "config", "configMap": {"name": PROMETHEUS}},
-                {"name": "data", "emptyDir": {}}
-            ]
-        }
-    });
-    let map = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": PROMETHEUS, "namespace": "istio-system"},
-        "data": {"prometheus.yml": config().to_string()}
-    });
-    format!("{map}\n---\n{pod}\n")
-}
-
-/// The result of a query, a vector: the labels and the value of each of its elements.
-async fn query(mesh: &TestMesh, query: &str) -> Result<Vec<(Value, f64)>> {
-    let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let uri = format!("http://{PROMETHEUS}:{PORT}/api/v1/query?query={escaped}").parse()?;
-    let stream = mesh.mesh().connect(PROMETHEUS, PORT).await?;
-    let answer = exchange(stream, Method::GET, &uri, &[], "").await?;
-    let answer: Value = serde_json::from_str(&answer.body)?;
-    ensure!(answer["status"] == "success", "{query}: {answer}");
-    let result = answer["data"]["result"].as_array().context("no vector")?;
-    result
-        .iter()
-        .map(|element| {
-            let value = element["value"][1].as_str().context("no value")?;
-            Ok((element["metric"].clone(), value.parse()?))
-        })
-        .collect()
-}
-
 async fn report(mesh: &TestMesh, times: usize, more: &[&str]) -> Result<()> {
     let times = times.to_string();
     let args = ["report", "-m", TELEMETRY, "-r", &times];
@@ -137,7 +50,7 @@ fn m20_m65_m66_m67_m68_prometheus_scrapes_the_mesh() {
 }
 
 async fn scraped(mesh: &TestMesh, program: &Path) {
-    mesh.apply(&manifests(program)).await;
+    mesh.apply(&manifests(program, &control_plane(), &[])).await;
     mesh.eventually("every job is up", async || {
         let up: BTreeSet<String> = query(mesh, "up == 1")
             .await?

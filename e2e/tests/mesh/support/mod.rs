@@ -12,6 +12,7 @@ mod caller;
 mod doubles;
 pub(crate) mod fixture;
 mod look;
+pub(crate) mod prometheus;
 pub(crate) mod rule;
 pub(crate) mod tls;
 mod way;
