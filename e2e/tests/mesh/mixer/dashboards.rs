@@ -23,9 +23,9 @@ const INTERVAL: &str = "1m";
 
 /// What is chosen where one value is to be chosen; the first that exists.
 const CHOICES: [(&str, &[&str]); 3] = [
-    ("service", &["advertisement.weather.svc.cluster.local"]),
+    ("service", &["catalog.bookshop.svc.cluster.local"]),
     ("namespace", &[proxies::NAMESPACE, "istio-system"]),
-    ("workload", &["frontend-v1"]),
+    ("workload", &[proxies::STOREFRONT]),
 ];
 
 /// Queries without an answer here: a part of them, and why.

@@ -1,5 +1,7 @@
-//! Envoys that report to istio-telemetry by their access logs, in the place of sidecars: `frontend` behind the ingress
-//! gateway, and `advertisement` behind `frontend`. Who is at the ends of a connection stands in tags of the logs.
+//! Envoys that report to istio-telemetry by their access logs, in the place of sidecars: `storefront` behind the ingress
+//! gateway, and `catalog` behind `storefront`. Who is at the ends of a connection stands in tags of the logs.
+//!
+//! What they report is told for minutes by a Mixer that other tests use too: no other test knows these names.
 
 use anyhow::{Result, ensure};
 use hyper::Method;
@@ -8,11 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{TestMesh, exchange};
 
-pub(super) const NAMESPACE: &str = "weather";
-const FRONTEND: &str = "frontend-v1";
-const ADVERTISEMENT: &str = "advertisement-v1";
+pub(super) const NAMESPACE: &str = "bookshop";
+pub(super) const STOREFRONT: &str = "storefront-v1";
+const CATALOG: &str = "catalog-v1";
 
-/// Where the way of a request and of a connection begins, in the pod of the frontend.
+/// Where the way of a request and of a connection begins, in the pod of the storefront.
 const HTTP: u16 = 8081;
 const TCP: u16 = 9081;
 
@@ -170,43 +172,43 @@ fn pod(name: &str, app: &str, listeners: &[Listener], beside: &[Value]) -> [Valu
 pub(super) fn manifests() -> String {
     const GATEWAY: (&str, &str) = ("istio-ingressgateway", "istio-system");
     const LOCAL: &str = "127.0.0.1";
-    let of_frontend = |port, is_http, reporter, to| Listener {
+    let of_storefront = |port, is_http, reporter, to| Listener {
         port,
         is_http,
         reporter,
         source: GATEWAY,
-        destination: (FRONTEND, "frontend"),
+        destination: (STOREFRONT, "storefront"),
         to,
     };
-    let of_advertisement = |port, is_http, reporter, to| Listener {
-        source: (FRONTEND, NAMESPACE),
-        destination: (ADVERTISEMENT, "advertisement"),
-        ..of_frontend(port, is_http, reporter, to)
+    let of_catalog = |port, is_http, reporter, to| Listener {
+        source: (STOREFRONT, NAMESPACE),
+        destination: (CATALOG, "catalog"),
+        ..of_storefront(port, is_http, reporter, to)
     };
-    let service = "advertisement.weather.svc.cluster.local";
-    let frontend = [
-        of_frontend(HTTP, true, "outbound", (LOCAL, 8082)),
-        of_frontend(8082, true, "inbound", (LOCAL, 8083)),
-        of_advertisement(8083, true, "outbound", (service, 3003)),
-        of_frontend(TCP, false, "outbound", (LOCAL, 9082)),
-        of_frontend(9082, false, "inbound", (LOCAL, 9083)),
-        of_advertisement(9083, false, "outbound", (service, 9003)),
+    let service = "catalog.bookshop.svc.cluster.local";
+    let storefront = [
+        of_storefront(HTTP, true, "outbound", (LOCAL, 8082)),
+        of_storefront(8082, true, "inbound", (LOCAL, 8083)),
+        of_catalog(8083, true, "outbound", (service, 3003)),
+        of_storefront(TCP, false, "outbound", (LOCAL, 9082)),
+        of_storefront(9082, false, "inbound", (LOCAL, 9083)),
+        of_catalog(9083, false, "outbound", (service, 9003)),
     ];
-    let advertisement = [
-        of_advertisement(3003, true, "inbound", (LOCAL, 80)),
-        of_advertisement(9003, false, "inbound", (LOCAL, 80)),
+    let catalog = [
+        of_catalog(3003, true, "inbound", (LOCAL, 80)),
+        of_catalog(9003, false, "inbound", (LOCAL, 80)),
     ];
     let application = json!({"name": "httpbin", "image": "docker.io/kennethreitz/httpbin"});
     let service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "advertisement", "namespace": NAMESPACE},
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "catalog", "namespace": NAMESPACE},
         "spec": {
-            "selector": {"app": "advertisement"},
+            "selector": {"app": "catalog"},
             "ports": [{"name": "http", "port": 3003}, {"name": "tcp", "port": 9003}]
         }
     });
     let pods = [
-        pod(FRONTEND, "frontend", &frontend, &[]),
-        pod(ADVERTISEMENT, "advertisement", &advertisement, &[application]),
+        pod(STOREFRONT, "storefront", &storefront, &[]),
+        pod(CATALOG, "catalog", &catalog, &[application]),
     ];
     let documents = pods.into_iter().flatten().chain([service]);
     documents.map(|document| format!("---\n{document}\n")).collect()
@@ -215,13 +217,13 @@ pub(super) fn manifests() -> String {
 /// Requests and a connection all the way through.
 pub(super) async fn call(mesh: &TestMesh) -> Result<()> {
     for path in PATHS {
-        let stream = mesh.mesh().connect(FRONTEND, HTTP).await?;
-        let uri = format!("http://frontend:{HTTP}{path}").parse()?;
+        let stream = mesh.mesh().connect(STOREFRONT, HTTP).await?;
+        let uri = format!("http://storefront:{HTTP}{path}").parse()?;
         exchange(stream, Method::GET, &uri, &[], "").await?;
     }
-    let mut stream = mesh.mesh().connect(FRONTEND, TCP).await?;
+    let mut stream = mesh.mesh().connect(STOREFRONT, TCP).await?;
     stream
-        .write_all(b"GET /get HTTP/1.1\r\nhost: advertisement\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /get HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\n\r\n")
         .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
