@@ -31,20 +31,30 @@ impl Prometheus {
     ///
     /// When the program cannot be provided ([`provision::prometheus`]) or does not answer.
     pub async fn start(target: SocketAddr) -> Result<Self> {
-        // The first time this fetches a package.
-        let program = tokio::task::spawn_blocking(provision::prometheus).await??;
-        let folder = tempfile::tempdir()?;
-        let config = folder.path().join("prometheus.yml");
-        let text = format!(
+        let config = format!(
             "global: {{ scrape_interval: 1s }}\n\
              scrape_configs:\n\
              - job_name: istio-mesh\n  static_configs:\n  - targets: ['{target}']\n"
         );
-        fs::write(&config, text)?;
+        Self::configured(&config, &[]).await
+    }
+
+    /// Starts one with a configuration of one's own and further flags, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`], and when it does not take the configuration.
+    pub async fn configured(config: &str, flags: &[&str]) -> Result<Self> {
+        // The first time this fetches a package.
+        let program = tokio::task::spawn_blocking(provision::prometheus).await??;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("prometheus.yml");
+        fs::write(&file, config)?;
         let port = ports::unused()?;
         let mut command = Command::new(program);
         command
-            .arg(format!("--config.file={}", config.display()))
+            .args(flags)
+            .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
                 folder.path().join("data").display()
@@ -62,6 +72,19 @@ impl Prometheus {
         })
     }
 
+    /// What its API says: the `data` of the answer to a GET of `/api/v1/<path>`.
+    ///
+    /// # Errors
+    ///
+    /// When the request is wrong, or nobody answers.
+    pub async fn api(&self, path: &str) -> Result<Value> {
+        let path = format!("/api/v1/{path}");
+        let mut answer: Value =
+            serde_json::from_str(&loopback::exchange(self.port, "GET", &path, "").await?)?;
+        ensure!(answer["status"] == "success", "{path}: {answer}");
+        Ok(answer["data"].take())
+    }
+
     /// The result of a query, a vector: the labels and the value of each of its elements.
     ///
     /// # Errors
@@ -69,10 +92,8 @@ impl Prometheus {
     /// When the query is wrong, or nobody answers.
     pub async fn query(&self, query: &str) -> Result<Vec<(Value, f64)>> {
         let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/api/v1/query?query={escaped}");
-        let answer: Value = serde_json::from_str(&loopback::exchange(self.port, "GET", &path, "").await?)?;
-        ensure!(answer["status"] == "success", "{query}: {answer}");
-        let result = answer["data"]["result"].as_array().context("no vector")?;
+        let data = self.api(&format!("query?query={escaped}")).await?;
+        let result = data["result"].as_array().context("no vector")?;
         result
             .iter()
             .map(|element| {

@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod files;
+mod istio;
 mod mixer;
 mod schemas;
 mod server;

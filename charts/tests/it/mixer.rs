@@ -157,7 +157,7 @@ fn spec_02_3_4_the_vocabulary_is_whole() {
 /// `spec 02` §12: the jobs, and what each of them selects.
 #[test]
 fn m20_m65_prometheus_has_a_job_for_each_component() {
-    let path = folder().join("../prometheus/prometheus.yml");
+    let path = folder().join("../istio/charts/prometheus/prometheus.yml");
     let text = fs::read_to_string(path).expect("a file");
     let mut documents = yaml::documents("prometheus.yml", &text).into_iter();
     let config = documents.next().expect("a document").expect("YAML").value;
@@ -179,7 +179,13 @@ fn m20_m65_prometheus_has_a_job_for_each_component() {
         ("istio-telemetry", "istio-telemetry;http-monitoring"),
         ("pilot", "istio-pilot;http-monitoring"),
         ("galley", "istio-galley;http-monitoring"),
+        ("citadel", "istio-citadel;http-monitoring"),
         ("envoy-stats", ".*-envoy-prom"),
+        ("kubernetes-apiservers", "kubernetes;https"),
+        ("kubernetes-nodes", "__meta_kubernetes_node_label_(.+)"),
+        ("kubernetes-cadvisor", "__meta_kubernetes_node_label_(.+)"),
+        ("kubernetes-service-endpoints", "true"),
+        ("kubernetes-pods", "true"),
     ];
     assert_eq!(jobs, wanted.into());
 }

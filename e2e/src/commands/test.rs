@@ -49,10 +49,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         return examples::run(&[("ENVOY_BIN", envoy), ("ENVOY_BIN_FLOOR", floor)]);
     }
     // The first time they are built, which is not for a test to wait for.
-    say("consul, etcd, kubectl, kube-apiserver, prometheus, redis-server, statsd: found, built or fetched");
+    say(
+        "consul, etcd, helm, kubectl, kube-apiserver, prometheus, redis-server, statsd: found, built or fetched",
+    );
     let built = [
         ("CONSUL_BIN", provision::consul()?),
         ("ETCD_BIN", provision::etcd()?),
+        ("HELM_BIN", provision::helm()?),
         ("KUBECTL_BIN", provision::kubectl()?),
         ("KUBE_APISERVER_BIN", provision::kube_apiserver()?),
         ("PROMETHEUS_BIN", provision::prometheus()?),

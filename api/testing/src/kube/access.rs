@@ -186,30 +186,52 @@ impl Access {
     ///
     /// What it says when it fails.
     pub async fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
-        let shown = args.join(" ");
         let mut command = self.kubectl_command()?;
-        command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let input = input.to_owned();
-        let output = tokio::task::spawn_blocking(move || {
-            let mut child = command.spawn()?;
-            let stdin = child.stdin.take();
-            std::thread::scope(|scope| {
-                // Beside its output, which may be as long. It may not read to the end.
-                scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
-                child.wait_with_output()
-            })
-        })
-        .await??;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(
-            output.status.success(),
-            "kubectl {shown}: {}{text}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(text)
+        command.args(args);
+        output(command, &format!("kubectl {}", args.join(" ")), input).await
     }
+
+    /// Runs Helm, such as `["install", "istio", "charts/istio", "--namespace", "istio-system"]`; what it prints. What it knows
+    /// outside of the server it knows from the folder of this user alone.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be provided ([`provision::helm`]), and what it says when it fails.
+    pub async fn helm(&self, args: &[&str]) -> Result<String> {
+        // The first time this builds a program.
+        let program = tokio::task::spawn_blocking(provision::helm).await??;
+        let folder = self.path.parent().context("a file is in a folder")?;
+        let mut command = Command::new(program);
+        command.arg("--kubeconfig").arg(&self.path).args(args);
+        for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(variable, folder.join("helm"));
+        }
+        output(command, &format!("helm {}", args.join(" ")), "").await
+    }
+}
+
+/// Runs a program with an input; what it prints, or says when it fails.
+async fn output(mut command: Command, shown: &str, input: &str) -> Result<String> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let input = input.to_owned();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        std::thread::scope(|scope| {
+            // Beside its output, which may be as long. It may not read to the end.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+            child.wait_with_output()
+        })
+    })
+    .await??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{shown}: {}{text}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text)
 }

@@ -31,7 +31,8 @@ const ENVOY_STATS: u16 = 15090;
 
 /// The jobs of the charts.
 fn charts() -> Vec<Value> {
-    let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/prometheus/prometheus.yml");
+    let charts =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/istio/charts/prometheus/prometheus.yml");
     let text = std::fs::read_to_string(charts).expect("the configuration of the charts");
     let mut documents = yaml::documents("prometheus.yml", &text).into_iter();
     let charts = documents.next().expect("a document").expect("YAML").value;
