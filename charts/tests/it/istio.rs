@@ -29,7 +29,7 @@ struct Release {
 impl Release {
     /// Installs the chart with values such as `grafana.enabled=true`.
     async fn install(prefix: &str, values: &[&str]) -> Self {
-        let server = ApiServer::shared().await.expect("an API server");
+        let server = ApiServer::shared_with_kinds().await.expect("an API server");
         let namespace = server.namespace(prefix).await.expect("a namespace");
         let release = Self { server, namespace };
         release.helm("install", values).await.expect("installed");
