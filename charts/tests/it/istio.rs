@@ -45,7 +45,7 @@ impl Release {
     async fn helm(&self, verb: &str, values: &[&str]) -> Result<String, String> {
         let mut args = vec![verb, NAME, CHART, "--namespace", &self.namespace];
         if verb == "upgrade" {
-            args.push("--reuse-values");
+            args.push("--reset-then-reuse-values");
         }
         args.extend(values.iter().flat_map(|value| ["--set", value]));
         let said = self.server.admin().helm(&args).await;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mesh_testing::kube::ApiServer;
 use serde_json::{Value, json};
 
 use super::{CHART, NAME, Release, set};
@@ -302,10 +303,9 @@ async fn m60_values_of_the_add_ons_are_taken() {
 /// Helm finds nothing to say against the chart.
 #[tokio::test]
 async fn m60_helm_lint_is_content() {
-    let release = Release::install("lint", &[]).await;
+    let server = ApiServer::shared_with_kinds().await.expect("an API server");
     let mut args = vec!["lint", "--strict", CHART];
     args.extend(ALL.iter().flat_map(|value| ["--set", value]));
-    let said = release.server.admin().helm(&args).await.expect("no fault");
+    let said = server.admin().helm(&args).await.expect("no fault");
     assert!(!said.contains("WARNING") && !said.contains("ERROR"), "{said}");
-    release.uninstall().await;
 }
