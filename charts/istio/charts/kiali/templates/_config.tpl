@@ -2,7 +2,6 @@
 istio_namespace: {{ .Release.Namespace }}
 deployment:
   namespace: {{ .Release.Namespace }}
-  view_only_mode: {{ .Values.dashboard.viewOnlyMode }}
 auth:
   strategy: login
 server:
@@ -10,6 +9,7 @@ server:
   web_root: {{ .Values.contextPath | default "/" }}
 external_services:
   istio:
+    istio_identity_domain: svc.{{ .Values.global.proxy.clusterDomain }}
     url_service_version: http://istio-pilot.{{ .Release.Namespace }}:8080/version
     component_status:
       enabled: true
