@@ -77,7 +77,7 @@ defaultConfig:
     {{- else if eq $global.proxy.tracer "lightstep" }}
     lightstep:
       address: {{ required "global.tracer.lightstep.address is needed where global.proxy.tracer is lightstep" $global.tracer.lightstep.address }}
-      accessToken: {{ $global.tracer.lightstep.accessToken | quote }}
+      accessToken: {{ required "global.tracer.lightstep.accessToken is needed where global.proxy.tracer is lightstep" $global.tracer.lightstep.accessToken | quote }}
       secure: {{ $global.tracer.lightstep.secure }}
       cacertPath: {{ $global.tracer.lightstep.cacertPath | quote }}
     {{- else }}

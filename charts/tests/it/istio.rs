@@ -18,6 +18,9 @@ const NAME: &str = "istio";
 /// The chart.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/istio");
 
+/// What Helm writes on its objects.
+const MANAGED: &str = "app.kubernetes.io/managed-by=Helm";
+
 /// A release in a namespace of its own.
 struct Release {
     server: &'static ApiServer,
@@ -74,10 +77,13 @@ impl Release {
     /// All objects of the release, such as `deployment.apps/grafana`, those outside of its namespace too.
     async fn objects(&self) -> BTreeSet<String> {
         let kinds = "deployments,services,configmaps,secrets,serviceaccounts,persistentvolumeclaims";
-        let selector = "-l app.kubernetes.io/managed-by=Helm -o name";
-        let inside = self.kubectl(&format!("get {kinds} {selector}"), "").await;
+        let inside = self
+            .kubectl(&format!("get {kinds} -l {MANAGED} -o name"), "")
+            .await;
         let kinds = "clusterroles,clusterrolebindings";
-        let outside = self.kubectl(&format!("get {kinds} {selector}"), "").await;
+        let outside = self
+            .kubectl(&format!("get {kinds} -l {MANAGED} -o name"), "")
+            .await;
         // Other tests have releases too, with such objects of their own.
         let own = format!("-{}", self.namespace);
         let outside = outside.lines().filter_map(|name| name.strip_suffix(&own));

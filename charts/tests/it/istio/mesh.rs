@@ -162,6 +162,8 @@ async fn spec_05_4_6_values_become_the_mesh_configuration() {
         "global.proxy.dnsRefreshRate=60s",
         "global.proxy.tracer=lightstep",
         "global.tracer.lightstep.address=satellite:443",
+        "global.tracer.lightstep.accessToken=token",
+        "global.tracer.lightstep.cacertPath=/etc/lightstep/cacert.pem",
         "global.proxy.envoyStatsd.enabled=true",
         "global.proxy.envoyStatsd.host=statsd",
         "global.proxy.envoyStatsd.port=9125",
