@@ -79,6 +79,9 @@ defaultConfig:
       address: {{ required "global.tracer.lightstep.address is needed where global.proxy.tracer is lightstep" $global.tracer.lightstep.address }}
       accessToken: {{ required "global.tracer.lightstep.accessToken is needed where global.proxy.tracer is lightstep" $global.tracer.lightstep.accessToken | quote }}
       secure: {{ $global.tracer.lightstep.secure }}
+      {{- if and $global.tracer.lightstep.secure (not $global.tracer.lightstep.cacertPath) }}
+      {{- fail "global.tracer.lightstep.cacertPath is needed where global.tracer.lightstep.secure is true" }}
+      {{- end }}
       cacertPath: {{ $global.tracer.lightstep.cacertPath | quote }}
     {{- else }}
     {{- fail (printf "global.proxy.tracer is %q: it is zipkin or lightstep" $global.proxy.tracer) }}

@@ -301,6 +301,9 @@ async fn m60_values_of_the_add_ons_are_taken() {
             .await
             .contains("persistentvolumeclaim/istio-grafana-pvc")
     );
+    // No controller is there that would let go of it.
+    let patch = r#"patch pvc istio-grafana-pvc --type=merge -p {"metadata":{"finalizers":null}}"#;
+    release.kubectl(patch, "").await;
     release.uninstall().await;
 }
 
