@@ -14,7 +14,7 @@ use tonic::{Request, Streaming};
 
 use super::fleet::{Milestone, Shared};
 use super::session::Session;
-use super::wire::{RawCodec, Response};
+use super::wire::{PartsCodec, Response};
 
 /// What Envoy lets a server send ahead, on a connection and on a stream.
 const WINDOW: u32 = 256 << 20;
@@ -67,7 +67,7 @@ impl Client {
             .streaming(
                 Request::new(UnboundedReceiverStream::new(receiver)),
                 http::uri::PathAndQuery::from_static(protocol.method()),
-                RawCodec,
+                PartsCodec,
             )
             .await?
             .into_inner();

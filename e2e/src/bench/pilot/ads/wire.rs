@@ -9,10 +9,11 @@ use mesh_api::envoy::extensions::filters::network::http_connection_manager::v3::
     HttpConnectionManager, http_connection_manager::RouteSpecifier,
 };
 use mesh_api::type_url;
+use mesh_runtime::grpc::BytesCodec;
 use prost::Message as _;
 use prost::encoding::{self, DecodeContext, WireType};
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, EncodeBuf, Encoder};
 
 /// The form of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,9 +51,9 @@ pub(crate) struct Response {
     pub(crate) removed: Vec<Bytes>,
 }
 
-/// Hands encoded messages through.
+/// Sends requests in parts, and hands responses over as bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RawCodec;
+pub(crate) struct PartsCodec;
 
 /// A field of an encoded message.
 #[derive(Debug, PartialEq)]
@@ -227,24 +228,24 @@ fn text(bytes: &Bytes) -> Result<String> {
     String::from_utf8(bytes.to_vec()).context("a string is not UTF-8")
 }
 
-// === impl RawCodec ===
+// === impl PartsCodec ===
 
-impl Codec for RawCodec {
+impl Codec for PartsCodec {
     type Encode = Request;
     type Decode = Bytes;
     type Encoder = Self;
-    type Decoder = Self;
+    type Decoder = BytesCodec;
 
     fn encoder(&mut self) -> Self {
         *self
     }
 
-    fn decoder(&mut self) -> Self {
-        *self
+    fn decoder(&mut self) -> BytesCodec {
+        BytesCodec
     }
 }
 
-impl Encoder for RawCodec {
+impl Encoder for PartsCodec {
     type Item = Request;
     type Error = Status;
 
@@ -252,15 +253,6 @@ impl Encoder for RawCodec {
         buffer.reserve(request.0.iter().map(Bytes::len).sum());
         request.0.iter().for_each(|part| buffer.put_slice(part));
         Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 
