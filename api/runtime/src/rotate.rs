@@ -117,7 +117,12 @@ impl RotatingFile {
             }
             time += Duration::from_millis(1);
         };
-        fs::rename(&self.path, &aside)?;
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => {}
+            // Somebody else has taken it away, and another one can begin.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         self.reopen()?;
         self.prune();
         Ok(())
@@ -249,6 +254,25 @@ mod tests {
         assert!(!old.exists() && file.not_deleted().is_none());
         file.write(b"five\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "four\nfive\n");
+    }
+
+    /// Another tool may put files aside, too.
+    #[test]
+    fn m31_a_file_that_was_taken_away_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let rotation = Rotation {
+            size: 10,
+            files: None,
+            age: None,
+        };
+        let mut file = RotatingFile::open(&path, Some(rotation)).unwrap();
+        file.write(b"one\ntwo\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        file.write(b"three\n").unwrap();
+        file.write(b"four\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
+        assert_eq!(file.put_aside().unwrap().len(), 1);
     }
 
     /// What cannot be deleted is told, and does not keep lines from being written.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mesh_api::adapter::stdio::config::Params;
 use mesh_api::adapter::stdio::config::params::{Level as LevelParam, Stream};
+use mesh_runtime::rotate::Rotation;
 use mixer_adapter::ConfigErrors;
 
 const MEGABYTE: u64 = 1024 * 1024;
@@ -40,17 +41,6 @@ pub(super) enum Target {
     Stdout,
     Stderr,
     File(PathBuf, Option<Rotation>),
-}
-
-/// When a file is put aside, and what becomes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rotation {
-    /// Largest size in bytes.
-    pub(super) size: u64,
-    /// Files that were put aside longer ago are deleted.
-    pub(super) age: Option<Duration>,
-    /// More files are not kept.
-    pub(super) files: Option<usize>,
 }
 
 /// How important a line is.
@@ -107,11 +97,19 @@ impl Config {
             age: (days > 0).then(|| DAY * u32::try_from(days).unwrap_or(u32::MAX)),
             files: usize::try_from(files).ok().filter(|files| *files > 0),
         };
+        let mut level = |field: &str, number: i32| {
+            Level::of(number).unwrap_or_else(|| {
+                errors.push(field, format!("{number} is no level"));
+                Level::Info
+            })
+        };
         let severities = params
             .severity_levels
             .iter()
-            .map(|(name, level)| (name.clone(), Level::of(*level)))
+            .map(|(name, number)| (name.clone(), level(&format!("severityLevels[{name}]"), *number)))
             .collect();
+        let metrics = level("metricLevel", params.metric_level);
+        let lowest = level("outputLevel", params.output_level);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -124,8 +122,8 @@ impl Config {
                 Stream::RotatedFile => Target::File(path(), Some(rotation)),
             },
             severities,
-            metrics: Level::of(params.metric_level),
-            lowest: Level::of(params.output_level),
+            metrics,
+            lowest,
             json: params.output_as_json,
         })
     }
@@ -134,12 +132,13 @@ impl Config {
 // === impl Level ===
 
 impl Level {
-    fn of(level: i32) -> Self {
-        match LevelParam::try_from(level) {
-            Ok(LevelParam::Warning) => Self::Warning,
-            Ok(LevelParam::Error) => Self::Error,
-            _ => Self::Info,
-        }
+    /// `None` for a number that stands for nothing, which 1.1 took for INFO.
+    fn of(number: i32) -> Option<Self> {
+        LevelParam::try_from(number).ok().map(|level| match level {
+            LevelParam::Info => Self::Info,
+            LevelParam::Warning => Self::Warning,
+            LevelParam::Error => Self::Error,
+        })
     }
 
     /// As it is written.

@@ -159,7 +159,7 @@ impl Printer {
                 text.push_str(&more.text);
                 room.merge(more.room);
             }
-            match self.writer.write(&text).await {
+            match self.writer.write(text).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     self.env.fault("write", 1);

@@ -72,6 +72,9 @@ async fn stdio_complies() {
             ),
             (json!({"maxDaysBeforeRotation": -1}), "maxDaysBeforeRotation"),
             (json!({"maxRotatedFiles": -1}), "maxRotatedFiles"),
+            (json!({"metricLevel": 3}), "metricLevel"),
+            (json!({"outputLevel": -1}), "outputLevel"),
+            (json!({"severityLevels": {"odd": 9}}), "severityLevels[odd]"),
         ],
         ..Compliance::default()
     };
