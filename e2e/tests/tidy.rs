@@ -60,6 +60,7 @@ const EDGES: &[(&str, Option<&[&str]>)] = &[
             "mesh-config",
             "mesh-runtime",
             "mixer-attribute",
+            "mixer-expr",
             "mixer-template",
         ]),
     ),

@@ -9,7 +9,7 @@ use std::time::Duration as Span;
 use jiff::Timestamp as Instant;
 use jiff::tz::Offset;
 use mesh_runtime::args::GoDuration;
-use mixer_attribute::Value;
+use mixer_attribute::{Value, nanos};
 use prost_types::{Duration, Timestamp};
 
 pub use equals::string_equals;
@@ -104,13 +104,6 @@ pub fn write_duration(out: &mut impl Write, duration: &Duration) -> fmt::Result 
     let sign = if nanos < 0 { "-" } else { "" };
     let span = Span::from_nanos(nanos.unsigned_abs().min(LONGEST));
     write!(out, "{sign}{}", GoDuration::from(span))
-}
-
-/// A duration in nanoseconds; the longest there is where it does not fit.
-#[must_use]
-pub fn nanos(duration: &Duration) -> i64 {
-    let nanos = i128::from(duration.seconds) * 1_000_000_000 + i128::from(duration.nanos);
-    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Makes `Display` of [`write`].

@@ -27,6 +27,6 @@ pub use decode::{DecodeError, Decoder, Reader, Undecodable, Words};
 pub use request::{CheckRequest, Compressed, MAX_QUOTAS, QuotaParams, ReportRequest, Semantics};
 pub use text::{StringMap, Text};
 pub use track::{References, Track, Untracked};
-pub use value::{Value, ValueType, span};
+pub use value::{Value, ValueType, nanos, span};
 pub use vocabulary::{AttributeId, Conflict, Vocabulary};
 pub use wire::Malformed;

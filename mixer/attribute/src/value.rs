@@ -75,6 +75,13 @@ pub fn span(sent: &Duration) -> Option<std::time::Duration> {
     Some(std::time::Duration::new(seconds, nanos))
 }
 
+/// A duration in nanoseconds; the longest there is where it does not fit.
+#[must_use]
+pub fn nanos(duration: &Duration) -> i64 {
+    let nanos = i128::from(duration.seconds) * i128::from(SECOND) + i128::from(duration.nanos);
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}
+
 // === impl ValueType ===
 
 impl ValueType {

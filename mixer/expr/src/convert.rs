@@ -2,15 +2,13 @@
 
 use std::net::IpAddr;
 
-use mixer_attribute::ValueType;
 use prost_types::{Duration, Timestamp};
-
-use crate::error::EvalError;
 
 const NANOS: i64 = 1_000_000_000;
 
-/// The duration that a literal is, if it is one (`spec 02` §4.1).
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+/// The duration that a text is, such as `1.5s` or `-1m`, if it is one (`spec 02` §4.1).
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) if rest.starts_with(['+', '-']) => return None,
         Some(rest) => (true, rest),
@@ -30,33 +28,23 @@ pub(crate) fn nanos_to_duration(nanos: i64) -> Duration {
     }
 }
 
-/// How many nanoseconds a duration is; as many as there can be, if it is longer.
-pub(crate) fn duration_to_nanos(value: &Duration) -> i64 {
-    value
-        .seconds
-        .saturating_mul(NANOS)
-        .saturating_add(i64::from(value.nanos))
+/// The address that a text is, if it is one. One of IPv4 in the form of IPv6 is one of IPv4, as it is in requests.
+#[must_use]
+pub fn ip(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// The address that a text is. One of IPv4 in the form of IPv6 is one of IPv4, as it is in requests.
-pub(crate) fn ip(text: &str) -> Result<IpAddr, EvalError> {
-    text.parse()
-        .map(|address: IpAddr| address.to_canonical())
-        .map_err(|_| EvalError::conversion(text, ValueType::IpAddress, "it is no IPv4 or IPv6 address"))
-}
-
-/// The point in time that a text is, in RFC 3339.
-pub(crate) fn timestamp(text: &str) -> Result<Timestamp, EvalError> {
-    let reason = "expected format: '2006-01-02T15:04:05Z07:00'";
-    let time = Some(text)
-        .filter(|text| has_rfc_3339_shape(text.as_bytes()))
-        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-        .ok_or_else(|| EvalError::conversion(text, ValueType::Timestamp, reason))?;
-    let nanos = time.as_nanosecond();
-    let seconds = nanos.div_euclid(i128::from(NANOS));
-    Ok(Timestamp {
-        seconds: i64::try_from(seconds).unwrap_or_default(),
-        nanos: i32::try_from(nanos.rem_euclid(i128::from(NANOS))).unwrap_or_default(),
+/// The point in time that a text is, in RFC 3339, if it is one.
+#[must_use]
+pub fn timestamp(text: &str) -> Option<Timestamp> {
+    if !has_rfc_3339_shape(text.as_bytes()) {
+        return None;
+    }
+    let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+    let second = i128::from(NANOS);
+    Some(Timestamp {
+        seconds: i64::try_from(nanos.div_euclid(second)).ok()?,
+        nanos: i32::try_from(nanos.rem_euclid(second)).ok()?,
     })
 }
 

@@ -179,7 +179,7 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
                 convert::nanos_to_duration(*nanos),
             )))),
             (Some(Value::Duration(value)), ValueType::Int64) => {
-                Ok(Some(Cow::Owned(Value::Int64(convert::duration_to_nanos(value)))))
+                Ok(Some(Cow::Owned(Value::Int64(mixer_attribute::nanos(value)))))
             }
             (Some(_), expected) => Err(EvalError::Type {
                 name: attribute.name.clone(),
@@ -295,8 +295,13 @@ impl<'b, 't, L, T: Track> Run<'b, 't, L, T> {
 fn converted<'b, 'r>(conversion: Conversion, value: Found<'b, 'r>) -> Result<Found<'b, 'r>, EvalError> {
     let text = text(&value);
     let made = match conversion {
-        Conversion::Ip => Value::IpAddress(convert::ip(text)?),
-        Conversion::Timestamp => Value::Timestamp(convert::timestamp(text)?),
+        Conversion::Ip => convert::ip(text).map(Value::IpAddress).ok_or_else(|| {
+            EvalError::conversion(text, ValueType::IpAddress, "it is no IPv4 or IPv6 address")
+        })?,
+        Conversion::Timestamp => convert::timestamp(text).map(Value::Timestamp).ok_or_else(|| {
+            let reason = "expected format: '2006-01-02T15:04:05Z07:00'";
+            EvalError::conversion(text, ValueType::Timestamp, reason)
+        })?,
         Conversion::Size => Value::Int64(i64::try_from(text.len()).unwrap_or(i64::MAX)),
         Conversion::ToLower => {
             let lower = text.chars().all(|letter| letter.to_lowercase().eq([letter]));

@@ -5,7 +5,7 @@
 
 pub mod ast;
 mod check;
-mod convert;
+pub mod convert;
 mod error;
 mod eval;
 mod function;

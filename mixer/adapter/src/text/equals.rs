@@ -1,12 +1,7 @@
 //! Text of the configuration compared with values of requests.
 
-use std::net::IpAddr;
-
-use jiff::Timestamp as Instant;
-use mixer_attribute::Value;
-use prost_types::Timestamp;
-
-use super::nanos;
+use mixer_attribute::{Value, nanos};
+use mixer_expr::convert;
 
 /// Whether text of the configuration means this value: the text is read as the type of the value. A value that is
 /// missing equals `""`; text that is no value of the type equals nothing.
@@ -19,11 +14,11 @@ pub fn string_equals(text: &str, value: Option<&Value<'_>>) -> bool {
         #[expect(clippy::float_cmp, reason = "the text must name this number, not one nearby")]
         Some(Value::Double(value)) => text.parse::<f64>().is_ok_and(|text| text == *value),
         Some(Value::Bool(value)) => bool_of(text) == Some(*value),
-        Some(Value::Timestamp(value)) => timestamp_of(text).as_ref() == Some(value),
-        Some(Value::Duration(value)) => duration_of(text).is_some_and(|text| text == nanos(value)),
-        Some(Value::IpAddress(value)) => text
-            .parse::<IpAddr>()
-            .is_ok_and(|text| text.to_canonical() == value.to_canonical()),
+        Some(Value::Timestamp(value)) => convert::timestamp(text).as_ref() == Some(value),
+        Some(Value::Duration(value)) => {
+            convert::duration(text).is_some_and(|text| nanos(&text) == nanos(value))
+        }
+        Some(Value::IpAddress(value)) => convert::ip(text) == Some(value.to_canonical()),
         Some(Value::StringMap(value)) => {
             let mut entries = Vec::new();
             value.for_each(|key, value| entries.push(format!("{key}={value}")));
@@ -44,26 +39,10 @@ fn bool_of(text: &str) -> Option<bool> {
     }
 }
 
-fn timestamp_of(text: &str) -> Option<Timestamp> {
-    let time: Instant = text.parse().ok()?;
-    let nanos = time.as_nanosecond();
-    Some(Timestamp {
-        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?,
-        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).ok()?,
-    })
-}
-
-/// In nanoseconds.
-fn duration_of(text: &str) -> Option<i64> {
-    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
-    let nanos = mesh_config::decode::duration(text)?.as_nanos();
-    Some(sign * i64::try_from(nanos).ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use mixer_attribute::StringMap;
-    use prost_types::Duration;
+    use prost_types::{Duration, Timestamp};
 
     use super::*;
 

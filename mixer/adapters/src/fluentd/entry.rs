@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mixer_adapter::text;
-use mixer_attribute::Value;
+use mixer_attribute::{Value, nanos};
 use mixer_template::LogEntry;
 use prost_types::Timestamp;
 use rmp::encode;
@@ -95,7 +95,7 @@ impl Out {
                 let _ = encode::write_bool(&mut self.0, *truth);
             }
             Value::Duration(duration) if integer_duration => {
-                let _ = encode::write_sint(&mut self.0, text::nanos(duration) / 1_000_000);
+                let _ = encode::write_sint(&mut self.0, nanos(duration) / 1_000_000);
             }
             value => self.text(&text::stringify(Some(value))),
         }

@@ -1,7 +1,7 @@
 //! What policies see of a request.
 
-use mixer_adapter::text::{nanos, stringify};
-use mixer_attribute::Value;
+use mixer_adapter::text::stringify;
+use mixer_attribute::{Value, nanos};
 use mixer_template::{Action, Authorization, Fields, Subject};
 use serde_json::{Map, Value as Json, json};
 

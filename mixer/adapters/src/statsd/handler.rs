@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mesh_runtime::args::HostPort;
 use mixer_adapter::{Answer, Env, HandleMetric, text};
-use mixer_attribute::Value;
+use mixer_attribute::{Value, nanos};
 use mixer_template::Metric;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Instant, sleep_until};
@@ -70,7 +70,7 @@ impl StatsdHandler {
             (Kind::Counter | Kind::Distribution, Some(Value::Int64(value))) => (value.to_string(), "c"),
             (Kind::Distribution, Some(Value::Duration(duration))) => {
                 let mut value = String::new();
-                let millis = text::nanos(duration) as f64 / 1e6;
+                let millis = nanos(duration) as f64 / 1e6;
                 // A string takes whatever is written.
                 let _ = text::write_double(&mut value, millis);
                 (value, "ms")
