@@ -8,6 +8,7 @@ mod adapter;
 mod env;
 mod handler;
 mod params;
+pub mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;

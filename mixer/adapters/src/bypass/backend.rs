@@ -6,18 +6,14 @@ use std::time::Duration;
 
 use mesh_api::Any;
 use mesh_api::adapter::bypass::config::Params;
-use mesh_api::google::rpc::Status;
-use mesh_api::istio::mixer::adapter::model::v1beta1::infrastructure_backend_client::InfrastructureBackendClient;
-use mesh_api::istio::mixer::adapter::model::v1beta1::{
-    CloseSessionRequest, CreateSessionRequest, ValidateRequest,
-};
 use mesh_runtime::Backoff;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::{ClientOptions, connect};
 use mixer_adapter::Inferred;
+use mixer_adapter::session::{SessionParams, close_session, create_session, session_config};
 use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
-use tonic::Code;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tracing::{debug, warn};
 
@@ -31,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long the end of a session may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What `adapter_config` is called that holds the id of a session.
-const SESSION_TYPE: &str = "google.protobuf.Any.type_url";
 
 /// A back end that can be called.
 #[derive(Debug)]
@@ -58,15 +51,19 @@ impl Backend {
         reach(address, until).await?;
         let channel = connect(address, &ClientOptions::default()).map_err(|error| error.to_string())?;
         let (adapter_config, session) = if params.session_based {
-            let open = open(channel.clone(), params.params, inferred);
-            let session = time::timeout_at(until, open)
+            let inferred = inferred
+                .iter()
+                .map(|(name, (_, inferred))| (name.clone(), inferred.clone()));
+            let params = SessionParams {
+                config: params.params,
+                inferred: inferred.collect(),
+            };
+            let metadata = MetadataMap::new();
+            let create = create_session(channel.clone(), &params, &metadata);
+            let session = time::timeout_at(until, create)
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))?;
-            let config = Any {
-                type_url: SESSION_TYPE.to_owned(),
-                value: session.clone().into(),
-            };
-            (Some(config), Some(session))
+            (Some(session_config(&session)), Some(session))
         } else {
             (params.params, None)
         };
@@ -91,18 +88,14 @@ impl Backend {
 
     /// Ends the session. A back end that does not answer keeps it.
     pub(super) async fn close(&self) {
-        let Some(session_id) = self.session.clone() else {
+        let Some(session) = self.session.clone() else {
             return;
         };
-        let mut client = InfrastructureBackendClient::new(self.channel.clone());
-        let request = CloseSessionRequest { session_id };
-        match time::timeout(CLOSE_PATIENCE, client.close_session(request)).await {
-            Ok(Ok(response)) => {
-                if let Err(reason) = accepted(response.into_inner().status) {
-                    warn!(reason, "the back end does not close the session");
-                }
-            }
-            Ok(Err(status)) => warn!(error = status.message(), "cannot close the session"),
+        let metadata = MetadataMap::new();
+        let close = close_session(self.channel.clone(), session, &metadata);
+        match time::timeout(CLOSE_PATIENCE, close).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error, "cannot close the session"),
             Err(_) => warn!("the back end does not answer when its session is closed"),
         }
     }
@@ -122,41 +115,4 @@ async fn reach(address: &HostPort, until: Instant) -> Result<(), String> {
     })
     .await;
     reached.map_err(|_| format!("cannot be reached within {PATIENCE:?}: {last}"))
-}
-
-/// Opens a session for parameters that the back end takes.
-async fn open(channel: Channel, params: Option<Any>, inferred: &Inferred) -> Result<String, String> {
-    let mut client = InfrastructureBackendClient::new(channel);
-    let types = inferred
-        .iter()
-        .map(|(name, (_, inferred))| (name.clone(), inferred.clone()));
-    let types: std::collections::BTreeMap<_, _> = types.collect();
-    let validated = client
-        .validate(ValidateRequest {
-            adapter_config: params.clone(),
-            inferred_types: types.clone(),
-        })
-        .await
-        .map_err(|status| format!("cannot validate: {}", status.message()))?;
-    accepted(validated.into_inner().status).map_err(|reason| format!("refuses the parameters: {reason}"))?;
-    let created = client
-        .create_session(CreateSessionRequest {
-            adapter_config: params,
-            inferred_types: types,
-        })
-        .await
-        .map_err(|status| format!("cannot create a session: {}", status.message()))?
-        .into_inner();
-    accepted(created.status).map_err(|reason| format!("refuses a session: {reason}"))?;
-    Ok(created.session_id)
-}
-
-/// A status that is missing is OK.
-fn accepted(status: Option<Status>) -> Result<(), String> {
-    match status {
-        Some(status) if status.code != Code::Ok as i32 => {
-            Err(format!("{}: {}", Code::from(status.code), status.message))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,18 +1,21 @@
 //! An adapter's process, as a handler sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use http::uri::PathAndQuery;
 use mesh_api::Any;
 use mesh_api::istio::policy::v1beta1::Connection;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::BytesCodec;
+use mixer_adapter::session::{SessionParams, close_session, told};
 use mixer_adapter::{Answer, BuildError, Env, HandlerError, QuotaArgs, QuotaResult};
 use mixer_attribute::span;
 use tokio::time::Instant;
@@ -25,7 +28,7 @@ use super::endpoint::Endpoint;
 use super::pool::{Pace, Pool};
 use super::request::Request;
 use super::security::Security;
-use super::session::{self, SessionParams, Slot, told};
+use super::session::Slot;
 use crate::output::Output;
 use crate::template::Template;
 
@@ -143,7 +146,9 @@ impl Backend {
             ))
         };
         begun.unwrap_or_else(silent).map_err(BuildError)?;
-        env.spawn(pool.follow());
+        if pool.moves() {
+            env.spawn(Arc::clone(&backend.0).follow());
+        }
         Ok(backend)
     }
 
@@ -195,11 +200,8 @@ impl Backend {
 
     /// Ends the sessions. An adapter that does not answer keeps them.
     pub async fn close(&self) {
-        for endpoint in self.0.pool.endpoints().iter() {
-            let slot = endpoint.sessions.slot();
-            if let Some(session) = slot.get() {
-                self.0.end(endpoint, session.id.clone()).await;
-            }
+        for endpoint in self.0.pool.all() {
+            self.0.leave(&endpoint).await;
         }
     }
 
@@ -251,6 +253,35 @@ impl Inner {
         let session = slot.session(&endpoint, params, &credentials).await?;
         debug!(session = session.id, address = %endpoint.address, "session");
         Ok(())
+    }
+
+    /// Follows the addresses; never ends.
+    async fn follow(self: Arc<Self>) {
+        loop {
+            let moved = match self.pool.next().await {
+                Ok(found) => self.move_to(&found).await,
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = moved {
+                warn!(reason, "the former addresses of the adapter stay in use");
+            }
+        }
+    }
+
+    /// These are the addresses from now on. Sessions end with those that left before.
+    async fn move_to(&self, found: &BTreeSet<SocketAddr>) -> Result<(), String> {
+        let over = self.pool.assign(found)?;
+        // Most of these are no more, and do not answer: none waits for another.
+        join_all(over.iter().map(|endpoint| self.leave(endpoint))).await;
+        Ok(())
+    }
+
+    /// Ends the session with an address, if there is one.
+    async fn leave(&self, endpoint: &Endpoint) {
+        let slot = endpoint.sessions.slot();
+        if let Some(session) = slot.get() {
+            self.end(endpoint, session.id.clone()).await;
+        }
     }
 
     async fn answer(&self, path: PathAndQuery, request: &Request, limit: Duration) -> Result<Bytes, String> {
@@ -309,7 +340,7 @@ impl Inner {
     async fn end(&self, endpoint: &Endpoint, session: String) {
         let close = async {
             let credentials = self.security.credentials().await?;
-            session::close(endpoint.channel.clone(), session, &credentials).await
+            close_session(endpoint.channel.clone(), session, &credentials).await
         };
         match tokio::time::timeout(CLOSE_LIMIT, close).await {
             Ok(Ok(())) => {}
@@ -341,5 +372,75 @@ impl Inner {
         }
         let answer = grpc.unary(request, path, BytesCodec).await;
         Ok(answer.map(tonic::Response::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use mesh_api::istio::mixer::adapter::model::v1beta1::CreateSessionResponse;
+    use mesh_runtime::Spawner;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::testing::FakeAdapter;
+
+    /// One whose answers say nothing, but for the id of a session.
+    async fn adapter() -> FakeAdapter {
+        FakeAdapter::start(|call| {
+            let created = CreateSessionResponse {
+                session_id: "one".to_owned(),
+                ..CreateSessionResponse::default()
+            };
+            let creates = call.path.ends_with("/CreateSession");
+            let answer = if creates {
+                created.encode_to_vec()
+            } else {
+                Vec::new()
+            };
+            async move { Ok(answer.into()) }.boxed()
+        })
+        .await
+    }
+
+    fn closed(adapter: &FakeAdapter) -> usize {
+        let calls = adapter.calls();
+        let closes = calls.iter().filter(|call| call.path.ends_with("/CloseSession"));
+        closes.count()
+    }
+
+    #[tokio::test]
+    async fn spec_02_10_4_a_session_ends_after_its_address_has_left_and_its_calls_are_over() {
+        let (first, second) = (adapter().await, adapter().await);
+        let options = BackendOptions {
+            connection: Connection {
+                address: first.address().to_string(),
+                ..Connection::default()
+            },
+            config: None,
+            session_based: true,
+            inferred: BTreeMap::new(),
+            pace: Pace::default(),
+        };
+        let env = Env::new("handler.test", Spawner::default());
+        let backend = Backend::build(options, &env).await.unwrap();
+        let only = |adapter: &FakeAdapter| BTreeSet::from([adapter.address()]);
+        let call = backend.0.pool.pick().unwrap();
+        backend.0.move_to(&only(&second)).await.unwrap();
+        backend.0.move_to(&only(&second)).await.unwrap();
+        assert_eq!(closed(&first), 0, "a call uses it");
+        // It comes back as it was, and leaves again.
+        backend.0.move_to(&only(&first)).await.unwrap();
+        assert!(Arc::ptr_eq(&call, &backend.0.pool.pick().unwrap()));
+        drop(call);
+        backend.0.move_to(&only(&second)).await.unwrap();
+        assert_eq!(closed(&first), 0, "it may come back");
+        backend.0.move_to(&only(&second)).await.unwrap();
+        assert_eq!(closed(&first), 1);
+        // What left last is not forgotten at the end.
+        backend.0.begin().await.unwrap();
+        backend.0.move_to(&only(&first)).await.unwrap();
+        backend.close().await;
+        assert_eq!((closed(&first), closed(&second)), (1, 1));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mesh_runtime::args::HostPort;
 use mesh_runtime::grpc::ClientOptions;
 use mesh_runtime::tls::ClientTls;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::endpoint::Endpoint;
 
@@ -33,6 +33,8 @@ pub(super) struct Pool {
     tls: Option<ClientTls>,
     pace: Pace,
     endpoints: Mutex<Arc<[Arc<Endpoint>]>>,
+    /// Addresses that the name has no more, until their calls are over and they are taken leave of.
+    left: Mutex<Vec<Arc<Endpoint>>>,
     next: AtomicUsize,
 }
 
@@ -59,23 +61,29 @@ impl Pool {
             tls,
             pace,
             endpoints: Mutex::default(),
+            left: Mutex::default(),
             next: AtomicUsize::new(0),
         };
-        pool.resolve().await?;
+        let found = pool.lookup().await?;
+        pool.assign(&found)?;
         Ok(pool)
     }
 
-    /// Resolves the name from time to time; never ends. Addresses that are still there keep their connections.
-    pub(super) async fn follow(self: Arc<Self>) {
-        if self.literal().is_some() {
-            return;
-        }
-        loop {
-            tokio::time::sleep(self.pace.resolve).await;
-            if let Err(reason) = self.resolve().await {
-                warn!(reason, "the former addresses of the adapter stay in use");
-            }
-        }
+    /// Waits until it is time to resolve the name again, and does.
+    pub(super) async fn next(&self) -> Result<BTreeSet<SocketAddr>, String> {
+        tokio::time::sleep(self.pace.resolve).await;
+        self.lookup().await
+    }
+
+    /// Whether the addresses may change: an address that is written as such is always itself.
+    pub(super) fn moves(&self) -> bool {
+        self.literal().is_none()
+    }
+
+    /// All addresses that there may be sessions with.
+    pub(super) fn all(&self) -> Vec<Arc<Endpoint>> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        self.endpoints().iter().chain(left.iter()).cloned().collect()
     }
 
     /// The addresses of the moment.
@@ -103,7 +111,7 @@ impl Pool {
         self.address.host.as_deref()?.parse().ok()
     }
 
-    async fn resolve(&self) -> Result<(), String> {
+    async fn lookup(&self) -> Result<BTreeSet<SocketAddr>, String> {
         let Some(host) = self.address.host.as_deref() else {
             return Err(format!("{} has no host", self.address));
         };
@@ -117,10 +125,17 @@ impl Pool {
         if found.is_empty() {
             return Err(format!("{host} has no address"));
         }
+        Ok(found)
+    }
+
+    /// These are the addresses from now on. Those that are still there keep their connections; those that had left before, and
+    /// that no call uses any more, are returned.
+    pub(super) fn assign(&self, found: &BTreeSet<SocketAddr>) -> Result<Vec<Arc<Endpoint>>, String> {
         let options = ClientOptions {
             connect_timeout: self.pace.connect,
             ..ClientOptions::default()
         };
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.endpoints();
         let mut endpoints = Vec::with_capacity(found.len());
         for address in found {
@@ -128,7 +143,8 @@ impl Pool {
                 host: Some(address.ip().to_string()),
                 port: address.port(),
             };
-            let same = before.iter().find(|before| before.address == address);
+            let mut known = before.iter().chain(left.iter());
+            let same = known.find(|known| known.address == address);
             endpoints.push(match same {
                 Some(same) => Arc::clone(same),
                 None => Endpoint::new(address, &options, self.tls.clone(), self.pace)
@@ -137,7 +153,12 @@ impl Pool {
             });
         }
         debug!(address = %self.address, endpoints = endpoints.len(), "resolved");
+        let is_there = |one: &Arc<Endpoint>| endpoints.iter().any(|other| Arc::ptr_eq(one, other));
+        left.retain(|one| !is_there(one));
+        // Calls hold their address; the list of before is let go of, which holds it, too.
+        let over = left.extract_if(.., |one| Arc::strong_count(one) == 1).collect();
+        left.extend(before.iter().filter(|one| !is_there(one)).cloned());
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints.into();
-        Ok(())
+        Ok(over)
     }
 }

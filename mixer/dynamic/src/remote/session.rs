@@ -5,32 +5,15 @@
 //! does not know it, or when it was made over another connection and a call under it fails: then the process may be
 //! another one.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_api::Any;
-use mesh_api::google::rpc::Status;
-use mesh_api::istio::mixer::adapter::model::v1beta1::infrastructure_backend_client::InfrastructureBackendClient;
-use mesh_api::istio::mixer::adapter::model::v1beta1::{
-    CloseSessionRequest, CreateSessionRequest, ValidateRequest,
-};
+use mixer_adapter::session::{SessionParams, create_session, session_config};
 use tokio::sync::OnceCell;
+use tonic::Code;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
-use tonic::{Code, Request};
 
 use super::endpoint::Endpoint;
-
-/// What `adapter_config` is called that holds the id of a session.
-const SESSION_TYPE: &str = "google.protobuf.Any.type_url";
-
-/// What a session is made of.
-#[derive(Clone, Debug)]
-pub(super) struct SessionParams {
-    pub(super) config: Option<Any>,
-    /// By full name of the instance.
-    pub(super) inferred: BTreeMap<String, Any>,
-}
 
 /// The session of one address. It is made once, however many calls wait for it.
 #[derive(Debug, Default)]
@@ -52,10 +35,7 @@ pub(super) struct Session {
 impl Session {
     /// What is sent with calls.
     pub(super) fn config(&self) -> Any {
-        Any {
-            type_url: SESSION_TYPE.to_owned(),
-            value: self.id.clone().into(),
-        }
+        session_config(&self.id)
     }
 }
 
@@ -87,7 +67,9 @@ impl Slot {
         credentials: &MetadataMap,
     ) -> Result<&Session, String> {
         let make = || async {
-            let id = create(endpoint.channel.clone(), params, credentials).await?;
+            let id = create_session(endpoint.channel.clone(), params, credentials)
+                .await
+                .map_err(|reason| format!("the adapter {reason}"))?;
             Ok(Session {
                 id,
                 connections: endpoint.connections(),
@@ -111,71 +93,5 @@ impl Slot {
     /// The session, if it was made.
     pub(super) fn get(&self) -> Option<&Session> {
         self.0.get()
-    }
-}
-
-/// Makes a session for parameters that the adapter takes.
-async fn create(
-    channel: Channel,
-    params: &SessionParams,
-    credentials: &MetadataMap,
-) -> Result<String, String> {
-    let mut client = InfrastructureBackendClient::new(channel);
-    let validate = ValidateRequest {
-        adapter_config: params.config.clone(),
-        inferred_types: params.inferred.clone(),
-    };
-    let validated = client
-        .validate(with(credentials, validate))
-        .await
-        .map_err(|status| format!("the adapter cannot validate the parameters: {}", told(&status)))?;
-    accepted(validated.into_inner().status)
-        .map_err(|reason| format!("the adapter refuses the parameters: {reason}"))?;
-    let request = CreateSessionRequest {
-        adapter_config: params.config.clone(),
-        inferred_types: params.inferred.clone(),
-    };
-    let created = client
-        .create_session(with(credentials, request))
-        .await
-        .map_err(|status| format!("the adapter cannot create a session: {}", told(&status)))?
-        .into_inner();
-    accepted(created.status).map_err(|reason| format!("the adapter refuses a session: {reason}"))?;
-    Ok(created.session_id)
-}
-
-/// Ends a session.
-pub(super) async fn close(
-    channel: Channel,
-    session_id: String,
-    credentials: &MetadataMap,
-) -> Result<(), String> {
-    let mut client = InfrastructureBackendClient::new(channel);
-    let request = with(credentials, CloseSessionRequest { session_id });
-    let closed = client
-        .close_session(request)
-        .await
-        .map_err(|status| told(&status))?;
-    accepted(closed.into_inner().status)
-}
-
-/// Code and message of an error.
-pub(super) fn told(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
-}
-
-fn with<M>(credentials: &MetadataMap, message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    *request.metadata_mut() = credentials.clone();
-    request
-}
-
-/// A status that is missing is OK.
-fn accepted(status: Option<Status>) -> Result<(), String> {
-    match status {
-        Some(status) if status.code != Code::Ok as i32 => {
-            Err(format!("{:?}: {}", Code::from(status.code), status.message))
-        }
-        _ => Ok(()),
     }
 }
