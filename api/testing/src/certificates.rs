@@ -1,6 +1,10 @@
 //! Certificates for tests, of authorities that live as long as the test.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -23,6 +27,17 @@ pub struct Pair {
     pub certificate: String,
     /// Its key.
     pub key: String,
+}
+
+/// Where a certificate, its key, and the certificate of its authority are.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Whom it trusts.
+    pub authorities: PathBuf,
 }
 
 // === impl Authority ===
@@ -59,6 +74,27 @@ impl Authority {
     /// When a name is not fit for a certificate.
     pub fn issue(&self, names: &[&str]) -> Result<Pair, Error> {
         self.sign(&Self::params(names)?)
+    }
+
+    /// A certificate as [`Self::issue`] makes it, with its key and the authority in a folder, which is made: `cert.pem`,
+    /// `key.pem` and `ca.pem`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue`], or when files cannot be written.
+    pub fn issue_into(&self, folder: &Path, names: &[&str]) -> Result<Files> {
+        let pair = self.issue(names)?;
+        fs::create_dir_all(folder)?;
+        let write = |name: &str, text: &str| -> Result<PathBuf> {
+            let path = folder.join(name);
+            fs::write(&path, text)?;
+            Ok(path)
+        };
+        Ok(Files {
+            certificate: write("cert.pem", &pair.certificate)?,
+            key: write("key.pem", &pair.key)?,
+            authorities: write("ca.pem", &self.certificate)?,
+        })
     }
 
     fn params(names: &[&str]) -> Result<CertificateParams, Error> {

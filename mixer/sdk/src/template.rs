@@ -122,70 +122,6 @@ macro_rules! template {
     };
 }
 
-template! {
-    /// Template `metric`: all of a report at once.
-    pub trait HandleMetric { fn handle_metric(instances: Vec<metric::InstanceMsg>); }
-    serves metric::handle_metric_service_server::HandleMetricService, sent metric::HandleMetricRequest
-}
-
-template! {
-    /// Template `logentry`: all of a report at once.
-    pub trait HandleLogEntry { fn handle_log_entry(instances: Vec<logentry::InstanceMsg>); }
-    serves logentry::handle_log_entry_service_server::HandleLogEntryService, sent logentry::HandleLogEntryRequest
-}
-
-template! {
-    /// Template `tracespan`: all of a report at once.
-    pub trait HandleTraceSpan { fn handle_trace_span(instances: Vec<tracespan::InstanceMsg>); }
-    serves tracespan::handle_trace_span_service_server::HandleTraceSpanService, sent tracespan::HandleTraceSpanRequest
-}
-
-template! {
-    /// Template `edge`: all of a report at once.
-    pub trait HandleEdge { fn handle_edge(instances: Vec<edge::InstanceMsg>); }
-    serves edge::handle_edge_service_server::HandleEdgeService, sent edge::HandleEdgeRequest
-}
-
-template! {
-    /// Template `reportnothing`: all of a report at once.
-    pub trait HandleReportNothing { fn handle_report_nothing(instances: Vec<reportnothing::InstanceMsg>); }
-    serves reportnothing::handle_report_nothing_service_server::HandleReportNothingService,
-    sent reportnothing::HandleReportNothingRequest
-}
-
-template! {
-    /// Template `listentry`: a decision.
-    pub trait HandleListEntry { fn handle_list_entry(instance: listentry::InstanceMsg) -> CheckResult; }
-    serves listentry::handle_list_entry_service_server::HandleListEntryService, sent listentry::HandleListEntryRequest
-}
-
-template! {
-    /// Template `checknothing`: a decision.
-    pub trait HandleCheckNothing { fn handle_check_nothing(instance: checknothing::InstanceMsg) -> CheckResult; }
-    serves checknothing::handle_check_nothing_service_server::HandleCheckNothingService,
-    sent checknothing::HandleCheckNothingRequest
-}
-
-template! {
-    /// Template `apikey`: a decision.
-    pub trait HandleApiKey { fn handle_api_key(instance: apikey::InstanceMsg) -> CheckResult; }
-    serves apikey::handle_api_key_service_server::HandleApiKeyService, sent apikey::HandleApiKeyRequest
-}
-
-template! {
-    /// Template `authorization`: a decision.
-    pub trait HandleAuthorization { fn handle_authorization(instance: authorization::InstanceMsg) -> CheckResult; }
-    serves authorization::handle_authorization_service_server::HandleAuthorizationService,
-    sent authorization::HandleAuthorizationRequest
-}
-
-template! {
-    /// Template `kubernetes`: attributes.
-    pub trait HandleKubernetes { fn handle_kubernetes(instance: kubernetes::InstanceMsg) -> kubernetes::OutputMsg; }
-    serves kubernetes::handle_kubernetes_service_server::HandleKubernetesService,
-    sent kubernetes::HandleKubernetesRequest
-}
-
 /// Template `quota`: an amount.
 pub trait HandleQuota: Send + Sync + 'static {
     /// Called for each quota that is asked for.
@@ -231,33 +167,65 @@ impl<A: Adapter<Handler: HandleQuota>> quota::handle_quota_service_server::Handl
     }
 }
 
-/// A method of [`Server`] for each built-in template.
+/// A method of [`Server`] for a built-in template; for each but `quota` the trait of its handlers, too.
 macro_rules! built_in {
-    ($($name:ident: $method:ident $trait:ident $($service:ident)::+;)*) => {$(
+    ($package:ident by $method:ident: reports, $trait:ident::$handle:ident of $request:ident
+     in $module:ident::{$service:ident, $server:ident}) => {
+        template! {
+            #[doc = concat!("Template `", stringify!($package), "`: all of a report at once.")]
+            pub trait $trait { fn $handle(instances: Vec<$package::InstanceMsg>); }
+            serves $package::$module::$service, sent $package::$request
+        }
+        built_in!($package by $method: $trait in $module::$server);
+    };
+    ($package:ident by $method:ident: answers $answer:ty, $trait:ident::$handle:ident of $request:ident
+     in $module:ident::{$service:ident, $server:ident}) => {
+        template! {
+            #[doc = concat!("Template `", stringify!($package), "`: one instance, and an answer.")]
+            pub trait $trait { fn $handle(instance: $package::InstanceMsg) -> $answer; }
+            serves $package::$module::$service, sent $package::$request
+        }
+        built_in!($package by $method: $trait in $module::$server);
+    };
+    ($package:ident by $method:ident: $trait:ident in $module:ident::$server:ident) => {
         impl<A: Adapter<Handler: $trait>> Server<A> {
-            #[doc = concat!("Serves the template `", stringify!($name), "`.")]
+            #[doc = concat!("Serves the template `", stringify!($package), "`.")]
             #[must_use]
             pub fn $method(self) -> Self {
-                self.template($($service)::+::new)
+                self.template($package::$module::$server::new)
             }
         }
-    )*};
+    };
 }
 
-built_in! {
-    apikey: api_key HandleApiKey apikey::handle_api_key_service_server::HandleApiKeyServiceServer;
-    authorization: authorization HandleAuthorization
-        authorization::handle_authorization_service_server::HandleAuthorizationServiceServer;
-    checknothing: check_nothing HandleCheckNothing
-        checknothing::handle_check_nothing_service_server::HandleCheckNothingServiceServer;
-    edge: edge HandleEdge edge::handle_edge_service_server::HandleEdgeServiceServer;
-    kubernetes: kubernetes HandleKubernetes
-        kubernetes::handle_kubernetes_service_server::HandleKubernetesServiceServer;
-    listentry: list_entry HandleListEntry listentry::handle_list_entry_service_server::HandleListEntryServiceServer;
-    logentry: log_entry HandleLogEntry logentry::handle_log_entry_service_server::HandleLogEntryServiceServer;
-    metric: metric HandleMetric metric::handle_metric_service_server::HandleMetricServiceServer;
-    quota: quota HandleQuota quota::handle_quota_service_server::HandleQuotaServiceServer;
-    reportnothing: report_nothing HandleReportNothing
-        reportnothing::handle_report_nothing_service_server::HandleReportNothingServiceServer;
-    tracespan: trace_span HandleTraceSpan tracespan::handle_trace_span_service_server::HandleTraceSpanServiceServer;
-}
+built_in!(apikey by api_key: answers CheckResult,
+    HandleApiKey::handle_api_key of HandleApiKeyRequest
+    in handle_api_key_service_server::{HandleApiKeyService, HandleApiKeyServiceServer});
+built_in!(authorization by authorization: answers CheckResult,
+    HandleAuthorization::handle_authorization of HandleAuthorizationRequest
+    in handle_authorization_service_server::{HandleAuthorizationService, HandleAuthorizationServiceServer});
+built_in!(checknothing by check_nothing: answers CheckResult,
+    HandleCheckNothing::handle_check_nothing of HandleCheckNothingRequest
+    in handle_check_nothing_service_server::{HandleCheckNothingService, HandleCheckNothingServiceServer});
+built_in!(edge by edge: reports,
+    HandleEdge::handle_edge of HandleEdgeRequest
+    in handle_edge_service_server::{HandleEdgeService, HandleEdgeServiceServer});
+built_in!(kubernetes by kubernetes: answers kubernetes::OutputMsg,
+    HandleKubernetes::handle_kubernetes of HandleKubernetesRequest
+    in handle_kubernetes_service_server::{HandleKubernetesService, HandleKubernetesServiceServer});
+built_in!(listentry by list_entry: answers CheckResult,
+    HandleListEntry::handle_list_entry of HandleListEntryRequest
+    in handle_list_entry_service_server::{HandleListEntryService, HandleListEntryServiceServer});
+built_in!(logentry by log_entry: reports,
+    HandleLogEntry::handle_log_entry of HandleLogEntryRequest
+    in handle_log_entry_service_server::{HandleLogEntryService, HandleLogEntryServiceServer});
+built_in!(metric by metric: reports,
+    HandleMetric::handle_metric of HandleMetricRequest
+    in handle_metric_service_server::{HandleMetricService, HandleMetricServiceServer});
+built_in!(quota by quota: HandleQuota in handle_quota_service_server::HandleQuotaServiceServer);
+built_in!(reportnothing by report_nothing: reports,
+    HandleReportNothing::handle_report_nothing of HandleReportNothingRequest
+    in handle_report_nothing_service_server::{HandleReportNothingService, HandleReportNothingServiceServer});
+built_in!(tracespan by trace_span: reports,
+    HandleTraceSpan::handle_trace_span of HandleTraceSpanRequest
+    in handle_trace_span_service_server::{HandleTraceSpanService, HandleTraceSpanServiceServer});

@@ -21,17 +21,13 @@ const OURS: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-mixer-servic
 
 /// Certificate, key and authorities in a folder.
 pub(crate) fn identity(folder: &Path, authority: &Authority, names: &[&str]) -> CertificateFiles {
-    let pair = authority.issue(names).unwrap();
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("cert.pem"), pair.certificate).unwrap();
-    fs::write(folder.join("key.pem"), pair.key).unwrap();
-    fs::write(folder.join("ca.pem"), authority.certificate()).unwrap();
+    let files = authority.issue_into(folder, names).unwrap();
     CertificateFiles {
         identity: Some(IdentityFiles {
-            certificate: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
+            certificate: files.certificate,
+            key: files.key,
         }),
-        authorities: Some(folder.join("ca.pem")),
+        authorities: Some(files.authorities),
     }
 }
 

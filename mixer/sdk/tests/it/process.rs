@@ -80,17 +80,13 @@ async fn spec_02_11_5_probes_are_told_whether_the_process_serves() {
 
 /// Certificate, key and authorities in a folder.
 fn identity(folder: &Path, authority: &Authority, name: &str) -> CertificateFiles {
-    let pair = authority.issue(&[name]).unwrap();
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("cert.pem"), pair.certificate).unwrap();
-    fs::write(folder.join("key.pem"), pair.key).unwrap();
-    fs::write(folder.join("ca.pem"), authority.certificate()).unwrap();
+    let files = authority.issue_into(folder, &[name]).unwrap();
     CertificateFiles {
         identity: Some(IdentityFiles {
-            certificate: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
+            certificate: files.certificate,
+            key: files.key,
         }),
-        authorities: Some(folder.join("ca.pem")),
+        authorities: Some(files.authorities),
     }
 }
 
