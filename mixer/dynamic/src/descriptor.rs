@@ -1,11 +1,16 @@
 //! Descriptors that stand in objects.
 
+mod bounds;
+
 use std::panic::catch_unwind;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use prost_reflect::DescriptorPool;
+use prost_types::FileDescriptorSet;
+
+use self::bounds::bounded;
 
 /// No descriptor is longer than this, in bytes of base64. An object of Kubernetes holds less.
 const MAX_TEXT: usize = 4 << 20;
@@ -25,6 +30,9 @@ pub enum DescriptorError {
     /// Its bytes are no set of files, or one whose imports are not all there.
     #[error("not a set of files with all of their imports: {0}")]
     Files(String),
+    /// It is not what a compiler makes of files that somebody wrote.
+    #[error("the descriptor is too large: {0}")]
+    TooLarge(String),
     /// None of its files is a template.
     #[error("no file has the option template_variety")]
     NoTemplate,
@@ -97,9 +105,11 @@ impl Files {
     }
 
     pub(crate) fn decode(encoded: &[u8]) -> Result<Self, DescriptorError> {
-        let raw = RawSet::decode(encoded).map_err(|error| DescriptorError::Files(error.to_string()))?;
+        let unreadable = |error: prost::DecodeError| DescriptorError::Files(error.to_string());
+        let raw = RawSet::decode(encoded).map_err(unreadable)?;
+        let set = bounded(FileDescriptorSet::decode(encoded).map_err(unreadable)?)?;
         // The library was made for descriptors of compilers, and these are whatever somebody wrote.
-        let pool = catch_unwind(|| DescriptorPool::decode(encoded))
+        let pool = catch_unwind(|| DescriptorPool::from_file_descriptor_set(set))
             .map_err(|_| DescriptorError::Files("they cannot be understood".to_owned()))?
             .map_err(|error| DescriptorError::Files(error.to_string()))?;
         let options = raw
