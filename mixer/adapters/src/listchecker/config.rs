@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::Uri;
 use mesh_api::adapter::list::config::Params;
 use mixer_adapter::ConfigErrors;
 
 use super::entries::{Entries, EntryType};
-use crate::dial::url;
+use crate::dial::Address;
 
 /// Providers are not asked more often.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
@@ -23,7 +22,7 @@ pub(super) struct Settings {
 /// Where the list is.
 #[derive(Clone, Debug)]
 pub(super) struct Provider {
-    pub(super) url: Uri,
+    pub(super) url: Address,
     pub(super) entry_type: EntryType,
     pub(super) refresh_interval: Duration,
     /// How long a list counts that cannot be fetched again.
@@ -63,9 +62,9 @@ pub(super) fn read(params: &Params, errors: &mut ConfigErrors) -> Settings {
         if ttl < refresh_interval {
             errors.push("ttl", "must not be shorter than refreshInterval");
         }
-        let url = url(&params.provider_url).unwrap_or_else(|reason| {
+        let url = Address::parse(&params.provider_url).unwrap_or_else(|reason| {
             errors.push("providerUrl", reason);
-            Uri::default()
+            Address::default()
         });
         Provider {
             url,

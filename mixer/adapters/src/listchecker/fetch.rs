@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, LOCATION};
-use http::{Request, Response, Uri};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use mesh_runtime::error_chain;
 use tokio::time;
 
-use crate::dial::{Stream, dial};
+use crate::dial::{Address, Stream, dial};
 
 /// How long a list may take to arrive. The first one is waited for when the handler is built, which must not fail because of
 /// its provider: less than [`mixer_adapter::BUILD_LIMIT`].
@@ -28,20 +28,20 @@ const MAX_REDIRECTS: usize = 10;
 /// Fetches from one URL.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    url: Uri,
+    url: Address,
     authorities: PathBuf,
 }
 
 /// What a provider said.
 enum Said {
     Body(String),
-    Elsewhere(Uri),
+    Elsewhere(Address),
 }
 
 // === impl Fetcher ===
 
 impl Fetcher {
-    pub(super) fn new(url: Uri, authorities: &Path) -> Self {
+    pub(super) fn new(url: Address, authorities: &Path) -> Self {
         Self {
             url,
             authorities: authorities.to_owned(),
@@ -67,12 +67,10 @@ impl Fetcher {
         Err(format!("sent on more than {MAX_REDIRECTS} times"))
     }
 
-    async fn get(&self, url: &Uri) -> Result<Said, String> {
+    async fn get(&self, url: &Address) -> Result<Said, String> {
         let stream = dial(url, &self.authorities).await?;
-        let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let host = url.authority().map_or("", |authority| authority.as_str());
-        let request = Request::get(path)
-            .header(HOST, host)
+        let request = url
+            .request(Method::GET)
             .body(Empty::<Bytes>::new())
             .map_err(|error| error.to_string())?;
         exchange(stream, request, url).await
@@ -82,7 +80,7 @@ impl Fetcher {
 async fn exchange(
     stream: Box<dyn Stream>,
     request: Request<Empty<Bytes>>,
-    url: &Uri,
+    url: &Address,
 ) -> Result<Said, String> {
     let failed = |error: hyper::Error| error_chain(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
@@ -97,7 +95,7 @@ async fn exchange(
     }
 }
 
-async fn read(response: Response<Incoming>, url: &Uri) -> Result<Said, String> {
+async fn read(response: Response<Incoming>, url: &Address) -> Result<Said, String> {
     let (head, body) = response.into_parts();
     let header = |name| {
         head.headers
@@ -135,16 +133,12 @@ fn is_html(body: &str) -> bool {
 }
 
 /// Where a provider sends us: another URL, or a path of the same server.
-fn resolve(from: &Uri, location: &str) -> Result<Uri, String> {
+fn resolve(from: &Address, location: &str) -> Result<Address, String> {
     let invalid = || format!("sent on to {location:?}, which is no URL");
-    let location: Uri = location.parse().map_err(|_| invalid())?;
-    if location.scheme().is_some() {
-        return match location.scheme_str() {
-            Some("http" | "https") => Ok(location),
-            _ => Err(invalid()),
-        };
+    let url: Uri = location.parse().map_err(|_| invalid())?;
+    if url.scheme().is_some() {
+        return Address::parse(location).map_err(|_| invalid());
     }
-    let mut parts = from.clone().into_parts();
-    parts.path_and_query = location.into_parts().path_and_query;
-    Uri::from_parts(parts).map_err(|_| invalid())
+    from.with_path(url.into_parts().path_and_query)
+        .map_err(|_| invalid())
 }

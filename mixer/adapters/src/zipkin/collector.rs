@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Request, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,7 @@ use mixer_adapter::Env;
 use tokio::time;
 
 use crate::batch::{BackEnd, SendError};
-use crate::dial::dial;
+use crate::dial::{Address, dial};
 
 /// How long a batch may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const SHOWN: usize = 200;
 
 /// Posts batches, over one connection as long as it lasts.
 pub(super) struct Collector {
-    url: Uri,
+    url: Address,
     authorities: PathBuf,
     connection: Option<SendRequest<Full<Bytes>>>,
     env: Env,
@@ -36,7 +36,7 @@ pub(super) struct Collector {
 // === impl Collector ===
 
 impl Collector {
-    pub(super) fn new(url: Uri, authorities: &Path, env: Env) -> Self {
+    pub(super) fn new(url: Address, authorities: &Path, env: Env) -> Self {
         Self {
             url,
             authorities: authorities.to_owned(),
@@ -50,10 +50,9 @@ impl Collector {
         body.push(b'[');
         body.extend_from_slice(batch);
         body.push(b']');
-        let host = self.url.authority().map_or("", |authority| authority.as_str());
-        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::post(path)
-            .header(HOST, host)
+        let request = self
+            .url
+            .request(Method::POST)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::from(body))
             .map_err(|error| SendError::Refused(error.to_string()))?;

@@ -1,16 +1,15 @@
 //! Parameters as what is sent where.
 
-use http::Uri;
 use mesh_api::adapter::zipkin::config::Params;
 use mixer_adapter::ConfigErrors;
 
 use super::format::Version;
-use crate::dial;
+use crate::dial::Address;
 
 /// A handler's parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    pub(super) url: Uri,
+    pub(super) url: Address,
     pub(super) version: Version,
     pub(super) sampler: Sampler,
 }
@@ -31,11 +30,11 @@ impl Config {
         let url = if params.url.is_empty() {
             Err("it is required".to_owned())
         } else {
-            dial::url(&params.url)
+            Address::parse(&params.url)
         };
         let url = url.unwrap_or_else(|reason| {
             errors.push("url", reason);
-            Uri::default()
+            Address::default()
         });
         if !(0.0..=1.0).contains(&params.sample_probability) {
             errors.push("sampleProbability", "it is not within 0 and 1");
@@ -44,7 +43,7 @@ impl Config {
             return Err(errors);
         }
         Ok(Self {
-            version: Version::of(&url),
+            version: Version::of(url.path()),
             url,
             sampler: Sampler::new(params.sample_probability),
         })

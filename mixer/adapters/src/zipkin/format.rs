@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use http::Uri;
 use serde::Serialize;
 
 use super::span::{Endpoint, Span};
@@ -93,9 +92,9 @@ enum BinaryValue<'a> {
 // === impl Version ===
 
 impl Version {
-    /// The version that a collector speaks.
-    pub(super) fn of(url: &Uri) -> Self {
-        if url.path().trim_end_matches('/').ends_with(PATH_V1) {
+    /// The version that a collector speaks under a path.
+    pub(super) fn of(path: &str) -> Self {
+        if path.trim_end_matches('/').ends_with(PATH_V1) {
             Self::V1
         } else {
             Self::V2

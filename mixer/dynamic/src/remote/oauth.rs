@@ -68,6 +68,12 @@ impl TokenClient {
                 oauth.token_url
             ));
         }
+        if url
+            .authority()
+            .is_some_and(|server| server.as_str().contains('@'))
+        {
+            return Err("tokenUrl must have no user: clientId and clientSecret say who asks".to_owned());
+        }
         let secret = secret(&oauth.client_secret).await?;
         // Both parts are encoded as forms are before they are joined.
         let pair = format!("{}:{}", escaped(&oauth.client_id), escaped(&secret));
