@@ -1,7 +1,7 @@
 //! What a source says.
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Config, ConfigError, ConfigKey, Kind};
+use mesh_config::{Config, ConfigError, ConfigKey, Kind, Str};
 
 /// One message of a source. Sources send them in batches, and what is in one batch is published together.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Event {
 pub struct Problem {
     /// The kind of the object, as far as it is known.
     pub kind: Option<Kind>,
+    /// The namespace of the object, as far as it is known; empty for one that has none.
+    pub namespace: Option<Str>,
     /// Everything that is wrong with it; at least one.
     pub errors: Vec<ConfigError>,
 }

@@ -65,6 +65,7 @@ fn problem(path: &Path, line: Option<usize>, reason: String) -> Problem {
     };
     Problem {
         kind: None,
+        namespace: None,
         errors: vec![ConfigError {
             location: Some(location),
             object: "MeshConfig".to_owned(),

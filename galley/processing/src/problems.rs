@@ -59,7 +59,7 @@ impl ProblemTable {
         let mut before = std::mem::take(&mut self.since);
         let mut kinds: BTreeMap<_, i64> = self.kinds.keys().map(|&kind| (kind, 0)).collect();
         self.rows.clear();
-        for Problem { kind, errors } in problems {
+        for Problem { kind, errors, .. } in problems {
             *kinds.entry(label(*kind)).or_default() += 1;
             let mut news = false;
             for error in errors {
@@ -163,6 +163,7 @@ mod tests {
     fn problem(kind: Kind, line: usize, reason: &str) -> Problem {
         Problem {
             kind: Some(kind),
+            namespace: None,
             errors: vec![ConfigError {
                 location: Some(Location {
                     file: "a.yaml".into(),

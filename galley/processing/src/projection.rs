@@ -65,6 +65,7 @@ impl Projection {
             .into_iter()
             .map(|warning| Problem {
                 kind: Some(Kind::Ingress),
+                namespace: Some(warning.object.namespace.clone()),
                 errors: vec![ConfigError {
                     location: None,
                     object: warning.object.to_string(),

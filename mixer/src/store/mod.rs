@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use galley_processing::kube::WatchRow;
-use galley_processing::{Event, FileSource, KubeSource, KubeSourceHandle};
+use galley_processing::{Event, FileSource, KubeSource, KubeSourceHandle, Problem};
 use mesh_config::Kind;
 use mesh_kube::KubeArgs;
 use mesh_mcp::sink::{SinkHandle, SinkStatus};
@@ -123,7 +123,18 @@ impl Filter {
     }
 
     fn wants(&self, kind: Kind, namespace: &str) -> bool {
-        self.kinds.contains(&kind) && (self.namespaces.is_empty() || self.namespaces.contains(namespace))
+        self.kinds.contains(&kind) && self.is_ours(namespace)
+    }
+
+    fn is_ours(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
+
+    /// What nobody can tell whose it is may be ours.
+    fn concerns(&self, problem: &Problem) -> bool {
+        let namespace = problem.namespace.as_ref();
+        problem.kind.is_none_or(|kind| self.kinds.contains(&kind))
+            && namespace.is_none_or(|namespace| self.is_ours(namespace))
     }
 
     fn take(&self, event: Event) -> Option<StoreEvent> {
@@ -137,9 +148,7 @@ impl Filter {
                 .wants(key.kind, &key.namespace)
                 .then(|| StoreEvent::Delete(key)),
             Event::Problems(problems) => {
-                let ours = problems
-                    .into_iter()
-                    .filter(|problem| problem.kind.is_none_or(|kind| self.kinds.contains(&kind)));
+                let ours = problems.into_iter().filter(|problem| self.concerns(problem));
                 Some(StoreEvent::Problems(
                     ours.flat_map(|problem| problem.errors).collect(),
                 ))
@@ -165,5 +174,43 @@ impl StoreHandle {
                 sink: Box::new(handle.status()),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_config::ConfigError;
+
+    use super::*;
+
+    /// M113: what is wrong in other namespaces is none of its business.
+    #[test]
+    fn m113_problems_of_other_namespaces_are_not_told() {
+        let problem = |kind, namespace: Option<&str>, object: &str| Problem {
+            kind,
+            namespace: namespace.map(Into::into),
+            errors: vec![ConfigError {
+                location: None,
+                object: object.to_owned(),
+                field: String::new(),
+                reason: "no".to_owned(),
+            }],
+        };
+        let problems = vec![
+            problem(Some(Kind::Rule), Some("ours"), "rule ours/a"),
+            problem(Some(Kind::Rule), Some("theirs"), "rule theirs/a"),
+            problem(Some(Kind::Gateway), Some("ours"), "Gateway ours/a"),
+            problem(None, None, "whose"),
+        ];
+        let told = |namespaces: &[&str]| {
+            let namespaces = namespaces.iter().map(ToString::to_string);
+            let filter = Filter::new(BTreeSet::from([Kind::Rule]), namespaces);
+            match filter.take(Event::Problems(problems.clone())) {
+                Some(StoreEvent::Problems(errors)) => errors.into_iter().map(|error| error.object).collect(),
+                other => vec![format!("{other:?}")],
+            }
+        };
+        assert_eq!(told(&["ours"]), ["rule ours/a", "whose"]);
+        assert_eq!(told(&[]), ["rule ours/a", "rule theirs/a", "whose"]);
     }
 }

@@ -198,6 +198,7 @@ fn duplicate(key: &ConfigKey, first: &Object, object: &Object) -> Problem {
     };
     Problem {
         kind: Some(key.kind),
+        namespace: Some(key.namespace.clone()),
         errors: vec![error],
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn whole_file(file: &str, reason: String) -> Problem {
     };
     Problem {
         kind: None,
+        namespace: None,
         errors: vec![error],
     }
 }
@@ -73,6 +74,7 @@ fn read(file: &str, text: &str) -> Contents {
                 contents.broken = true;
                 contents.problems.push(Problem {
                     kind: None,
+                    namespace: None,
                     errors: vec![error],
                 });
             }
@@ -99,6 +101,7 @@ impl Contents {
             Class::Invalid(error) => {
                 self.problems.push(Problem {
                     kind: None,
+                    namespace: None,
                     errors: vec![error],
                 });
                 return;
@@ -108,6 +111,7 @@ impl Contents {
             Ok(object) => self.objects.push(object),
             Err(errors) => self.problems.push(Problem {
                 kind: Some(kind),
+                namespace: None,
                 errors,
             }),
         }

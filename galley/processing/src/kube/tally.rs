@@ -53,6 +53,7 @@ impl Tally {
                             worse_or_better = true;
                             let problem = Problem {
                                 kind: Some(kind),
+                                namespace: Some(key.namespace.clone()),
                                 errors,
                             };
                             self.problems.insert(key, problem);
@@ -64,6 +65,7 @@ impl Tally {
                     let key = named(kind, &name);
                     let problem = Problem {
                         kind: Some(kind),
+                        namespace: Some(key.namespace.clone()),
                         errors: vec![unreadable(&key, reason)],
                     };
                     self.problems.insert(key, problem);
@@ -153,6 +155,7 @@ mod tests {
     fn problem(reason: &str) -> Problem {
         Problem {
             kind: Some(Kind::Gateway),
+            namespace: Some("weather".into()),
             errors: errors(reason),
         }
     }
