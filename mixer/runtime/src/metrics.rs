@@ -1,5 +1,6 @@
 //! What the engine tells about itself (`spec 02` §9.10).
 
+mod series;
 mod tasks;
 
 use std::collections::VecDeque;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use mesh_runtime::Metrics;
 use mesh_runtime::metrics::MetricsError;
 use mixer_attribute::CacheCounts;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::config::Counts;
 use crate::handler::{HandlerCounts, HandlerTable};
+use series::{InUse, Series};
 use tasks::{Handlers, TaskCollector};
 
 /// Upper bounds of the time that a call of a handler takes, in seconds.
@@ -86,7 +88,7 @@ const CONFIG: [(&str, &str, &str); 13] = [
     (
         "unsatisfied_action_handler_total",
         "unsatisfied_action_handler_count",
-        "Actions that cannot be done",
+        "Actions that cannot be done as they are written",
     ),
     (
         "handler_validation_error_total",
@@ -136,8 +138,7 @@ struct Inner {
     config: Vec<Pair>,
     handler: Vec<Pair>,
     faults: IntCounterVec,
-    dispatches: IntCounterVec,
-    seconds: HistogramVec,
+    calls: Series,
     destinations: Histogram,
     instances: Histogram,
     throttled: IntCounter,
@@ -157,6 +158,7 @@ struct Pair(IntCounterVec, IntGaugeVec);
 pub(crate) struct CallMetrics {
     done: (IntCounter, Histogram),
     failed: (IntCounter, Histogram),
+    _in_use: InUse,
 }
 
 // === impl EngineMetrics ===
@@ -191,13 +193,15 @@ impl EngineMetrics {
                 "What went wrong in handlers outside of calls",
                 &["handler", "adapter", "fault"],
             )?,
-            dispatches: metrics.counter_vec("mixer/runtime/dispatches_total", "Calls of handlers", &call)?,
-            seconds: metrics.histogram_vec(
-                "mixer/runtime/dispatch_duration_seconds",
-                "Time that calls of handlers take",
-                &call,
-                &DISPATCH_BUCKETS,
-            )?,
+            calls: Series::new(
+                metrics.counter_vec("mixer/runtime/dispatches_total", "Calls of handlers", &call)?,
+                metrics.histogram_vec(
+                    "mixer/runtime/dispatch_duration_seconds",
+                    "Time that calls of handlers take",
+                    &call,
+                    &DISPATCH_BUCKETS,
+                )?,
+            ),
             destinations: metrics.histogram(
                 "mixer/dispatcher/destinations_per_request",
                 "Handlers that a request goes to",
@@ -253,6 +257,7 @@ impl EngineMetrics {
         for (pair, count) in all.chain(self.0.handler.iter().zip(of_handlers)) {
             pair.add(&label, count);
         }
+        self.0.calls.prune();
         self.0.generation.set(i64::try_from(id).unwrap_or(i64::MAX));
         let mut shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if !shown.contains(&label) {
@@ -295,17 +300,7 @@ impl EngineMetrics {
 
     /// What is told of the calls of a handler for a template.
     pub(crate) fn calls(&self, template: &str, handler: &str, adapter: &str) -> CallMetrics {
-        let labels = |error| [template, handler, adapter, error];
-        let of = |error| {
-            (
-                self.0.dispatches.with_label_values(&labels(error)),
-                self.0.seconds.with_label_values(&labels(error)),
-            )
-        };
-        CallMetrics {
-            done: of("false"),
-            failed: of("true"),
-        }
+        self.0.calls.of([template, handler, adapter])
     }
 
     /// A request was dispatched.

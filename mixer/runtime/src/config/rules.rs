@@ -194,11 +194,10 @@ impl Known<'_> {
         };
         let mut actions = Vec::new();
         for (number, action) in rule.actions.iter().enumerate() {
-            let read = self.action(key, action, &format!("actions[{number}]"), problems);
-            match read {
-                Some(action) => actions.push(action),
-                None => counts.unsatisfied_actions += 1,
-            }
+            let before = problems.len();
+            actions.extend(self.action(key, action, &format!("actions[{number}]"), problems));
+            // Also one that lacks an instance: what that would check is let through.
+            counts.unsatisfied_actions += usize::from(problems.len() > before);
         }
         let (extended, outputs) = self.outputs(key, &actions, problems);
         let vocabulary = extended.as_ref().unwrap_or(self.vocabulary);
