@@ -92,7 +92,7 @@ async fn routez(State(pages): State<Pages>) -> Json<Value> {
 }
 
 fn routes(table: &Table, routes: &Routes) -> Value {
-    let list = |routes: &[Route]| routes.iter().map(|one| route(table, one)).collect::<Vec<_>>();
+    let list = |routes: &[Arc<Route>]| routes.iter().map(|one| route(table, one)).collect::<Vec<_>>();
     let headers = routes.headers.iter().map(|header| {
         json!({
             "rule": header.rule.to_string(),

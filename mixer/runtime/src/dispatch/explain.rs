@@ -3,6 +3,7 @@
 //! Handlers that decide are asked as in a Check, and quotas that the request names are allocated. Reports are shown and not
 //! sent. Everything is done one after another, so that times are those of one call alone.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mixer_adapter::{Answer, CheckResult, QuotaArgs, QuotaResult};
@@ -161,7 +162,7 @@ impl Engine {
 // === impl Walk ===
 
 impl<'r> Walk<'r> {
-    fn steps(&self, routes: &'r [Route]) -> Vec<Step<'r>> {
+    fn steps(&self, routes: &'r [Arc<Route>]) -> Vec<Step<'r>> {
         let table = self.table;
         let of_group = |destination: &'r Destination, group: &'r Group| {
             group.instances.iter().map(move |instance| Step {

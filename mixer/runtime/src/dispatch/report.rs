@@ -1,5 +1,9 @@
 //! What happened (`spec 02` §2.7).
 
+use std::task::Poll;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt as _};
 use mixer_attribute::{Bag, ReportRequest, Semantics, Untracked};
 
 use super::batch::Batch;
@@ -16,6 +20,9 @@ use mixer_template::Common;
 /// So many instances wait at most; a report of more is handed over in parts.
 const MAX_WAITING: usize = 16_384;
 
+/// Of so many sets the generators are waited for at the same time.
+const MAX_ASKED: usize = 64;
+
 /// Of so many sets the errors are told.
 const MAX_ERRORS: usize = 10;
 
@@ -25,12 +32,17 @@ struct Reporter<'r> {
     /// By number of the destination.
     batches: Vec<Option<Batch<'r>>>,
     waiting: usize,
+    /// Sets in their order, from the first one on whose generators have not answered yet.
+    asked: FuturesOrdered<BoxFuture<'r, Generated<'r>>>,
     conditions: Conditions<'r>,
     common: Common<'r>,
     errors: Vec<String>,
     /// How many errors there were besides.
     more: usize,
 }
+
+/// A set with what generators know about it.
+type Generated<'r> = Result<Bag<'r>, Failure>;
 
 /// Handles a report. A set that cannot be handled does not keep the others from it.
 pub(super) async fn report<'r>(
@@ -57,7 +69,7 @@ pub(super) async fn report<'r>(
             Err(error) => reporter.error(error.to_string()),
         }
     }
-    reporter.done(patience).await
+    reporter.done(metrics, patience).await
 }
 
 /// Handles a report of attributes that were read already.
@@ -71,7 +83,7 @@ pub(super) async fn report_bags<'r>(
     for bag in bags {
         reporter.add(&bag, metrics, patience).await;
     }
-    reporter.done(patience).await
+    reporter.done(metrics, patience).await
 }
 
 // === impl Reporter ===
@@ -82,6 +94,7 @@ impl<'r> Reporter<'r> {
             table,
             batches: table.destinations.iter().map(|_| None).collect(),
             waiting: 0,
+            asked: FuturesOrdered::new(),
             conditions: Conditions::new(table),
             common: Common::default(),
             errors: Vec::new(),
@@ -100,19 +113,43 @@ impl<'r> Reporter<'r> {
     /// Adds a set, and what generators know about it.
     async fn add(&mut self, said: &Bag<'r>, metrics: &EngineMetrics, patience: Patience) {
         let routes = self.table.routes(said, &mut Untracked);
-        if routes.generators.is_empty() {
+        if routes.generators.is_empty() && self.asked.is_empty() {
             self.buffer(routes, said, metrics);
-        } else {
-            let mut bag = said.clone();
-            match generate(self.table, routes, &mut bag, &mut Untracked, patience).await {
-                Ok(()) => {
-                    // The generators may have found the namespace.
-                    let routes = self.table.routes(&bag, &mut Untracked);
-                    self.buffer(routes, &bag, metrics);
-                }
-                Err(failure) => self.error(failure.message),
-            }
+            return self.make_room(patience).await;
         }
+        let (table, mut bag) = (self.table, said.clone());
+        let mut asked: BoxFuture<'r, Generated<'r>> = Box::pin(async move {
+            generate(table, routes, &mut bag, &mut Untracked, patience).await?;
+            Ok(bag)
+        });
+        // Most know at once.
+        if self.asked.is_empty()
+            && let Poll::Ready(generated) = futures::poll!(&mut asked)
+        {
+            return self.take(generated, metrics, patience).await;
+        }
+        self.asked.push_back(asked);
+        if self.asked.len() >= MAX_ASKED
+            && let Some(generated) = self.asked.next().await
+        {
+            self.take(generated, metrics, patience).await;
+        }
+    }
+
+    /// Takes the set that is next.
+    async fn take(&mut self, generated: Generated<'r>, metrics: &EngineMetrics, patience: Patience) {
+        match generated {
+            Ok(bag) => {
+                // The generators may have found the namespace.
+                let routes = self.table.routes(&bag, &mut Untracked);
+                self.buffer(routes, &bag, metrics);
+            }
+            Err(failure) => self.error(failure.message),
+        }
+        self.make_room(patience).await;
+    }
+
+    async fn make_room(&mut self, patience: Patience) {
         if self.waiting >= MAX_WAITING {
             self.flush(patience).await;
         }
@@ -174,7 +211,10 @@ impl<'r> Reporter<'r> {
     }
 
     /// Hands over what is left.
-    async fn done(mut self, patience: Patience) -> Result<(), Failure> {
+    async fn done(mut self, metrics: &EngineMetrics, patience: Patience) -> Result<(), Failure> {
+        while let Some(generated) = self.asked.next().await {
+            self.take(generated, metrics, patience).await;
+        }
         self.flush(patience).await;
         if self.errors.is_empty() {
             return Ok(());

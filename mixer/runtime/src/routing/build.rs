@@ -205,16 +205,16 @@ impl Builder<'_> {
 }
 
 /// The group of a destination and a condition.
-fn route(routes: &mut Vec<Route>, destination: usize, condition: Option<usize>) -> &mut Group {
+fn route(routes: &mut Vec<Arc<Route>>, destination: usize, condition: Option<usize>) -> &mut Group {
     let number = routes.iter().position(|route| route.destination == destination);
     let number = number.unwrap_or_else(|| {
-        routes.push(Route {
+        routes.push(Arc::new(Route {
             destination,
             groups: Vec::new(),
-        });
+        }));
         routes.len() - 1
     });
-    let groups = &mut routes[number].groups;
+    let groups = &mut Arc::make_mut(&mut routes[number]).groups;
     let number = groups.iter().position(|group| group.condition == condition);
     let number = number.unwrap_or_else(|| {
         groups.push(Group {

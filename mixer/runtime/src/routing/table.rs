@@ -59,17 +59,17 @@ pub(crate) enum Target {
     Remote(Backend, Arc<mixer_dynamic::Template>),
 }
 
-/// What happens to the requests of a namespace, by variety.
+/// What happens to the requests of a namespace, by variety. What a namespace adds nothing to it shares with all others.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     /// Before all others: more attributes.
-    pub generators: Vec<Route>,
+    pub generators: Vec<Arc<Route>>,
     /// In Check.
-    pub checks: Vec<Route>,
+    pub checks: Vec<Arc<Route>>,
     /// In Check, by name.
-    pub quotas: Vec<Route>,
+    pub quotas: Vec<Arc<Route>>,
     /// In Report.
-    pub reports: Vec<Route>,
+    pub reports: Vec<Arc<Route>>,
     /// In Check, when it is passed.
     pub headers: Vec<HeaderRoute>,
 }

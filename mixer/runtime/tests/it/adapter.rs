@@ -9,6 +9,7 @@ use mixer_adapter::{
     HandleKubernetes, HandleMetric, HandleQuota, Handler, Inferred, Info, QuotaArgs, QuotaResult,
 };
 use mixer_template::{CheckNothing, Kubernetes, KubernetesOutput, KubernetesSide, Metric, Quota, Template};
+use tokio::sync::Barrier;
 
 /// What a test writes into the journal of handlers that are built when they may be.
 pub(crate) const MAY_BE_BUILT: &str = "may be built";
@@ -25,6 +26,7 @@ struct AtWork {
     params: Params,
     journal: Journal,
     env: Env,
+    three: Arc<Barrier>,
 }
 
 impl Journal {
@@ -78,7 +80,13 @@ impl Adapter for Obedient {
         journal.write(format!("built {}", env.handler()));
         let name = env.handler().to_owned();
         let closed = journal.clone();
-        let at_work = Arc::new(AtWork { params, journal, env });
+        let three = Arc::new(Barrier::new(3));
+        let at_work = Arc::new(AtWork {
+            params,
+            journal,
+            env,
+            three,
+        });
         Ok(Handler::default()
             .with(Handle::CheckNothing(at_work.clone()))
             .with(Handle::Kubernetes(at_work.clone()))
@@ -163,14 +171,22 @@ impl HandleKubernetes for AtWork {
         if self.does() == "fails" {
             return Answer::failed("as it was told");
         }
+        let together = (self.does() == "answers three together").then(|| Arc::clone(&self.three));
         let source = KubernetesSide {
             pod_name: Some(format!("pod-of-{}", &*instance.source_uid).into()),
             namespace: Some("found".to_owned().into()),
             ..KubernetesSide::default()
         };
-        Answer::Now(Ok(KubernetesOutput {
+        let output = KubernetesOutput {
             source,
             ..KubernetesOutput::default()
-        }))
+        };
+        match together {
+            None => Answer::Now(Ok(output)),
+            Some(three) => Answer::Later(Box::pin(async move {
+                three.wait().await;
+                Ok(output)
+            })),
+        }
     }
 }

@@ -87,6 +87,34 @@ async fn pain_25_m115_what_is_dangling_is_told_and_the_rest_counts() {
     );
     let group = &table.everywhere.checks[0].groups[0];
     assert_eq!(group.instances.len(), 2, "of the good rule, and of the good half");
+    let counts = Snapshot::new(0, state(&text).objects(), &world.adapters).counts;
+    assert_eq!(counts.unsatisfied_actions, 2, "the lost one, and the half one");
+}
+
+#[tokio::test]
+async fn m116_what_a_namespace_adds_nothing_to_it_shares() {
+    let mut world = World::new();
+    let send = "{actions: [{handler: deny.handler.istio-system, instances: [count.instance.istio-system]}]}";
+    let text = [
+        handler("deny", 0, "yes"),
+        nothing(),
+        object(
+            "instance",
+            "istio-system",
+            "count",
+            "{compiledTemplate: metric, params: {value: '1'}}",
+        ),
+        check("istio-system", "mesh", ""),
+        object("rule", "istio-system", "told", send),
+        check("weather", "own", ""),
+    ]
+    .concat();
+    let table = world.configure(&text).await;
+    assert_eq!(world.problems, Vec::<String>::new());
+    let (all, own) = (&table.everywhere, &table.namespaces["weather"]);
+    assert!(Arc::ptr_eq(&all.reports[0], &own.reports[0]));
+    assert_eq!(all.checks[0].groups[0].instances.len(), 1);
+    assert_eq!(own.checks[0].groups[0].instances.len(), 2);
 }
 
 #[tokio::test]

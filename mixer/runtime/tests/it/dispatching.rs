@@ -1,5 +1,7 @@
 //! From requests to answers.
 
+use std::time::Duration;
+
 use mixer_runtime::dispatch::FailureKind;
 
 use crate::world::{World, handler, object};
@@ -295,6 +297,43 @@ async fn m118_m107_each_destination_is_told_a_whole_report_at_once() {
     let told = world.journal.take();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("/a") && told[0].contains("/b"), "{told:?}");
+}
+
+/// The generators of a report's sets are waited for together: here none answers before all three are asked.
+#[tokio::test]
+async fn m57_the_sets_of_a_report_do_not_wait_for_each_other() {
+    let mut world = World::new();
+    let text = [
+        handler("env", 0, "answers three together"),
+        handler("told", 0, "yes"),
+        instance(
+            "attributes",
+            "kubernetes",
+            "{source_uid: source.uid}, attributeBindings: {source.name: '$out.source_pod_name | \"unknown\"'}",
+        ),
+        instance("count", "metric", "{value: '1', dimensions: {name: source.name}}"),
+        rule("generate", "true", "env", "attributes"),
+        rule("report", "true", "told", "count"),
+    ]
+    .concat();
+    world.configure(&text).await;
+    assert_eq!(world.problems, Vec::<String>::new());
+    world.patience.call_limit = Duration::from_secs(10);
+    world
+        .report(&[
+            &[("source.uid", "a")],
+            &[("source.uid", "b")],
+            &[("source.uid", "c")],
+        ])
+        .await
+        .unwrap();
+    let told = world.journal.take();
+    let metrics = told.last().unwrap();
+    let places: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| metrics.find(&format!("pod-of-{name}")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "the sets stay in their order: {metrics}");
 }
 
 #[tokio::test]
