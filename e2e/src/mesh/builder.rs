@@ -36,13 +36,16 @@ use crate::provision::require_tools;
 /// Quiet time after a change of a file before files are read again.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// What is there before any application. Of Mixer's configuration what needs no API server to ask about pods.
+/// What is there before any application.
 const MANIFESTS: [&str; 4] = [
     "e2e/manifests",
     "charts/mixer/destinationrules.yaml",
     "charts/mixer/config/attributes.yaml",
     "charts/mixer/config/prometheus.yaml",
 ];
+
+/// And where there is an API server, which Mixer can ask about pods.
+const MANIFESTS_OF_KUBERNETES: [&str; 1] = ["charts/mixer/config/kubernetesenv.yaml"];
 
 /// What a mesh is to be.
 #[derive(Clone, Debug, Default)]
@@ -312,7 +315,8 @@ impl MeshBuilder {
 
     /// The user's files, and the manifests of this workspace for what they leave out.
     fn all_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let own = MANIFESTS.iter().filter(|_| !self.only_files);
+        let of_kubernetes = MANIFESTS_OF_KUBERNETES.iter().filter(|_| self.kubernetes);
+        let own = MANIFESTS.iter().chain(of_kubernetes).filter(|_| !self.only_files);
         (
             self.files.clone(),
             own.map(|path| workspace().join(path)).collect(),

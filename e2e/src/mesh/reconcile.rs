@@ -1,10 +1,11 @@
 //! Which pods should exist, and what to do about those that do (pure).
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use sidecar_injector::inject::{NamespaceRef, ProxyDefaults, Values, inject};
 
 use super::objects::{Key, Objects};
@@ -81,16 +82,75 @@ pub(crate) fn actions(desired: &BTreeMap<Key, Pod>, actual: &BTreeMap<Key, Actua
         .collect()
 }
 
-/// A pod of a deployment.
+/// The ReplicaSet between a deployment and its pods, as the controller of deployments makes it: another template, another
+/// ReplicaSet.
+pub(crate) fn replica_set(deployment: &Deployment) -> (Key, ReplicaSet) {
+    let metadata = &deployment.metadata;
+    let spec = deployment.spec.clone().unwrap_or_default();
+    let key = (
+        metadata.namespace.clone().unwrap_or_default(),
+        replica_set_name(deployment),
+    );
+    let set = ReplicaSet {
+        metadata: ObjectMeta {
+            name: Some(key.1.clone()),
+            namespace: Some(key.0.clone()),
+            labels: spec
+                .template
+                .metadata
+                .as_ref()
+                .and_then(|metadata| metadata.labels.clone()),
+            owner_references: Some(vec![controller(
+                "Deployment",
+                metadata.name.clone().unwrap_or_default(),
+                metadata.uid.clone().unwrap_or_default(),
+            )]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ReplicaSetSpec {
+            replicas: spec.replicas,
+            selector: spec.selector,
+            template: Some(spec.template),
+            ..ReplicaSetSpec::default()
+        }),
+        status: None,
+    };
+    (key, set)
+}
+
+fn replica_set_name(deployment: &Deployment) -> String {
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let mut hash = DefaultHasher::new();
+    serde_json::to_string(&template)
+        .unwrap_or_default()
+        .hash(&mut hash);
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    format!("{name}-{:08x}", hash.finish() & 0xffff_ffff)
+}
+
+fn controller(kind: &str, name: String, uid: String) -> OwnerReference {
+    OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: kind.to_owned(),
+        name,
+        uid,
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// A pod of a deployment. The uid of its ReplicaSet is known where that is written.
 fn replica(deployment: &Deployment, (namespace, name): &Key) -> Pod {
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
     let metadata = template.and_then(|template| template.metadata.as_ref());
+    let owner = controller("ReplicaSet", replica_set_name(deployment), String::new());
     Pod {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(namespace.clone()),
             labels: metadata.and_then(|metadata| metadata.labels.clone()),
             annotations: metadata.and_then(|metadata| metadata.annotations.clone()),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.and_then(|template| template.spec.clone()),
@@ -149,7 +209,8 @@ mod tests {
 
     #[test]
     fn replicas_are_numbered_and_injected_where_the_namespace_says_so() {
-        let desired = desired(&objects(2, "x", "15020"), &Injection::default());
+        let objects = objects(2, "x", "15020");
+        let desired = desired(&objects, &Injection::default());
         let names: Vec<_> = desired.pods.keys().map(|(_, name)| name.as_str()).collect();
         assert_eq!(names, ["single", "frontend-v1-0", "frontend-v1-1"]);
         let containers = |name: &str, namespace: &str| {
@@ -158,6 +219,18 @@ mod tests {
         };
         assert_eq!(containers("frontend-v1-1", "weather"), 2);
         assert_eq!(containers("single", "default"), 0);
+        let owners = |name: &str, namespace: &str| {
+            let owners = desired.pods[&key(namespace, name)]
+                .metadata
+                .owner_references
+                .iter();
+            let names = owners.flatten().map(|owner| owner.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let (_, set) = objects.deployments.values().map(replica_set).next().unwrap();
+        assert_eq!(owners("frontend-v1-1", "weather"), [set.metadata.name.unwrap()]);
+        assert_eq!(set.metadata.owner_references.unwrap()[0].name, "frontend-v1");
+        assert!(owners("single", "default").is_empty());
     }
 
     #[test]

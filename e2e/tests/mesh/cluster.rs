@@ -5,6 +5,7 @@ mod failures;
 mod ingress;
 mod samples;
 mod support;
+mod workloads;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@
 
 mod addons;
 mod dashboards;
+mod opa;
 mod prometheus;
 mod proxies;
 
@@ -18,9 +19,9 @@ use crate::support::fixture::MIXER;
 use crate::support::{TestMesh, rules};
 
 /// Where proxies ask.
-const POLICY: &str = "istio-policy.istio-system:9091";
+pub(crate) const POLICY: &str = "istio-policy.istio-system:9091";
 /// Where proxies report.
-const TELEMETRY: &str = "istio-telemetry.istio-system:9091";
+pub(crate) const TELEMETRY: &str = "istio-telemetry.istio-system:9091";
 const POD: &str = "sleep-0";
 
 /// A request of the frontend to advertisement, as the proxy of advertisement sees it.
@@ -32,7 +33,7 @@ const REQUEST: [&str; 4] = [
 ];
 
 /// Runs `mixc` in the pod; what it prints.
-async fn mixc(mesh: &TestMesh, args: &[&str]) -> Result<String> {
+pub(crate) async fn mixc(mesh: &TestMesh, args: &[&str]) -> Result<String> {
     let command = ["mixc"].iter().chain(args).copied();
     let output = mesh.mesh().exec(POD, command).await?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -20,6 +21,7 @@ use tracing::warn;
 
 use super::slices::slices;
 use crate::mesh::objects::{Key, Objects};
+use crate::mesh::reconcile::replica_set;
 
 /// Who we are to the server.
 const MANAGER: &str = "mesh";
@@ -38,6 +40,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Written {
     /// Pods with their status. A pod of another uid is another pod.
     pods: BTreeMap<Key, Pod>,
+    /// Those that are between deployments and their pods.
+    replica_sets: BTreeMap<Key, ReplicaSet>,
     endpoints: BTreeMap<Key, Endpoints>,
     slices: BTreeMap<Key, EndpointSlice>,
     node: Node,
@@ -47,6 +51,7 @@ pub(crate) struct Written {
 #[derive(Default)]
 struct Done {
     pods: BTreeMap<Key, Pod>,
+    replica_sets: BTreeMap<Key, ReplicaSet>,
     endpoints: BTreeMap<Key, Endpoints>,
     slices: BTreeMap<Key, EndpointSlice>,
     node: bool,
@@ -91,6 +96,7 @@ impl Written {
         Self {
             endpoints: managed.collect(),
             pods: pods.collect(),
+            replica_sets: users.deployments.values().map(replica_set).collect(),
             slices: slices.collect(),
             node,
         }
@@ -149,6 +155,9 @@ impl Done {
             delete::<Pod>(client, &key).await?;
             self.pods.remove(&key);
         }
+        let replica_sets = self.replica_sets(wanted);
+        remove_others(client, &mut self.replica_sets, &replica_sets).await?;
+        apply_changed(client, &mut self.replica_sets, &replica_sets).await?;
         for (key, pod) in &wanted.pods {
             if self.pods.get(key) != Some(pod) {
                 self.pod(client, key, pod).await?;
@@ -159,6 +168,20 @@ impl Done {
         apply_changed(client, &mut self.slices, &wanted.slices).await
     }
 
+    /// Those that are wanted, and those of before that still have pods: whose they are is asked until they have ended.
+    fn replica_sets(&self, wanted: &Written) -> BTreeMap<Key, ReplicaSet> {
+        let mut sets = wanted.replica_sets.clone();
+        for ((namespace, _), pod) in &wanted.pods {
+            for owner in pod.metadata.owner_references.iter().flatten() {
+                let key = (namespace.clone(), owner.name.clone());
+                if let Some(set) = self.replica_sets.get(&key) {
+                    sets.entry(key).or_insert_with(|| set.clone());
+                }
+            }
+        }
+        sets
+    }
+
     async fn pod(&self, client: &Client, key: &Key, pod: &Pod) -> kube::Result<()> {
         let pods: Api<Pod> = api(client, key);
         match self.pods.get(key) {
@@ -166,6 +189,7 @@ impl Done {
                 let mut new = pod.clone();
                 new.metadata.uid = None;
                 new.status = None;
+                owned(client, &mut new, &key.0).await?;
                 match pods.create(&PostParams::default(), &new).await {
                     // A user made it, or we did and did not hear of it.
                     Err(error) if is(&error, 409) => {}
@@ -187,6 +211,23 @@ impl Done {
         }
         patch::status(&pods, &key.1, &pod.status).await.map(drop)
     }
+}
+
+/// Completes the references of a pod to its ReplicaSet by what only the server knows; one that is gone is left out.
+async fn owned(client: &Client, pod: &mut Pod, namespace: &str) -> kube::Result<()> {
+    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+    let Some(owners) = &mut pod.metadata.owner_references else {
+        return Ok(());
+    };
+    for owner in owners.iter_mut().filter(|owner| owner.uid.is_empty()) {
+        match sets.get_metadata(&owner.name).await {
+            Ok(set) => owner.uid = set.metadata.uid.unwrap_or_default(),
+            Err(error) if is(&error, 404) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    owners.retain(|owner| !owner.uid.is_empty());
+    Ok(())
 }
 
 /// Removes the objects that are not wanted any more.
