@@ -1,5 +1,6 @@
 //! A Zipkin server for tests.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +11,19 @@ use tokio::sync::OnceCell;
 use crate::{Process, eventually, loopback, ports, provision};
 
 /// Longer than a start takes, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How the JAR of a server is run: small, soon there, with its spans in memory and none of its own.
+#[must_use]
+pub fn command(jar: &Path) -> Command {
+    let mut command = Command::new("java");
+    command
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar"])
+        .arg(jar)
+        .env("STORAGE_TYPE", "mem")
+        .env("SELF_TRACING_ENABLED", "false");
+    command
+}
 
 /// A Zipkin that keeps its spans in memory. Ends with this process.
 #[derive(Debug)]
@@ -36,13 +49,8 @@ impl ZipkinServer {
         // The first time this fetches a JAR.
         let jar = tokio::task::spawn_blocking(provision::zipkin).await??;
         let port = ports::unused()?;
-        let mut command = Command::new("java");
-        command
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar"])
-            .arg(jar)
-            .env("QUERY_PORT", port.to_string())
-            .env("STORAGE_TYPE", "mem")
-            .env("SELF_TRACING_ENABLED", "false");
+        let mut command = command(&jar);
+        command.env("QUERY_PORT", port.to_string());
         // It outlives the test that happens to start it.
         let process = Process::start_bound("zipkin", &command)?;
         eventually(PATIENCE, async || {

@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use mesh_config::mesh;
 use serde_json::{Value, json};
+use sidecar_injector::inject::ProxyDefaults;
 
 use super::kubernetes::{AUTHORITIES, CERTIFICATE, CONFIGURATION, KEY, KUBECONFIG};
 use super::objects::{Key, Objects};
+use super::reconcile::Injection;
 
 /// The namespace of the control plane.
 pub(crate) const NAMESPACE: &str = "istio-system";
@@ -24,6 +27,9 @@ const GALLEY_CONFIG: &str = "/etc/istio/config";
 
 /// Where components find the file that leads to the API server.
 const KUBERNETES: &str = "/etc/istio/kubernetes";
+
+/// The ConfigMap that holds the mesh configuration.
+const CONFIG_MAP: &str = "istio";
 
 /// The images of Istio itself; applications' images are in `e2e/images.yaml`.
 pub(crate) const IMAGES: &str = "\
@@ -220,7 +226,7 @@ impl Component {
 
     /// The volumes, by the folders where they are seen.
     fn volumes(self, home: &Home) -> BTreeMap<&'static str, Value> {
-        let config_map = json!({"configMap": {"name": "istio"}});
+        let config_map = json!({"configMap": {"name": CONFIG_MAP}});
         match (self, home) {
             (Self::Galley, Home::Folder(path)) => {
                 BTreeMap::from([(GALLEY_CONFIG, json!({"hostPath": {"path": path}}))])
@@ -331,13 +337,28 @@ pub(crate) fn complete(objects: &mut Objects) {
     }
     objects
         .config_maps
-        .entry((NAMESPACE.to_owned(), "istio".to_owned()))
+        .entry((NAMESPACE.to_owned(), CONFIG_MAP.to_owned()))
         .or_insert_with(config_map);
+}
+
+/// What the mesh configuration has sidecars started with; nothing while there is none, and why it cannot be read.
+pub(crate) fn injection(objects: &Objects) -> Result<Option<Injection>, String> {
+    let key = (NAMESPACE.to_owned(), CONFIG_MAP.to_owned());
+    let data = objects.config_maps.get(&key).and_then(|map| map.data.as_ref());
+    let Some(text) = data.and_then(|data| data.get("mesh")) else {
+        return Ok(None);
+    };
+    let mesh = mesh::parse(text)
+        .map_err(|error| format!("ConfigMap {NAMESPACE}/{CONFIG_MAP}: sidecars have defaults: {error}"))?;
+    Ok(Some(Injection {
+        proxy: ProxyDefaults::from(&mesh),
+        ..Injection::default()
+    }))
 }
 
 fn config_map() -> ConfigMap {
     let mesh = serde_saphyr::to_string(&mesh_config()).unwrap_or_default();
-    build(json!({"metadata": {"name": "istio", "namespace": NAMESPACE}, "data": {"mesh": mesh}}))
+    build(json!({"metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE}, "data": {"mesh": mesh}}))
 }
 
 /// What [`complete`] adds, as it is applied to an API server.
@@ -400,6 +421,8 @@ fn build<T: serde::de::DeserializeOwned + Default>(value: Value) -> T {
 
 #[cfg(test)]
 mod tests {
+    use sidecar_injector::inject::Tracer;
+
     use super::*;
 
     #[test]
@@ -438,6 +461,29 @@ mod tests {
         complete(&mut fresh);
         let map = &fresh.config_maps[&(NAMESPACE.to_owned(), "istio".to_owned())];
         assert!(map.data.as_ref().unwrap()["mesh"].contains("istio-galley.istio-system.svc:9901"));
+    }
+
+    #[test]
+    fn sidecars_are_started_as_the_mesh_configuration_says() {
+        let mut objects = Objects::default();
+        assert!(injection(&objects).unwrap().is_none());
+        complete(&mut objects);
+        let built_in = injection(&objects).unwrap().unwrap().proxy;
+        assert_eq!(format!("{built_in:?}"), format!("{:?}", ProxyDefaults::default()));
+        let mut say = |mesh: &str| {
+            let key = (NAMESPACE.to_owned(), CONFIG_MAP.to_owned());
+            let map = objects.config_maps.get_mut(&key).unwrap();
+            map.data = Some(BTreeMap::from([("mesh".to_owned(), mesh.to_owned())]));
+            injection(&objects)
+        };
+        let zipkin = "defaultConfig: {tracing: {zipkin: {address: 'zipkin:9411'}}}";
+        let tracer = say(zipkin).unwrap().unwrap().proxy.tracer;
+        assert_eq!(tracer, Some(Tracer::Zipkin("zipkin:9411".to_owned())));
+        let reason = say("- a").unwrap_err();
+        assert!(
+            reason.starts_with("ConfigMap istio-system/istio: sidecars have defaults: "),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -302,6 +302,21 @@ impl Mesh {
         .await
     }
 
+    /// Sets a variable in a component's environment, as `kubectl set env` does: its pod is replaced by one that has it.
+    ///
+    /// # Errors
+    /// When the mesh has ended.
+    pub async fn set_env(&self, component: Component, name: &str, value: &str) -> Result<String> {
+        let [name, value] = [name, value].map(str::to_owned);
+        self.ask(|reply| Request::SetEnv {
+            component,
+            name,
+            value,
+            reply,
+        })
+        .await
+    }
+
     /// Sends SIGKILL to a component; it is restarted as Kubernetes would.
     ///
     /// # Errors

@@ -26,5 +26,6 @@ mod seed_001;
 mod sidecar;
 mod support;
 mod switching;
+mod tracing;
 mod traffic;
 mod uncaptured;

@@ -13,6 +13,7 @@ mod build;
 mod config;
 mod decision;
 mod duration;
+mod mesh;
 mod quantity;
 mod selector;
 mod spec;

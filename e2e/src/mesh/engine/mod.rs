@@ -57,7 +57,8 @@ pub(crate) struct Settings {
 pub(crate) struct Engine {
     settings: Settings,
     images: Images,
-    injection: Injection,
+    /// What the mesh configuration said first: one that changes does not count for pods that run.
+    injection: Option<Injection>,
     context: Arc<PodContext>,
     spawner: Spawner,
     overrides: Overrides,
@@ -99,7 +100,7 @@ impl Engine {
         Self {
             settings,
             images,
-            injection: Injection::default(),
+            injection: None,
             context,
             spawner,
             overrides: Overrides::new(),
@@ -176,7 +177,17 @@ impl Engine {
     }
 
     fn redesire(&mut self) {
-        self.desired = desired(&self.reading.objects, &self.injection);
+        let mut problem = None;
+        if self.injection.is_none() {
+            match components::injection(&self.reading.objects) {
+                Ok(injection) => self.injection = injection,
+                Err(reason) => problem = Some(reason),
+            }
+        }
+        let defaults = Injection::default();
+        let injection = self.injection.as_ref().unwrap_or(&defaults);
+        self.desired = desired(&self.reading.objects, injection);
+        self.desired.problems.extend(problem);
         let layout = &self.context.layout;
         let home = match self.settings.kubernetes {
             Some(_) => components::Home::Kubernetes(layout.kubernetes()),

@@ -41,6 +41,13 @@ pub(crate) enum Request {
         on: bool,
         reply: Reply,
     },
+    /// Set a variable of a component, which is started anew with it.
+    SetEnv {
+        component: Component,
+        name: String,
+        value: String,
+        reply: Reply,
+    },
     /// These are the objects of the API server.
     Objects(Box<Objects>),
     /// End the pod of this uid; one that should be is started anew.
@@ -87,6 +94,12 @@ impl Engine {
             } => (reply, self.delete(&kind, &namespace, &name)),
             Request::ForgetApplied { reply } => (reply, Ok(self.forget_applied())),
             Request::Label { pod, labels, reply } => (reply, self.label(&pod, labels)),
+            Request::SetEnv {
+                component,
+                name,
+                value,
+                reply,
+            } => (reply, Ok(self.set_env(component, name, value))),
             Request::Switch { component, on, reply } => (reply, Ok(self.switch(component, on))),
         };
         // Whoever asked may have left.
@@ -153,6 +166,13 @@ impl Engine {
         }
         record.label(labels);
         Ok(format!("pod {pod} labeled"))
+    }
+
+    fn set_env(&mut self, component: Component, name: String, value: String) -> String {
+        let variables = self.settings.env.entry(component).or_default();
+        variables.insert(name, value);
+        self.redesire();
+        format!("{} env updated", component.name())
     }
 
     fn switch(&mut self, component: Component, on: bool) -> String {

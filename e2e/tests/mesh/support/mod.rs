@@ -148,8 +148,13 @@ impl TestMesh {
 
     /// As [`Self::start`], on a given Envoy.
     pub(crate) async fn start_on(envoy: &Path, names: &[&str]) -> Self {
+        Self::start_as(Mesh::builder().envoy(envoy), names).await
+    }
+
+    /// As [`Self::start`], of a mesh that is special.
+    pub(crate) async fn start_as(builder: MeshBuilder, names: &[&str]) -> Self {
         let in_use = InUse::begin();
-        let mesh = Self::boot(envoy, names).await;
+        let mesh = Self::boot_as(builder, names).await;
         Self {
             _in_use: Some(in_use),
             ..mesh
@@ -168,12 +173,7 @@ impl TestMesh {
 
     /// The same of a mesh that is special.
     pub(crate) async fn on_kubernetes_as(builder: MeshBuilder, samples: &[&str]) -> Self {
-        let in_use = InUse::begin();
-        let mesh = Self::boot_as(builder.kubernetes(), samples).await;
-        Self {
-            _in_use: Some(in_use),
-            ..mesh
-        }
+        Self::start_as(builder.kubernetes(), samples).await
     }
 
     async fn boot_as(builder: MeshBuilder, names: &[&str]) -> Self {
