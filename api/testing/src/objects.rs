@@ -13,7 +13,7 @@ mod tidy;
 mod values;
 mod whole;
 
-use mesh_config::{Body, Config, Kind, decode, mesh, validation};
+use mesh_config::{Body, Config, Kind, Scope, decode, mesh, validation};
 use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,13 @@ pub const KINDS: [Kind; 6] = [
     Kind::ServiceEntry,
     Kind::Sidecar,
     Kind::EnvoyFilter,
+];
+
+/// Authentication policies, with the names that some of them must have.
+pub const POLICIES: [(Kind, &str); 3] = [
+    (Kind::MeshPolicy, "default"),
+    (Kind::Policy, "default"),
+    (Kind::Policy, "a"),
 ];
 
 /// The kinds of Kubernetes that say what there is.
@@ -65,12 +72,18 @@ pub fn object(kind: Kind, name: &str, choices: &mut Choices<'_>) -> Value {
     let version = [schema.group, schema.version];
     object["apiVersion"] = version.join("/").trim_start_matches('/').into();
     object["kind"] = schema.kind.into();
-    object["metadata"] = json!({
+    let mut metadata = json!({
         "name": name,
         "namespace": namespace,
         "creationTimestamp": format!("2020-01-0{}T00:00:00Z", created + 1),
         "labels": { "app": choices.one_of(&["web", "api", ""]), "version": choices.one_of(&["v1", "v2"]) },
     });
+    if schema.scope == Scope::Cluster
+        && let Some(fields) = metadata.as_object_mut()
+    {
+        fields.remove("namespace");
+    }
+    object["metadata"] = metadata;
     object
 }
 

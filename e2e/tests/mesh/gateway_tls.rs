@@ -1,6 +1,6 @@
 //! TLS that gateways end, with certificates from mounted Secrets (patterns 3 and 4 of §7.5).
 //!
-//! Pattern 5 is pattern 3 with mutual TLS inside the mesh, which needs the certificates of Citadel.
+//! Pattern 5, which is pattern 3 with mutual TLS inside the mesh, is in `authentication.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,6 +3,7 @@
 //! A file is a theme. A test that proves an example of the specification bears its id: `ex_08_…`, `ex_1103_…`, or several
 //! of them in a row; `e2e/coverage/examples.txt` lists all ids, and `cargo mesh test --list-examples` prints what became of them.
 
+mod authentication;
 mod balance;
 mod canary;
 mod canary_tcp;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use mesh_api::istio::authentication::v1alpha1 as authentication;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3;
 use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
@@ -50,6 +51,10 @@ pub enum ConfigSpec {
     Sidecar(Box<v1alpha3::Sidecar>),
     /// Envoy filters that proxies get beside their own.
     EnvoyFilter(Box<v1alpha3::EnvoyFilter>),
+    /// What callers of services of a namespace must show.
+    Policy(Box<authentication::Policy>),
+    /// What callers must show where no Policy says it.
+    MeshPolicy(Box<authentication::Policy>),
 }
 
 /// What changed between two publications.
@@ -82,6 +87,8 @@ impl ConfigSpec {
             Self::Gateway(_) => Kind::Gateway,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::Policy(_) => Kind::Policy,
+            Self::MeshPolicy(_) => Kind::MeshPolicy,
         }
     }
 }

@@ -31,8 +31,9 @@ pub use scope::{Egress, ScopedView, ServicelessHosts, ViewRevs, Viewer};
 pub use service::{Resolution, Service, ServiceAddress, ServiceId, Visibility};
 pub use sidecar::{Bind, EgressListener, ImportedHosts, IngressListener, LocalEndpoint, Sidecar};
 pub use snapshot::{
-    Builder, DestinationRule, DestinationRuleTable, EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable,
-    Published, RuleChain, ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
+    AuthenticationPolicy, AuthenticationPolicyTable, Builder, DestinationRule, DestinationRuleTable,
+    EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable, PeerMode, Published, RuleChain, ServiceTable,
+    SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 pub use versioned::{Rev, Versioned};
 pub use warning::{Warning, WarningKind};

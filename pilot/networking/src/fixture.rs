@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mesh_api::istio::authentication::v1alpha1::Policy;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3::{
     DestinationRule, EnvoyFilter, Gateway, Sidecar, Subset, VirtualService,
@@ -86,6 +87,16 @@ impl Mesh {
             namespace,
             name,
             ConfigSpec::EnvoyFilter(Box::new(envoy_filter)),
+        )
+    }
+
+    /// The MeshPolicy.
+    pub(crate) fn mesh_policy(self, spec: Policy) -> Self {
+        self.config(
+            Kind::MeshPolicy,
+            "",
+            "default",
+            ConfigSpec::MeshPolicy(Box::new(spec)),
         )
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Pure: the only inputs are views, keys and the endpoint index.
 
+mod authentication;
 pub mod cluster;
 mod destination;
 mod egress;

@@ -8,7 +8,7 @@ use pilot_model::{
 };
 
 use crate::Features;
-use crate::tls::upstream::CertificateFiles;
+use crate::tls::workload::CertificateFiles;
 
 /// What clusters and their endpoints depend on besides what the proxy's namespace sees.
 ///
@@ -62,7 +62,7 @@ impl Vantage {
             network_view,
             locality: (asked && !locality.is_empty()).then(|| locality.clone()),
             balances_served_localities: features.locality_load_balancing,
-            certificate_files: CertificateFiles::of(proxy),
+            certificate_files: CertificateFiles::of_client(proxy),
         }
     }
 

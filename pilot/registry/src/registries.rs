@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mesh_api::istio::authentication::v1alpha1 as authentication;
 use mesh_api::istio::networking::v1alpha3;
 use mesh_config::ingress::PortName;
 use mesh_config::{Config, ConfigKey, Kind, Meta, Str};
@@ -304,6 +305,14 @@ impl Registries {
                 let spec = config.decode::<v1alpha3::EnvoyFilter>().map_err(failed)?;
                 vec![Change::Config(meta(), ConfigSpec::EnvoyFilter(Box::new(spec)))]
             }
+            Kind::Policy => {
+                let spec = config.decode::<authentication::Policy>().map_err(failed)?;
+                vec![Change::Config(meta(), ConfigSpec::Policy(Box::new(spec)))]
+            }
+            Kind::MeshPolicy => {
+                let spec = config.decode::<authentication::Policy>().map_err(failed)?;
+                vec![Change::Config(meta(), ConfigSpec::MeshPolicy(Box::new(spec)))]
+            }
             Kind::ServiceEntry => {
                 let entry = config.decode::<v1alpha3::ServiceEntry>().map_err(failed)?;
                 self.service_entries.apply(&config.meta, &entry)
@@ -322,7 +331,9 @@ impl Registries {
             | Kind::DestinationRule
             | Kind::Gateway
             | Kind::Sidecar
-            | Kind::EnvoyFilter => {
+            | Kind::EnvoyFilter
+            | Kind::Policy
+            | Kind::MeshPolicy => {
                 vec![Change::ConfigGone(meta.key.clone())]
             }
             Kind::ServiceEntry => self.service_entries.remove(&meta.key),

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State as Extract};
 use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
 use mesh_config::ConfigKey;
+use pilot_model::PeerMode;
 use pilot_networking::{ClientTls, client_tls};
 use serde_json::{Value, json};
 
@@ -31,17 +32,19 @@ fn describe(port: &ClientTls) -> Value {
         Some(TlSmode::Mutual) => "custom mTLS",
         Some(TlSmode::IstioMutual) => "mTLS",
     };
-    // Authentication policies are not followed yet: sidecars take plain text. Others say nothing about themselves.
-    let (server, is_conflict) = if port.mesh_external {
-        ("-", false)
-    } else {
-        ("HTTP", client != "HTTP")
+    // What is outside the mesh says nothing about itself.
+    let (server, is_conflict) = match port.server {
+        _ if port.mesh_external => ("-", false),
+        PeerMode::PlainText => ("HTTP", client != "HTTP"),
+        PeerMode::Permissive => ("HTTP/mTLS", client != "HTTP" && client != "mTLS"),
+        PeerMode::Strict => ("mTLS", client != "mTLS"),
     };
+    let object = |object: &Option<ConfigKey>| object.as_ref().map_or_else(|| "-".to_owned(), name);
     json!({
         "host": port.host.as_str(),
         "port": port.port,
-        "authentication_policy_name": "-",
-        "destination_rule_name": port.rule.as_ref().map_or_else(|| "-".to_owned(), name),
+        "authentication_policy_name": object(&port.policy),
+        "destination_rule_name": object(&port.rule),
         "server_protocol": server,
         "client_protocol": client,
         "TLS_conflict_status": if is_conflict { "CONFLICT" } else { "OK" },

@@ -224,6 +224,7 @@ pub(super) fn text(field: &FieldDescriptor, of: &FieldDescriptor, choices: &mut 
             "http", "v1", "v2", "tcp", "https", "tls-a", "grpc", "mongo", "http-b", "x", LONG_LABEL,
         ],
         ("PortSelector", "name") => &["http", "tcp"],
+        ("TargetSelector", "name") => &["web", "api", "headless"],
         ("Server" | "IstioIngressListener" | "IstioEgressListener", "bind") => &[
             "",
             "",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh_config::{Config, ConfigKey, decode, yaml};
 
-use super::{Choices, KINDS, KUBERNETES, admitted, object};
+use super::{Choices, KINDS, KUBERNETES, POLICIES, admitted, object};
 
 /// Services of several kinds, and pods.
 const BASE: &str = "
@@ -38,8 +38,8 @@ pub fn base() -> Vec<Config> {
     objects.collect::<Result<_, _>>().expect("good objects")
 }
 
-/// Those of [`base`], some more objects of Kubernetes, and of each of [`KINDS`] some that validation admits; no two of
-/// one name.
+/// Those of [`base`], some more objects of Kubernetes, and of each of [`KINDS`] and [`POLICIES`] some that validation
+/// admits; no two of one name.
 pub fn admitted_mesh(choices: &mut Choices<'_>) -> Vec<Config> {
     let mut objects: BTreeMap<ConfigKey, Config> = BTreeMap::new();
     let mut add = |object: Config| objects.insert(object.meta.key.clone(), object);
@@ -58,6 +58,11 @@ pub fn admitted_mesh(choices: &mut Choices<'_>) -> Vec<Config> {
         for index in 0..choices.below(4) {
             // Gateways are referred to by name.
             let name = ["edge", "a", "b"][index];
+            admitted(kind, name, choices).map(&mut add);
+        }
+    }
+    for (kind, name) in POLICIES {
+        if choices.chance(40) {
             admitted(kind, name, choices).map(&mut add);
         }
     }

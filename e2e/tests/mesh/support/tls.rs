@@ -1,4 +1,4 @@
-//! Clients that speak TLS with a gateway, as browsers do.
+//! Clients that speak TLS: with a gateway as browsers do, and with workloads as proxies do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_runtime::Spawner;
 use mesh_testing::certificates::{Authority, Pair};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -28,6 +30,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct TlsClient {
     config: Arc<ClientConfig>,
 }
+
+/// Asks who signed a certificate and not for which host it is: that of a workload has an identity instead.
+#[derive(Debug)]
+struct AnyHost(Arc<WebPkiServerVerifier>);
 
 /// One connection, over which any number of requests go.
 pub(crate) struct Session {
@@ -46,6 +52,21 @@ impl TlsClient {
     /// One that believes these authorities and speaks HTTP/2 if the server does.
     pub(crate) fn trusting<'a>(authorities: impl IntoIterator<Item = &'a Authority>) -> Self {
         Self::new(authorities, None)
+    }
+
+    /// One that calls workloads of a mesh, with a certificate to show or without.
+    pub(crate) fn of_mesh(authority: &Authority, pair: Option<&Pair>) -> Self {
+        let mut client = Self::new([authority], pair);
+        let mut roots = RootCertStore::empty();
+        roots.add(der(authority.certificate())).expect("a root");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .expect("a verifier");
+        Arc::make_mut(&mut client.config)
+            .dangerous()
+            .set_certificate_verifier(Arc::new(AnyHost(verifier)));
+        client
     }
 
     /// As [`Self::trusting`], with a certificate to show.
@@ -107,6 +128,52 @@ impl TlsClient {
             Sender::Http1(sender)
         };
         Ok(Session { sender, certificate })
+    }
+}
+
+// === impl AnyHost ===
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        // The name is looked at last.
+        match self
+            .0
+            .verify_server_cert(certificate, intermediates, name, ocsp, now)
+        {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            result => result,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

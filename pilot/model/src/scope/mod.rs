@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
-use mesh_config::{Host, Labels, Str};
+use mesh_config::{Host, Labels, Port, Str};
 
 use crate::sidecar::Imports;
 use crate::snapshot::{
-    DestinationRuleTable, EnvoyFilterTable, Gateway, GatewayTable, RuleChain, ServiceTable, SidecarTable,
-    Snapshot, VirtualService, VirtualServiceTable,
+    AuthenticationPolicy, AuthenticationPolicyTable, DestinationRuleTable, EnvoyFilterTable, Gateway,
+    GatewayTable, RuleChain, ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
 };
 use crate::{
     Derived, EgressListener, IdentityTable, MESH_GATEWAY, NetworkTable, Rev, Service, Sidecar, Versioned,
@@ -38,6 +38,7 @@ pub struct ScopedView {
     gateways: Arc<GatewayTable>,
     sidecars: Arc<SidecarTable>,
     envoy_filters: Arc<EnvoyFilterTable>,
+    authentication_policies: Arc<AuthenticationPolicyTable>,
     differing_hosts: Arc<BTreeSet<Host>>,
     /// Shared by all namespaces that see neither services nor VirtualServices of their own.
     serviceless_hosts: Arc<OnceLock<ServicelessHosts>>,
@@ -112,6 +113,7 @@ impl ScopedView {
             gateways: Arc::clone(&snapshot.gateways),
             sidecars: Arc::clone(&snapshot.sidecars),
             envoy_filters: Arc::clone(&snapshot.envoy_filters),
+            authentication_policies: Arc::clone(&snapshot.authentication_policies),
             differing_hosts: Arc::default(),
             serviceless_hosts: Arc::clone(&snapshot.public_serviceless_hosts),
             derived: Arc::clone(&snapshot.derived),
@@ -335,6 +337,25 @@ impl ScopedView {
     /// The EnvoyFilters, those for other workloads included.
     pub fn envoy_filters(&self) -> &EnvoyFilterTable {
         &self.envoy_filters
+    }
+
+    /// The authentication policy for a port of a service of `namespace`, whether or not the service is visible (`R-70`).
+    ///
+    /// Policies name services of the cluster by their short names; what other registries have is named by its host.
+    pub fn authentication_policy(
+        &self,
+        namespace: &str,
+        host: &Host,
+        port: &Port,
+    ) -> Option<&Versioned<AuthenticationPolicy>> {
+        let host = host.as_str();
+        let short = host
+            .strip_suffix(&*self.domain)
+            .and_then(|rest| rest.strip_suffix(".svc."))
+            .and_then(|rest| rest.strip_suffix(namespace))
+            .and_then(|rest| rest.strip_suffix('.'));
+        self.authentication_policies
+            .find(namespace, short.unwrap_or(host), port)
     }
 
     /// Whether a Gateway of this resolved name exists anywhere.

@@ -8,8 +8,9 @@ use mesh_config::{ConfigKey, Host, Kind, Meta, Str};
 
 use super::hold::{Declared, Form, Holds};
 use super::{
-    DestinationRule, DestinationRuleTable, EnvoyFilter, EnvoyFilterTable, Gateway, GatewayTable, Published,
-    ServiceTable, SidecarTable, Snapshot, VirtualService, VirtualServiceTable,
+    AuthenticationPolicy, AuthenticationPolicyTable, DestinationRule, DestinationRuleTable, EnvoyFilter,
+    EnvoyFilterTable, Gateway, GatewayTable, Published, ServiceTable, SidecarTable, Snapshot, VirtualService,
+    VirtualServiceTable,
 };
 use crate::{
     Change, ChangeSet, ConfigSpec, Endpoint, EndpointIndex, IdentityTable, NetworkTable, Networks, Rev,
@@ -34,6 +35,7 @@ pub struct Builder {
     gateways: BTreeMap<ConfigKey, Versioned<Gateway>>,
     sidecars: BTreeMap<ConfigKey, Versioned<Sidecar>>,
     envoy_filters: BTreeMap<ConfigKey, Versioned<EnvoyFilter>>,
+    authentication_policies: BTreeMap<ConfigKey, Versioned<AuthenticationPolicy>>,
     endpoints: Arc<EndpointIndex>,
     workloads: Arc<WorkloadTable>,
     identities: Arc<IdentityTable>,
@@ -62,6 +64,7 @@ impl Builder {
             gateways: BTreeMap::new(),
             sidecars: BTreeMap::new(),
             envoy_filters: BTreeMap::new(),
+            authentication_policies: BTreeMap::new(),
             endpoints: Arc::default(),
             workloads: Arc::default(),
             identities: Arc::default(),
@@ -237,6 +240,11 @@ impl Builder {
                 changed(Kind::EnvoyFilter),
                 || EnvoyFilterTable::new(self.rev, &self.envoy_filters),
             ),
+            authentication_policies: table(
+                last.map(|last| &last.authentication_policies),
+                changed(Kind::Policy) || changed(Kind::MeshPolicy),
+                || AuthenticationPolicyTable::new(self.authentication_policies.values()),
+            ),
             views: Mutex::default(),
             without: Mutex::default(),
             by_cluster: Mutex::default(),
@@ -349,6 +357,12 @@ impl Builder {
                 EnvoyFilter::new(meta, *spec),
                 &mut self.rev,
             ),
+            ConfigSpec::Policy(spec) | ConfigSpec::MeshPolicy(spec) => replace(
+                &mut self.authentication_policies,
+                key.clone(),
+                AuthenticationPolicy::new(meta, *spec),
+                &mut self.rev,
+            ),
         };
         if changed {
             self.holds.note(&key, former);
@@ -374,6 +388,7 @@ impl Builder {
             Kind::Gateway => remove(&mut self.gateways, &key, rev),
             Kind::Sidecar => remove(&mut self.sidecars, &key, rev),
             Kind::EnvoyFilter => remove(&mut self.envoy_filters, &key, rev),
+            Kind::Policy | Kind::MeshPolicy => remove(&mut self.authentication_policies, &key, rev),
             _ => false,
         };
         if removed {

@@ -5,6 +5,7 @@ mod destination_rules;
 mod envoy_filters;
 mod gateways;
 mod hold;
+mod policies;
 mod services;
 mod sidecars;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use self::builder::Builder;
 pub use self::destination_rules::{DestinationRule, DestinationRuleTable, RuleChain};
 pub use self::envoy_filters::{EnvoyFilter, EnvoyFilterTable};
 pub use self::gateways::{Gateway, GatewayTable};
+pub use self::policies::{AuthenticationPolicy, AuthenticationPolicyTable, PeerMode};
 pub use self::services::ServiceTable;
 pub use self::sidecars::SidecarTable;
 pub use self::virtual_services::{VirtualService, VirtualServiceTable};
@@ -70,6 +72,8 @@ pub struct Snapshot {
     pub sidecars: Arc<SidecarTable>,
     /// EnvoyFilters.
     pub envoy_filters: Arc<EnvoyFilterTable>,
+    /// Policies and the MeshPolicy.
+    pub authentication_policies: Arc<AuthenticationPolicyTable>,
     /// The views computed so far.
     views: Mutex<Views>,
     /// The snapshots computed so far in which objects are left out.
@@ -173,6 +177,7 @@ impl Snapshot {
             gateways: Arc::clone(&self.gateways),
             sidecars: Arc::clone(&self.sidecars),
             envoy_filters: Arc::clone(&self.envoy_filters),
+            authentication_policies: Arc::clone(&self.authentication_policies),
             views: Mutex::default(),
             without: Mutex::default(),
             by_cluster: Mutex::default(),

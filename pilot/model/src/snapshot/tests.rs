@@ -6,6 +6,7 @@ mod hold;
 mod hold_order;
 mod mesh;
 mod order;
+mod policies;
 mod sidecars;
 mod views;
 mod without;

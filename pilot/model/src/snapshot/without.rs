@@ -7,8 +7,8 @@ use mesh_config::{ConfigKey, Kind};
 
 use super::hold::HeldSubset;
 use super::{
-    DestinationRule, DestinationRuleTable, EnvoyFilterTable, GatewayTable, Published, ServiceTable,
-    SidecarTable, Snapshot, VirtualServiceTable,
+    AuthenticationPolicyTable, DestinationRule, DestinationRuleTable, EnvoyFilterTable, GatewayTable,
+    Published, ServiceTable, SidecarTable, Snapshot, VirtualServiceTable,
 };
 use crate::{Rev, Versioned};
 
@@ -31,7 +31,8 @@ impl Snapshot {
     ///
     /// Left out are services, whatever defines them, and VirtualServices, DestinationRules, Gateways and EnvoyFilters;
     /// what a DestinationRule asks to be called under TLS is then not called. Of Sidecars only the listeners are: without
-    /// what they import, proxies would see more than they may. Tables of other objects are shared.
+    /// what they import, proxies would see more than they may. What an authentication policy lets in with certificates only
+    /// is then closed. Tables of other objects are shared.
     pub fn without(&self, objects: &BTreeSet<ConfigKey>) -> Arc<Snapshot> {
         let lock = || self.without.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(objects) {
@@ -54,6 +55,9 @@ impl Snapshot {
             Kind::Gateway => revision(self.gateways.iter(), object, |known| &known.key),
             Kind::Sidecar => revision(self.sidecars.iter(), object, |known| &known.key),
             Kind::EnvoyFilter => revision(self.envoy_filters.iter(), object, |known| &known.key),
+            Kind::Policy | Kind::MeshPolicy => {
+                revision(self.authentication_policies.iter(), object, |known| &known.key)
+            }
             // A ServiceEntry makes several.
             Kind::Service | Kind::ServiceEntry => {
                 let services = self.services.iter();
@@ -124,6 +128,20 @@ impl Snapshot {
             });
             SidecarTable::new(rev, &all.collect())
         });
+        let authentication_policies = rest(
+            &self.authentication_policies,
+            concerns(&[Kind::Policy, Kind::MeshPolicy]),
+            |_| {
+                let all = self.authentication_policies.iter().map(|object| {
+                    if is_left(&object.key) {
+                        object.clone()
+                    } else {
+                        Versioned::new(Rev::unique(), object.rejected())
+                    }
+                });
+                AuthenticationPolicyTable::new(&all.collect::<Vec<_>>())
+            },
+        );
         let is_same_base = Arc::ptr_eq(&services, &self.services)
             && Arc::ptr_eq(&destination_rules, &self.destination_rules);
         Snapshot {
@@ -137,6 +155,7 @@ impl Snapshot {
             gateways,
             sidecars,
             envoy_filters,
+            authentication_policies,
             views: Mutex::default(),
             without: Mutex::default(),
             by_cluster: Mutex::default(),

@@ -16,6 +16,7 @@ use prost_types::Duration;
 
 use super::{ClusterKey, ServiceTarget, Target, affinity, policy};
 use crate::tls::upstream::{self, Upstream};
+use crate::tls::workload::WorkloadCertificates;
 use crate::{Built, destination, endpoint, envoy, name, origin};
 
 /// Limits that are never reached: traffic that belongs to no service is none of ours to limit (`A-11`).
@@ -139,8 +140,7 @@ fn outbound(cluster: Cluster, mesh: &MeshConfig, target: &ServiceTarget) -> Buil
             protocol,
             rules,
             identities: target.identities.as_deref(),
-            secrets: !mesh.sds_uds_path.is_empty(),
-            files: target.certificate_files.as_ref(),
+            certificates: WorkloadCertificates::new(mesh, target.certificate_files.clone()),
         };
         upstream::apply(&mut cluster, &upstream, policy.tls)
     };

@@ -16,7 +16,7 @@ use pilot_model::{EndpointAddress, Locality, Rev, RuleChain, ScopedView, Service
 
 pub use self::plan::{gateway, inbound, outbound};
 use crate::destination::SubsetIndex;
-use crate::tls::upstream::CertificateFiles;
+use crate::tls::workload::CertificateFiles;
 use crate::{Built, Generate, Origin, Vantage};
 
 /// Makes clusters.

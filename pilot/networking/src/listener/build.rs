@@ -9,21 +9,15 @@ use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceT
 use mesh_api::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
 };
-use mesh_api::envoy::config::route::v3::{
-    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
-    route_match,
-};
-use mesh_api::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use mesh_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 use pilot_model::Warning;
 use prost_types::Duration;
 
-use super::{Access, InboundPort, ListenerKey, Spec, TcpChain};
+use super::{Access, ListenerKey, Spec, TcpChain, inbound_build};
 use crate::filter::{self, Http, Role, Routes};
-use crate::l4;
-use crate::{envoy, name, origin, ports};
+use crate::{name, origin, ports};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -42,7 +36,7 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
             transparent,
             loopback,
             ports,
-        } => virtual_inbound(listener, mesh, *transparent, *loopback, ports, warnings),
+        } => inbound_build::virtual_inbound(listener, mesh, *transparent, *loopback, ports, warnings),
         Spec::OutboundHttp { routes, access } => {
             let http = Http {
                 stat_prefix: format!("outbound_{}", key.name),
@@ -58,12 +52,7 @@ pub(super) fn listener(key: &ListenerKey, warnings: &mut Vec<Warning>) -> Listen
             outbound(listener, key, *access, vec![chain])
         }
         Spec::OutboundTcp { chains, access } => outbound_tcp(listener, key, chains, *access),
-        Spec::Inbound { port, access } => Listener {
-            bind_to_port: (*access == Access::Captured).then_some(false),
-            traffic_direction: TrafficDirection::Inbound.into(),
-            filter_chains: vec![inbound_chain(mesh, port, FilterChainMatch::default(), warnings)],
-            ..listener
-        },
+        Spec::Inbound { port, access } => inbound_build::of_port(listener, mesh, port, *access, warnings),
         Spec::Gateway(port) => super::gateway::listener(listener, key, port),
     }
 }
@@ -84,49 +73,6 @@ fn virtual_outbound(listener: Listener, mesh: &MeshConfig, transparent: bool) ->
             // Opened to the proxy itself, not captured: forwarding it would lead here again.
             chain(itself, filter::tcp(mesh, name::BLACK_HOLE_CLUSTER)),
         ],
-        ..listener
-    }
-}
-
-/// Serves the ports of the workload. A captured port that no service has is forwarded as it is: with `-b` naming only
-/// declared ports (trap 7), somebody meant it to be reachable.
-fn virtual_inbound(
-    listener: Listener,
-    mesh: &MeshConfig,
-    transparent: bool,
-    loopback: IpAddr,
-    served: &[InboundPort],
-    warnings: &mut Vec<Warning>,
-) -> Listener {
-    let to = |address: Option<IpAddr>, port: u16| FilterChainMatch {
-        destination_port: Some(port.into()),
-        prefix_ranges: address.map(|ip| range(ip.into())).into_iter().collect(),
-        ..FilterChainMatch::default()
-    };
-    let closed = ports::closed(mesh);
-    let mut filter_chains = Vec::with_capacity(served.len() + closed.len() + 1);
-    filter_chains.extend(
-        served
-            .iter()
-            .map(|port| inbound_chain(mesh, port, to(port.address, port.port), warnings)),
-    );
-    filter_chains.extend(
-        closed
-            .into_iter()
-            .map(|port| chain(to(None, port), filter::tcp(mesh, name::BLACK_HOLE_CLUSTER))),
-    );
-    filter_chains.push(chain(
-        FilterChainMatch::default(),
-        filter::local_passthrough(mesh, name::INBOUND_PASSTHROUGH_CLUSTER, loopback),
-    ));
-    Listener {
-        transparent: transparent.then_some(true),
-        traffic_direction: TrafficDirection::Inbound.into(),
-        listener_filters: vec![listener_filter(
-            "envoy.filters.listener.original_dst",
-            &OriginalDst {},
-        )],
-        filter_chains,
         ..listener
     }
 }
@@ -221,7 +167,7 @@ pub(super) fn is_to_itself(chain: &FilterChain) -> bool {
     matches.is_some_and(|matches| matches.source_type() == ConnectionSourceType::SameIpOrLoopback)
 }
 
-fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
+pub(super) fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
     let matches = (matches != FilterChainMatch::default()).then_some(matches);
     FilterChain {
         filter_chain_match: matches,
@@ -230,68 +176,7 @@ fn chain(matches: FilterChainMatch, filters: Vec<Filter>) -> FilterChain {
     }
 }
 
-/// What serves one port of the workload.
-fn inbound_chain(
-    mesh: &MeshConfig,
-    port: &InboundPort,
-    matches: FilterChainMatch,
-    warnings: &mut Vec<Warning>,
-) -> FilterChain {
-    let mut chain = chain(matches, inbound_filters(mesh, port));
-    chain.metadata = origin::metadata(None, &port.service);
-    port.user_filters.insert_into([&mut chain], warnings);
-    chain
-}
-
-fn inbound_filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
-    if !port.protocol.is_http() {
-        let route = l4::Route::to_cluster(port.cluster.clone(), false);
-        return filter::route(mesh, &route, port.protocol);
-    }
-    let http = Http {
-        stat_prefix: format!("inbound_{}", port.port),
-        role: Role::Inbound,
-        routes: Routes::Inline(Box::new(inbound_routes(port))),
-        protocol: port.protocol,
-        settings: port.http,
-    };
-    filter::http(mesh, http)
-}
-
-/// Everything goes to the workload, for as long as it takes: time limits are the caller's business.
-fn inbound_routes(port: &InboundPort) -> RouteConfiguration {
-    let action = RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(port.cluster.to_string())),
-        timeout: Some(envoy::seconds(0)),
-        ..RouteAction::default()
-    };
-    let everything = Route {
-        name: "default".to_owned(),
-        r#match: Some(RouteMatch {
-            path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
-            ..RouteMatch::default()
-        }),
-        decorator: Some(Decorator {
-            operation: format!("{}:{}/*", port.host, port.service_port),
-            ..Decorator::default()
-        }),
-        action: Some(route::Action::Route(action)),
-        ..Route::default()
-    };
-    RouteConfiguration {
-        name: port.cluster.to_string(),
-        virtual_hosts: vec![VirtualHost {
-            name: format!("inbound|http|{}", port.service_port),
-            domains: vec!["*".to_owned()],
-            routes: vec![everything],
-            ..VirtualHost::default()
-        }],
-        validate_clusters: Some(false),
-        ..RouteConfiguration::default()
-    }
-}
-
-fn range(range: IpNet) -> CidrRange {
+pub(super) fn range(range: IpNet) -> CidrRange {
     CidrRange {
         address_prefix: range.network().to_string(),
         prefix_len: Some(range.prefix_len().into()),

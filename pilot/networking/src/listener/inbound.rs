@@ -7,6 +7,7 @@ use mesh_config::Protocol;
 use pilot_model::{InterceptionMode, Proxy, ScopedView, Workload};
 
 use super::{Access, At, Families, InboundPort, ListenerKey, Spec};
+use crate::authentication::{self, Authentication};
 use crate::envoy::loopback;
 use crate::envoy_filter::{Chains, Selected, Target, UserFilters};
 use crate::filter::HttpSettings;
@@ -34,6 +35,7 @@ pub fn inbound(
     let served = instance::served(view, proxy, workload);
     let is_asked_for = view.sidecar().is_some_and(|sidecar| sidecar.ingress.is_some());
     let mut envoy_filters = Selected::new(view, &workload.labels);
+    let mut policy_warnings = Vec::new();
     let mut ports = Vec::with_capacity(served.ports.len());
     let mut keys = Vec::with_capacity(served.ports.len() + 1);
     for port in served.ports {
@@ -47,7 +49,10 @@ pub fn inbound(
         } = port;
         let (at, access) = match listen {
             // Nothing is captured: the application itself listens on its ports.
-            Listen::Captured { .. } if !captured => continue,
+            Listen::Captured { .. } if !captured => {
+                authentication::warn_of_uncaptured(view, instance, &mut policy_warnings);
+                continue;
+            }
             Listen::Captured { port } => (At::Port(destination.unwrap_or(ip), port), Access::Captured),
             Listen::Bound { address, port } => (At::Port(address, port), Access::Bound),
             Listen::Socket(path) => (At::Socket(path), Access::Bound),
@@ -67,6 +72,7 @@ pub fn inbound(
             service: service::of_instance(view.whole(), instance).and_then(|service| service.definition()),
             protocol,
             http,
+            authentication: authentication::of_port(view, proxy, instance, protocol, &mut policy_warnings),
             cluster,
             user_filters,
         };
@@ -97,6 +103,7 @@ pub fn inbound(
             service: None,
             protocol: Protocol::Tcp,
             http: HttpSettings::default(),
+            authentication: Authentication::default(),
             cluster: name::management_cluster(number).into(),
             user_filters: UserFilters::default(),
         };
@@ -135,5 +142,6 @@ pub fn inbound(
     keys.sort_by(|a, b| a.name.cmp(&b.name));
     let mut warnings = served.warnings;
     warnings.extend(envoy_filters.warnings);
+    warnings.extend(policy_warnings);
     Plan { keys, warnings }
 }

@@ -4,6 +4,7 @@ mod at;
 mod build;
 mod gateway;
 mod inbound;
+mod inbound_build;
 mod outbound;
 mod rules;
 mod tcp;
@@ -24,6 +25,7 @@ pub use self::gateway::gateway;
 pub use self::inbound::inbound;
 pub use self::outbound::outbound;
 use self::tcp::TcpChain;
+use crate::authentication::Authentication;
 use crate::envoy_filter::UserFilters;
 use crate::filter::HttpSettings;
 use crate::{Built, Features, Generate, Origin, egress, instance, ports};
@@ -124,6 +126,8 @@ struct InboundPort {
     service: Option<ConfigKey>,
     protocol: Protocol,
     http: HttpSettings,
+    /// What callers must show.
+    authentication: Authentication,
     /// The cluster that leads to it.
     cluster: Str,
     /// What EnvoyFilters add to its filter chain.
@@ -204,6 +208,17 @@ impl ListenerKey {
     }
 }
 
+// === impl InboundPort ===
+
+impl InboundPort {
+    /// The service, and the policy where it decides who is let in.
+    fn origins(&self) -> impl Iterator<Item = Origin> {
+        let tls = self.authentication.tls.as_ref();
+        let policy = tls.map(|tls| Origin::Object(tls.policy.clone()));
+        [Origin::Host(self.host.clone())].into_iter().chain(policy)
+    }
+}
+
 // === impl Listeners ===
 
 impl Generate for Listeners {
@@ -224,8 +239,7 @@ impl Generate for Listeners {
     }
 
     fn origins(key: &ListenerKey) -> Vec<Origin> {
-        let of_ports =
-            |ports: &[InboundPort]| ports.iter().map(|port| Origin::Host(port.host.clone())).collect();
+        let of_ports = |ports: &[InboundPort]| ports.iter().flat_map(InboundPort::origins).collect();
         let mut origins = match &key.spec {
             Spec::OutboundTcp { chains, .. } => {
                 let routes = chains.iter().filter_map(|chain| chain.route.as_ref());

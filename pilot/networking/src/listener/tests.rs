@@ -1,3 +1,5 @@
+mod authentication;
+
 use mesh_api::envoy::config::core::v3::{TrafficDirection, address, socket_address};
 use mesh_api::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use mesh_api::envoy::config::listener::v3::{FilterChain, filter};
@@ -61,6 +63,13 @@ pub(super) fn chains(listener: &Listener) -> Vec<(String, String)> {
             )
         }));
         parts.extend(matches.server_names.iter().cloned());
+        parts.extend(Some(matches.transport_protocol.clone()).filter(|name| !name.is_empty()));
+        parts.extend(
+            matches
+                .application_protocols
+                .iter()
+                .map(|name| format!("alpn {name}")),
+        );
         if matches.source_type() == ConnectionSourceType::SameIpOrLoopback {
             parts.push("self".to_owned());
         }

@@ -2,7 +2,9 @@
 
 pub(crate) mod client;
 pub(crate) mod downstream;
+pub(crate) mod inbound;
 pub(crate) mod upstream;
+pub(crate) mod workload;
 
 use mesh_api::Any;
 use mesh_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
@@ -13,10 +15,15 @@ use mesh_api::envoy::config::core::v3::{
 };
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::{
-    SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+    CertificateValidationContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
 };
 use mesh_api::envoy::r#type::matcher::v3::StringMatcher;
 use mesh_api::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+
+/// What the mesh's own callers and servers agree on by ALPN, so that a server can tell them from others.
+pub(crate) const ALPN_MESH: &str = "istio";
+const ALPN_HTTP2: &str = "h2";
+const ALPN_HTTP1: &str = "http/1.1";
 
 /// The transport socket that speaks TLS as a `DownstreamTlsContext` or `UpstreamTlsContext` says.
 pub(crate) fn transport_socket<M: prost::Name>(context: &M) -> TransportSocket {
@@ -67,6 +74,18 @@ pub(crate) fn subject_alt_names<'a>(names: impl IntoIterator<Item = &'a str>) ->
         }
     };
     names.into_iter().map(matcher).collect()
+}
+
+/// A certificate of the authorities in a file, with one of these names when any is given.
+fn validation<'a>(
+    authorities: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> CertificateValidationContext {
+    CertificateValidationContext {
+        trusted_ca: Some(file(authorities)),
+        match_typed_subject_alt_names: subject_alt_names(names),
+        ..CertificateValidationContext::default()
+    }
 }
 
 /// A secret that the proxy asks its own pod for.

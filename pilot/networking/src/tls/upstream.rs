@@ -3,40 +3,24 @@
 use std::collections::BTreeSet;
 
 use mesh_api::envoy::config::cluster::v3::Cluster;
-use mesh_api::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
-use mesh_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
-    CombinedCertificateValidationContext, ValidationContextType,
-};
+use mesh_api::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use mesh_api::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, TlsParameters, UpstreamTlsContext,
+    CommonTlsContext, TlsParameters, UpstreamTlsContext,
 };
 use mesh_api::istio::networking::v1alpha3::TlsSettings;
 pub(crate) use mesh_api::istio::networking::v1alpha3::tls_settings::TlSmode;
 use mesh_config::{Host, Protocol, Str};
-use pilot_model::{DestinationRule, Proxy, Service, Versioned, Warning, WarningKind};
+use pilot_model::{DestinationRule, Service, Versioned, Warning, WarningKind};
 
-/// What the mesh's own callers and servers agree on by ALPN, so that a server can tell them from others.
-const ALPN_MESH: &str = "istio";
-const ALPN_HTTP2: &str = "h2";
-/// The names of the secrets of a workload: its certificate, and the roots of the mesh.
-const CERTIFICATE_SECRET: &str = "default";
-const ROOTS_SECRET: &str = "ROOTCA";
-/// The cluster of the bootstrap through which a proxy asks its agent for secrets.
-const SDS_CLUSTER: &str = "sds-grpc";
+use super::workload::WorkloadCertificates;
+use super::{ALPN_HTTP2, ALPN_MESH, validation};
+
 /// What fits into the message that carries a server name.
 const LONGEST_SERVER_NAME: usize = 255;
 
-/// The files that hold the certificate of a proxy's workload, where it says that they are not the usual ones.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CertificateFiles {
-    chain: Str,
-    key: Str,
-    roots: Str,
-}
-
 /// One port of a service, or of a subset of it, and what is known about who answers there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Upstream<'a> {
     pub(crate) service: &'a Service,
     /// What is asked for when the certificates of the mesh are used: `outbound_.<port>_.<subset>_.<host>`.
@@ -46,10 +30,8 @@ pub(crate) struct Upstream<'a> {
     pub(crate) rules: &'a [Versioned<DestinationRule>],
     /// The identities of its endpoints.
     pub(crate) identities: Option<&'a BTreeSet<Str>>,
-    /// Whether the proxy gets its certificate from the agent instead of from files.
-    pub(crate) secrets: bool,
-    /// Files other than the usual ones.
-    pub(crate) files: Option<&'a CertificateFiles>,
+    /// Where the proxy has the certificate of its workload.
+    pub(crate) certificates: WorkloadCertificates,
 }
 
 /// The mode in force; `None` for plain text.
@@ -123,37 +105,6 @@ fn alpn(mode: TlSmode, protocol: Protocol) -> Vec<String> {
         .collect()
 }
 
-// === impl CertificateFiles ===
-
-impl CertificateFiles {
-    /// Where the certificates of a workload are mounted.
-    const USUAL: [&str; 3] = [
-        "/etc/certs/cert-chain.pem",
-        "/etc/certs/key.pem",
-        "/etc/certs/root-cert.pem",
-    ];
-
-    /// The files that a proxy names; `None` when they are the usual ones.
-    pub(crate) fn of(proxy: &Proxy) -> Option<Self> {
-        let names = ["TLS_CLIENT_CERT_CHAIN", "TLS_CLIENT_KEY", "TLS_CLIENT_ROOT_CERT"];
-        let [chain, key, roots] = names.map(|name| proxy.metadata.get(name).filter(|path| !path.is_empty()));
-        if chain.is_none() && key.is_none() && roots.is_none() {
-            return None;
-        }
-        let [usual_chain, usual_key, usual_roots] = Self::USUAL.map(Str::from);
-        Some(Self {
-            chain: chain.cloned().unwrap_or(usual_chain),
-            key: key.cloned().unwrap_or(usual_key),
-            roots: roots.cloned().unwrap_or(usual_roots),
-        })
-    }
-
-    fn usual() -> Self {
-        let [chain, key, roots] = Self::USUAL.map(Str::from);
-        Self { chain, key, roots }
-    }
-}
-
 // === impl Upstream ===
 
 impl Upstream<'_> {
@@ -165,31 +116,7 @@ impl Upstream<'_> {
             .map(|identity| &**identity)
             .collect();
         let names = accepted(settings).unwrap_or_else(|| known.into_iter().collect());
-        if self.secrets {
-            let validation = CombinedCertificateValidationContext {
-                default_validation_context: Some(CertificateValidationContext {
-                    match_typed_subject_alt_names: super::subject_alt_names(names),
-                    ..CertificateValidationContext::default()
-                }),
-                validation_context_sds_secret_config: Some(super::secret(ROOTS_SECRET, secrets())),
-                ..CombinedCertificateValidationContext::default()
-            };
-            return CommonTlsContext {
-                tls_certificate_sds_secret_configs: vec![super::secret(CERTIFICATE_SECRET, secrets())],
-                validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
-                ..CommonTlsContext::default()
-            };
-        }
-        let usual = CertificateFiles::usual();
-        let files = self.files.unwrap_or(&usual);
-        CommonTlsContext {
-            tls_certificates: vec![super::certificate_files(&files.chain, &files.key)],
-            validation_context_type: Some(ValidationContextType::ValidationContext(validation(
-                &files.roots,
-                names,
-            ))),
-            ..CommonTlsContext::default()
-        }
+        self.certificates.context(names)
     }
 
     /// The certificates that the rule names.
@@ -236,23 +163,6 @@ impl Upstream<'_> {
             _ if host.is_wildcard() => String::new(),
             _ => host.to_string(),
         }
-    }
-}
-
-/// Where a proxy asks for the secrets of its workload.
-fn secrets() -> TargetSpecifier {
-    TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-        cluster_name: SDS_CLUSTER.to_owned(),
-        ..EnvoyGrpc::default()
-    })
-}
-
-/// A certificate of the authorities in a file, with one of these names when any is given.
-fn validation(authorities: &str, names: Vec<&str>) -> CertificateValidationContext {
-    CertificateValidationContext {
-        trusted_ca: Some(super::file(authorities)),
-        match_typed_subject_alt_names: super::subject_alt_names(names),
-        ..CertificateValidationContext::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mesh_api::envoy::config::core::v3::Node;
+use mesh_api::istio::authentication::v1alpha1::Policy;
 use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_api::istio::networking::v1alpha3::port_selector::Port;
 use mesh_api::istio::networking::v1alpha3::{
@@ -291,6 +292,24 @@ pub(super) fn envoy_filter(namespace: &str, name: &str, labels: &[(&str, &str)])
         namespace,
         name,
         ConfigSpec::EnvoyFilter(Box::new(spec)),
+    )
+}
+
+/// A Policy; `age` is when it was created.
+pub(super) fn authentication_policy(namespace: &str, name: &str, age: i64, spec: Policy) -> Change {
+    created(
+        age,
+        config(Kind::Policy, namespace, name, ConfigSpec::Policy(Box::new(spec))),
+    )
+}
+
+/// The MeshPolicy.
+pub(super) fn mesh_policy(spec: Policy) -> Change {
+    config(
+        Kind::MeshPolicy,
+        "",
+        "default",
+        ConfigSpec::MeshPolicy(Box::new(spec)),
     )
 }
 

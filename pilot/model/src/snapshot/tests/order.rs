@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mesh_api::istio::authentication::v1alpha1::{Policy, TargetSelector};
 use mesh_config::Kind;
 use proptest::prelude::*;
 
@@ -14,7 +15,7 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// One fact about one of a few objects, which may be said again differently or taken back.
 fn fact() -> impl Strategy<Value = Change> {
     let object = (0..NAMESPACES.len(), 0..NAMES.len(), 0..3i64);
-    (object, 0..16usize).prop_map(|((namespace, name, age), kind)| {
+    (object, 0..18usize).prop_map(|((namespace, name, age), kind)| {
         let (namespace, name) = (NAMESPACES[namespace], NAMES[name]);
         let host = format!("{name}.{namespace}.svc.cluster.local");
         let ip = format!("10.0.0.{}", name.len());
@@ -55,6 +56,18 @@ fn fact() -> impl Strategy<Value = Change> {
                 &host,
                 [None, Some(&[][..]), Some(&["10.0.0.1"][..])][age as usize],
             ),
+            15 => {
+                let targets = (age > 0).then(|| TargetSelector {
+                    name: NAMES[0].to_owned(),
+                    ..TargetSelector::default()
+                });
+                let spec = Policy {
+                    targets: targets.into_iter().collect(),
+                    ..Policy::default()
+                };
+                authentication_policy(namespace, name, age, spec)
+            }
+            16 => gone(Kind::Policy, namespace, name),
             _ => workload(&ip, (age > 0).then_some(name)),
         }
     })
@@ -105,6 +118,12 @@ fn content(published: &Published) -> Vec<String> {
         lines.push(format!("{namespace} differs in {:?}", view.differing_hosts()));
         for service in view.services() {
             let rules = view.rules(service).into_iter().flat_map(|chain| chain.iter());
+            let id = &service.id;
+            let policy = view.authentication_policy(&id.namespace, &id.host, &service.ports[0]);
+            lines.push(format!(
+                "{namespace} asks by {:?}",
+                policy.map(|policy| &**policy)
+            ));
             let rules: Vec<_> = rules.map(|rule| (&rule.key, rule.created)).collect();
             lines.push(format!("{namespace} sees {:?} under {rules:?}", service.id));
         }

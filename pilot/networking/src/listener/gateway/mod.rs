@@ -15,6 +15,7 @@ use pilot_model::{Proxy, ScopedView, WarningKind, Workload};
 
 pub(super) use self::build::listener;
 use super::{At, Families, ListenerKey, Spec};
+use crate::authentication::{self, Refusal};
 use crate::envoy_filter::{Chains, Selected, Target};
 use crate::filter::HttpSettings;
 use crate::gateway::{self, Place, Servers};
@@ -29,6 +30,8 @@ pub(super) struct GatewayPort {
     chains: Arc<[GatewayChain]>,
     /// Whether connections start with TLS.
     is_tls: bool,
+    /// Why all requests are refused.
+    refusal: Option<Refusal>,
     /// The Gateways whose servers share the port, sorted.
     gateways: Vec<ConfigKey>,
 }
@@ -138,6 +141,7 @@ pub fn gateway(
         let content = GatewayPort {
             chains: chains::of_port(view, place, &port.servers, &mut warnings).into(),
             is_tls: matches!(port.servers, Servers::Tls(_)),
+            refusal: authentication::refusal_of_gateway(view, workload, place.number(), &mut warnings),
             gateways: sorted(port.servers.iter().map(|server| server.gateway.key.clone())),
         };
         let user_filters = envoy_filters.on(Target {

@@ -257,3 +257,49 @@ fn p14_servers_that_cannot_be_served_are_named_and_left_out() {
         );
     }
 }
+
+/// what nobody checks yet is not let in at the edge either; certificates of the mesh are not asked for there.
+#[test]
+fn p16_1_a_gateway_refuses_requests_whose_tokens_nobody_checks() {
+    use mesh_api::istio::authentication::v1alpha1::{
+        Jwt, OriginAuthenticationMethod, PeerAuthenticationMethod, Policy,
+    };
+
+    let of_origins = Policy {
+        origins: vec![OriginAuthenticationMethod {
+            jwt: Some(Jwt::default()),
+        }],
+        ..Policy::default()
+    };
+    let of_peers = Policy {
+        peers: vec![PeerAuthenticationMethod::default()],
+        ..Policy::default()
+    };
+    for (policy, expected) in [(of_origins, "inline refused"), (of_peers, "routes http.80")] {
+        let published = Mesh::new()
+            .gateway(
+                "default",
+                "edge",
+                Gateway {
+                    servers: vec![server("http", "HTTP", 80)],
+                    ..Gateway::default()
+                },
+            )
+            .mesh_policy(policy)
+            .publish();
+        let workload = workload(&[("ingress", "http", 80, 8080)]);
+        let plan = gateway(
+            &published.snapshot.view("default"),
+            &router(&[]),
+            &workload,
+            &Features::default(),
+        );
+        let found = chains(&build(&plan, names(&plan)[0]));
+        assert_eq!(found, pairs(&[("", expected)]));
+        let tls = build(&plan, names(&plan)[0]).filter_chains[0]
+            .transport_socket
+            .clone();
+        assert_eq!(tls, None);
+        assert_eq!(plan.warnings.len(), usize::from(expected.starts_with("inline")));
+    }
+}
