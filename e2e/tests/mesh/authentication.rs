@@ -194,17 +194,19 @@ async fn permissive(world: &World, callers: &str) {
 
 /// EX45: the applications speak as before.
 async fn is_known(world: &World) {
-    let seen = world
-        .caller_seen(FRONTEND)
-        .await
-        .expect("served")
-        .expect("a certificate");
-    for part in [
-        format!("By={}", identity("weather", "forecast")),
-        format!("URI={}", identity("weather", "frontend")),
-    ] {
-        assert!(seen.contains(&part), "{seen}");
-    }
+    world
+        .mesh
+        .eventually("forecast knows who calls", async || {
+            let seen = world.caller_seen(FRONTEND).await?.context("no certificate")?;
+            for part in [
+                format!("By={}", identity("weather", "forecast")),
+                format!("URI={}", identity("weather", "frontend")),
+            ] {
+                ensure!(seen.contains(&part), "{seen}");
+            }
+            Ok(())
+        })
+        .await;
 }
 
 /// EX45, T-501: whoever has no certificate of the mesh is refused.
@@ -217,11 +219,18 @@ async fn strict(world: &World) {
         ))
         .await;
     is_known(world).await;
-    assert!(
-        world.caller_seen(STRANGER).await.is_err(),
-        "a caller without sidecar"
-    );
+    world
+        .mesh
+        .eventually("a caller without sidecar is refused", async || {
+            ensure!(world.caller_seen(STRANGER).await.is_err(), "served");
+            Ok(())
+        })
+        .await;
     assert!(world.in_plain_text().await.is_err(), "plain text on the wire");
+    // Pain 15: members of a stateful set call themselves too.
+    let itself = world.mesh.pod_ip(FORECAST).expect("it runs");
+    let url = format!("http://{itself}:3002/");
+    world.mesh.from(FORECAST).expect(200, &url, &[]).await;
 
     // What is on the wire is TLS with the certificate of the workload, for whoever has one of the mesh too.
     let authority = &world.mesh_authority;
@@ -254,19 +263,27 @@ async fn strict(world: &World) {
 async fn without_the_rule_of_callers(world: &World, callers: &str) {
     let plain = "{host: forecast, trafficPolicy: {tls: {mode: DISABLE}}}";
     world.mesh.enforce(&destination_rule("forecast", plain)).await;
-    let refused = world.mesh.from(FRONTEND).expect(503, FORECAST_URL, &[]).await;
-    assert!(
-        refused.body.contains("upstream connect error"),
-        "{}",
-        refused.body
-    );
+    is_unreachable(world).await;
     // T-512.
     world.mesh.enforce(&destination_rule("forecast", callers)).await;
+    is_known(world).await;
     world.mesh.withdraw("Policy", "weather", "forecast").await;
-    world.mesh.from(FRONTEND).expect(503, FORECAST_URL, &[]).await;
+    is_unreachable(world).await;
     world
         .mesh
         .withdraw("DestinationRule", "weather", "forecast")
+        .await;
+}
+
+async fn is_unreachable(world: &World) {
+    world
+        .mesh
+        .eventually("forecast cannot be reached", async || {
+            let answer = world.mesh.from(FRONTEND).get(FORECAST_URL, &[]).await?;
+            let is_refused = answer.status == 503 && answer.body.contains("upstream connect error");
+            ensure!(is_refused, "{}: {}", answer.status, answer.body);
+            Ok(())
+        })
         .await;
 }
 
@@ -284,22 +301,37 @@ async fn whole_mesh(world: &World) {
         + &virtual_service("frontend", RULES);
     world.mesh.enforce(&everybody).await;
     is_known(world).await;
-    assert_eq!(world.bytes(FRONTEND).await.expect("served"), "hello world\n");
-    assert!(world.bytes(STRANGER).await.is_err(), "bytes without sidecar");
-    assert!(
-        world.caller_seen(STRANGER).await.is_err(),
-        "a caller without sidecar"
-    );
-
-    let (seen, is_public) = world.from_outside().await.expect("served");
-    assert!(is_public, "the certificate that the public sees");
-    let caller = seen.headers.get(CALLER).expect("a certificate");
-    for part in [
-        format!("By={}", identity("weather", "frontend")),
-        format!("URI={}", identity(SYSTEM, GATEWAY_ACCOUNT)),
-    ] {
-        assert!(caller.contains(&part), "{caller}");
-    }
+    world
+        .mesh
+        .eventually("only callers with a certificate are served", async || {
+            let answer = world.bytes(FRONTEND).await?;
+            ensure!(answer == "hello world\n", "{answer:?}");
+            ensure!(world.bytes(STRANGER).await.is_err(), "bytes of a stranger");
+            ensure!(
+                world.caller_seen(STRANGER).await.is_err(),
+                "requests of a stranger"
+            );
+            Ok(())
+        })
+        .await;
+    world
+        .mesh
+        .eventually("one certificate outside, another inside", async || {
+            let (seen, is_public) = world.from_outside().await?;
+            ensure!(
+                is_public,
+                "the public does not see the certificate of the gateway"
+            );
+            let caller = seen.headers.get(CALLER).context("no certificate inside")?;
+            for part in [
+                format!("By={}", identity("weather", "frontend")),
+                format!("URI={}", identity(SYSTEM, GATEWAY_ACCOUNT)),
+            ] {
+                ensure!(caller.contains(&part), "{caller}");
+            }
+            Ok(())
+        })
+        .await;
     // The public certificate is worth nothing inside.
     let public = TlsClient::of_mesh(&world.mesh_authority, Some(&world.public));
     assert!(

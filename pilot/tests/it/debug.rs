@@ -323,6 +323,55 @@ async fn p17_what_a_proxy_speaks_to_whom() {
     }
 }
 
+/// T-516: each port under the closest policy, and what contradicts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_which_authentication_policy_holds_where() {
+    let mut galley = Galley::start();
+    for (kind, metadata, spec) in [
+        ("MeshPolicy", "{name: default}", "{peers: [{mtls: {}}]}"),
+        (
+            "Policy",
+            "{name: frontend, namespace: weather}",
+            "{targets: [{name: frontend, ports: [{number: 3000}]}], peers: [{mtls: {mode: PERMISSIVE}}]}",
+        ),
+        (
+            "Policy",
+            "{name: forecast, namespace: weather}",
+            "{targets: [{name: forecast}]}",
+        ),
+    ] {
+        galley.apply(&format!(
+            "{{apiVersion: authentication.istio.io/v1alpha1, kind: {kind}, metadata: {metadata}, spec: {spec}}}"
+        ));
+    }
+    galley.apply(
+        "{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule, metadata: {name: frontend, namespace: weather},
+          spec: {host: frontend, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}",
+    );
+    let pilot = Pilot::of(&galley).await;
+    let _envoy = pilot.settled(FRONTEND).await;
+    let ports = pilot
+        .json("/debug/authenticationz?proxyID=frontend-v1-0.weather")
+        .await;
+    for (host, policy, server, client, status) in [
+        ("frontend.weather", "frontend/weather", "HTTP/mTLS", "mTLS", "OK"),
+        ("forecast.weather", "forecast/weather", "HTTP", "HTTP", "OK"),
+        (
+            "istio-ingressgateway.istio-system",
+            "default/",
+            "mTLS",
+            "HTTP",
+            "CONFLICT",
+        ),
+    ] {
+        let port = find(&ports, "host", &format!("{host}.svc.cluster.local"));
+        assert_eq!(port["authentication_policy_name"], policy, "{port}");
+        assert_eq!(port["server_protocol"], server, "{port}");
+        assert_eq!(port["client_protocol"], client, "{port}");
+        assert_eq!(port["TLS_conflict_status"], status, "{port}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p17_the_registration_lists_endpoints_by_service_key() {
     let galley = Galley::start();

@@ -169,6 +169,25 @@ async fn pain_10_a_rule_that_spoils_routes_is_told_from_the_virtual_service() {
     until_isolated(&pilot, &mut envoy, rule, "rds", is_routed).await;
 }
 
+/// Without certificates a proxy cannot keep a policy that asks for them. What was to be secured is closed then.
+#[tokio::test(flavor = "multi_thread")]
+async fn v8_ports_under_a_policy_that_a_proxy_cannot_keep_are_closed() {
+    let mut galley = Galley::start();
+    let pilot = Pilot::of(&galley).await;
+    let mut envoy = pilot.settled(FORECAST).await;
+    envoy.poison = Some("/etc/certs/root-cert.pem");
+    galley.apply(
+        "{apiVersion: authentication.istio.io/v1alpha1, kind: Policy, metadata: {name: default, namespace: weather},
+          spec: {peers: [{mtls: {}}]}}",
+    );
+    // The policy is not forgotten: the chain that it changes bears its name.
+    let is_closed = |envoy: &Envoy| {
+        let listener = envoy.listener("virtualInbound");
+        listener.contains("/policy/default") && !listener.contains("transport_socket: Some")
+    };
+    until_isolated(&pilot, &mut envoy, "Policy weather/default", "lds", is_closed).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pain_10_a_sidecar_whose_listener_is_rejected_is_left_out() {
     let mut galley = Galley::start();

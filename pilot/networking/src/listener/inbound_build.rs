@@ -83,23 +83,13 @@ pub(super) fn of_port(
     warnings: &mut Vec<Warning>,
 ) -> Listener {
     let inspected = if port.is_inspected() { &[port][..] } else { &[] };
-    let mut filter_chains = chains(mesh, port, &FilterChainMatch::default(), warnings);
-    let is_strict = matches!(port.taken(), Some(Taken::Secured(_)));
-    if access == Access::Captured && is_strict {
-        // What comes here was sent by the pod to its own address. It could have gone to the application without us.
-        let itself = FilterChainMatch {
-            source_type: ConnectionSourceType::SameIpOrLoopback.into(),
-            ..FilterChainMatch::default()
-        };
-        filter_chains.push(plain(mesh, port, itself, warnings));
-    }
     Listener {
         bind_to_port: (access == Access::Captured).then_some(false),
         traffic_direction: TrafficDirection::Inbound.into(),
         listener_filters: inspected.iter().map(|_| inspector()).collect(),
         listener_filters_timeout: inspection_timeout(inspected),
         continue_on_listener_filters_timeout: !inspected.is_empty(),
-        filter_chains,
+        filter_chains: chains(mesh, port, &FilterChainMatch::default(), warnings),
         ..listener
     }
 }
@@ -174,10 +164,18 @@ fn chains(
                 transport_protocol: "tls".to_owned(),
                 ..matches.clone()
             };
-            vec![FilterChain {
-                transport_socket: Some(inbound::transport_socket(certificates)),
-                ..plain(mesh, port, handshakes, warnings)
-            }]
+            // The pod itself reaches the application without us too.
+            let itself = FilterChainMatch {
+                source_type: ConnectionSourceType::SameIpOrLoopback.into(),
+                ..matches.clone()
+            };
+            vec![
+                FilterChain {
+                    transport_socket: Some(inbound::transport_socket(certificates)),
+                    ..plain(mesh, port, handshakes, warnings)
+                },
+                plain(mesh, port, itself, warnings),
+            ]
         }
         Some(Taken::All(certificates)) => {
             // By the name of the mesh alone: TLS that the application itself speaks goes on to it as it is.

@@ -135,15 +135,25 @@ fn p16_1_modes_and_protocols() {
         ),
         (
             with(TlsMode::Strict),
-            all(&[(":3002 tls", HTTP, true), (":9000 tls", TCP, true)]),
             // The pod itself may do without.
+            all(&[
+                (":3002 tls", HTTP, true),
+                (":3002 self", HTTP, false),
+                (":9000 tls", TCP, true),
+                (":9000 self", TCP, false),
+            ]),
             all(&[("tls", TCP, true), ("self", TCP, false)]),
             vec![3002, 9000],
             Some(5_000),
         ),
         (
             of_peers(vec![PeerAuthenticationMethod::default()]),
-            all(&[(":3002 tls", HTTP, true), (":9000 tls", TCP, true)]),
+            all(&[
+                (":3002 tls", HTTP, true),
+                (":3002 self", HTTP, false),
+                (":9000 tls", TCP, true),
+                (":9000 self", TCP, false),
+            ]),
             all(&[("tls", TCP, true), ("self", TCP, false)]),
             vec![3002, 9000],
             Some(5_000),
