@@ -9,6 +9,7 @@ use e2e::load::Answer;
 use e2e::sample::echo::Echo;
 use hyper::{Method, Uri};
 use mesh_testing::certificates::{Authority, Pair};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -37,6 +38,8 @@ const RULES: &str = "{hosts: [weather.com], gateways: [istio-system/weather-gate
 /// A running mesh whose workloads have certificates.
 struct World {
     mesh: TestMesh,
+    /// Holds the Secrets, which the mesh follows.
+    _folder: TempDir,
     /// The authority of the mesh, that of the gateway's certificate, and the certificates that they signed.
     mesh_authority: Authority,
     forecast: Pair,
@@ -96,6 +99,7 @@ impl World {
         let file = file.to_str().expect("a path of text");
         Self {
             mesh: TestMesh::start(&["../tests/mesh/authentication", file]).await,
+            _folder: folder,
             mesh_authority,
             forecast,
             frontend,
@@ -139,7 +143,7 @@ impl World {
     }
 
     /// What the application sees of a request over a connection to the gateway, and whether that shows its certificate.
-    async fn from_outside(&self) -> Result<(Echo, bool)> {
+    async fn outside(&self) -> Result<(Echo, bool)> {
         let url = self.mesh.mesh().state().ingress.https.clone();
         let url = url.context("the ingress has an https URL")?;
         let stream = TcpStream::connect(url.strip_prefix("https://").context("a URL")?).await?;
@@ -317,7 +321,7 @@ async fn whole_mesh(world: &World) {
     world
         .mesh
         .eventually("one certificate outside, another inside", async || {
-            let (seen, is_public) = world.from_outside().await?;
+            let (seen, is_public) = world.outside().await?;
             ensure!(
                 is_public,
                 "the public does not see the certificate of the gateway"
