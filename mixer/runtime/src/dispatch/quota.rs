@@ -95,7 +95,7 @@ pub(super) async fn allocate<'r>(
         }
     }
     let answers = Call::finish_all(calls, patience).await;
-    let (amount, valid_duration) = match first(wanted.name, answers, &mut undecided) {
+    let (amount, valid_duration) = match first(wanted, answers, &mut undecided) {
         Some(result) => {
             undecided = None;
             (result.amount, result.valid_duration)
@@ -118,12 +118,17 @@ pub(super) async fn allocate<'r>(
 
 /// The first grant counts, else the first refusal. `undecided` learns of handlers that could not say anything.
 fn first(
-    quota: &str,
+    wanted: Wanted<'_>,
     answers: Vec<(&Destination, Result<QuotaResult, CallError>)>,
     undecided: &mut Option<String>,
 ) -> Option<QuotaResult> {
+    let quota = wanted.name;
     let mut result: Option<QuotaResult> = None;
     for (destination, answer) in answers {
+        let answer = answer.map(|answer| QuotaResult {
+            amount: granted(wanted.params, answer.amount),
+            ..answer
+        });
         match answer {
             Err(error) => {
                 warn!(quota, %error, "quota is refused");
@@ -148,6 +153,17 @@ fn first(
     result
 }
 
+/// What counts of an amount that a handler gives (§2.1): a part only for callers who said that a part will do, since they take
+/// whatever is more than nothing for all of it, and never less than nothing. Who gives back asks for a negative amount.
+fn granted(wanted: QuotaParams, amount: i64) -> i64 {
+    let refused = if wanted.best_effort {
+        amount < 0
+    } else {
+        amount < wanted.amount
+    };
+    if wanted.amount >= 0 && refused { 0 } else { amount }
+}
+
 /// Whether a handler did not find out, rather than find nothing left.
 fn is_away(status: &Status) -> bool {
     let code = Code::from(status.code);
@@ -170,5 +186,28 @@ pub(super) fn call(
             backend.quota(template, name, instance, args, patience.ends_by())
         }
         _ => Answer::failed("limits nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spec_02_2_1_a_part_is_granted_to_those_alone_who_want_one() {
+        for (amount, best_effort, given, counts) in [
+            (5, true, 3, 3),
+            (5, false, 3, 0),
+            (5, false, 5, 5),
+            (5, false, 9, 9),
+            (5, true, -3, 0),
+            (5, false, -3, 0),
+            (0, false, 0, 0),
+            (-2, false, -2, -2),
+            (-2, true, -2, -2),
+        ] {
+            let wanted = QuotaParams { amount, best_effort };
+            assert_eq!(granted(wanted, given), counts, "{wanted:?} {given}");
+        }
     }
 }
