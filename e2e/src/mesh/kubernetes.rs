@@ -3,12 +3,13 @@
 //! ```text
 //! kubectl ─► API server ─┬─► Galley (configuration), Pilot (services, endpoints, pods)
 //!                        ├─► follow ─► engine ─► pods
-//!                        └─◄ write ◄── engine: pods with status, EndpointSlices, the node
+//!                        └─◄ write ◄── engine: pods and deployments with status, EndpointSlices, the node
 //! ```
 //!
 //! The server listens on the machine. Pods reach it at the node's address, and it reaches the webhook of Galley at a port of
 //! the machine, both through relays.
 
+mod deployments;
 mod follow;
 mod slices;
 mod webhook;
@@ -27,6 +28,7 @@ use mesh_testing::kube::{Access, ApiServer};
 use serde_json::json;
 use tokio::sync::Mutex;
 
+pub(crate) use self::deployments::Replica;
 pub(crate) use self::follow::follow;
 pub(crate) use self::webhook::{AUTHORITIES, CERTIFICATE, CONFIGURATION, KEY, configure};
 pub(crate) use self::write::{Written, write};

@@ -15,7 +15,7 @@ use crate::mesh::cluster::{Cluster, RunningPod, address, core_files, node, with_
 use crate::mesh::components::{self, Component};
 use crate::mesh::dns::{DOMAIN, Zone};
 use crate::mesh::folder::Folder;
-use crate::mesh::kubernetes::Written;
+use crate::mesh::kubernetes::{Replica, Written};
 use crate::mesh::layout::Layout;
 use crate::mesh::objects::Key;
 use crate::mesh::pods::Phase;
@@ -185,8 +185,23 @@ impl Engine {
             let key = (part(&metadata.namespace), part(&metadata.name));
             (key, with_status(pod))
         });
+        let lasting = self.records.iter().filter(|(_, record)| !record.ending());
+        let replicas = lasting.map(|(key, record)| {
+            let replica = Replica {
+                ready: record.status.ready,
+                updated: self.desired.pods.get(key) == Some(&record.pod),
+            };
+            (key.clone(), replica)
+        });
         let users = &self.reading.objects;
-        Written::new(pods, users, &cluster.services, &cluster.endpoints, node())
+        Written::new(
+            pods,
+            &replicas.collect(),
+            users,
+            &cluster.services,
+            &cluster.endpoints,
+            node(),
+        )
     }
 
     fn relay_targets(&self, cluster: &Cluster) -> BTreeMap<RelayKey, Vec<(i32, SocketAddrV4)>> {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
@@ -37,7 +38,7 @@ pub(crate) async fn follow(client: Client, requests: mpsc::Sender<Request>) {
     let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
     changes.push(watch(&client, |objects: &mut Objects| &mut objects.services).boxed());
     changes.push(endpoints(&client).boxed());
-    changes.push(watch(&client, |objects: &mut Objects| &mut objects.deployments).boxed());
+    changes.push(deployments(&client).boxed());
     changes.push(watch(&client, |objects: &mut Objects| &mut objects.config_maps).boxed());
     changes.push(watch(&client, |objects: &mut Objects| &mut objects.secrets).boxed());
     changes.push(watch(&client, |objects: &mut Objects| &mut objects.service_accounts).boxed());
@@ -87,6 +88,20 @@ fn endpoints(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
         ..WatchOptions::default()
     };
     kept(events(client, options), |objects| &mut objects.endpoints)
+}
+
+/// Deployments. Their status is what we say.
+fn deployments(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
+    let events = events::<Deployment>(client, WatchOptions::default()).map(|event| match event {
+        Event::Applied(name, mut deployment) => {
+            deployment.status = None;
+            deployment.metadata.resource_version = None;
+            deployment.metadata.managed_fields = None;
+            Event::Applied(name, deployment)
+        }
+        event => event,
+    });
+    kept(events, |objects| &mut objects.deployments)
 }
 
 fn kept<K: Send + 'static>(

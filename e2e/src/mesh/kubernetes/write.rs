@@ -1,4 +1,5 @@
-//! Writing what kubelet and the controllers write: pods with their status, Endpoints and EndpointSlices, the node.
+//! Writing what kubelet and the controllers write: pods with their status, the status of deployments, Endpoints and
+//! EndpointSlices, the node.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error, Resource};
 use mesh_kube::patch;
@@ -19,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::deployments::{Progress, Replica};
 use super::slices::slices;
 use crate::mesh::objects::{Key, Objects};
 use crate::mesh::reconcile::replica_set;
@@ -40,6 +44,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Written {
     /// Pods with their status. A pod of another uid is another pod.
     pods: BTreeMap<Key, Pod>,
+    deployments: BTreeMap<Key, Progress>,
     /// Those that are between deployments and their pods.
     replica_sets: BTreeMap<Key, ReplicaSet>,
     endpoints: BTreeMap<Key, Endpoints>,
@@ -51,6 +56,7 @@ pub(crate) struct Written {
 #[derive(Default)]
 struct Done {
     pods: BTreeMap<Key, Pod>,
+    deployments: BTreeMap<Key, (Progress, DeploymentStatus)>,
     replica_sets: BTreeMap<Key, ReplicaSet>,
     endpoints: BTreeMap<Key, Endpoints>,
     slices: BTreeMap<Key, EndpointSlice>,
@@ -65,9 +71,10 @@ pub(super) fn our_uid(pod: &Pod) -> Option<&String> {
 // === impl Written ===
 
 impl Written {
-    /// `users` are the pods and Endpoints that users made.
+    /// `users` are the objects that users made, `replicas` the pods that are not on their way out.
     pub(crate) fn new(
         pods: impl IntoIterator<Item = (Key, Pod)>,
+        replicas: &BTreeMap<Key, Replica>,
         users: &Objects,
         services: &BTreeMap<Key, Service>,
         endpoints: &BTreeMap<Key, Endpoints>,
@@ -93,7 +100,11 @@ impl Written {
             labels.insert(MANAGED_BY.to_owned(), "endpoint-controller".to_owned());
             (key.clone(), endpoints)
         });
+        let deployments = users.deployments.iter();
+        let deployments =
+            deployments.map(|(key, deployment)| (key.clone(), Progress::of(key, deployment, replicas)));
         Self {
+            deployments: deployments.collect(),
             endpoints: managed.collect(),
             pods: pods.collect(),
             replica_sets: users.deployments.values().map(replica_set).collect(),
@@ -165,7 +176,24 @@ impl Done {
             }
         }
         apply_changed(client, &mut self.endpoints, &wanted.endpoints).await?;
-        apply_changed(client, &mut self.slices, &wanted.slices).await
+        apply_changed(client, &mut self.slices, &wanted.slices).await?;
+        self.deployments(client, &wanted.deployments).await
+    }
+
+    /// Says how far deployments are.
+    async fn deployments(&mut self, client: &Client, wanted: &BTreeMap<Key, Progress>) -> kube::Result<()> {
+        self.deployments.retain(|key, _| wanted.contains_key(key));
+        for (key, progress) in wanted {
+            let before = self.deployments.get(key);
+            if before.is_some_and(|(before, _)| before == progress) {
+                continue;
+            }
+            let before = before.filter(|(before, _)| before.is_of_same(progress));
+            let status = progress.status(before.map(|(_, status)| status), &Time(Timestamp::now()));
+            patch::status(&api::<Deployment>(client, key), &key.1, &status).await?;
+            self.deployments.insert(key.clone(), (progress.clone(), status));
+        }
+        Ok(())
     }
 
     /// Those that are wanted, and those of before that still have pods: whose they are is asked until they have ended.
