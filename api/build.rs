@@ -48,6 +48,7 @@ const ENVOY_ROOTS: &[&str] = &[
     "envoy/service/auth/v3/external_auth.proto",
     "envoy/service/ratelimit/v3/rls.proto",
     "envoy/service/accesslog/v3/als.proto",
+    "envoy/extensions/access_loggers/grpc/v3/als.proto",
 ];
 
 /// Folders of Envoy's filters. Somebody may write the configuration of any of them, so that their messages are described

@@ -5,6 +5,7 @@
 //! | `source.ip`, `.port`; `origin.ip` | the direct remote address; the remote address |
 //! | `destination.ip`, `.port` | the local address; the upstream's where `context.reporter.kind` is `outbound` |
 //! | `source.principal`, `destination.principal`, namespaces in them, `connection.mtls` | the URIs of the certificates |
+//! | `destination.service.*` | the upstream's cluster, if it is called as Pilot calls those of services |
 //! | `connection.requested_server_name` | the server name of TLS |
 //! | `context.reporter.uid`, and `uid` and `namespace` of that end | the node, if its id is one of Istio |
 //! | `context.time`, `request.time`, `response.time`, `response.duration` | start and duration |
@@ -157,6 +158,7 @@ fn common<'r>(filler: &mut Filler<'_, 'r>, node: Option<&'r Node>, entry: &'r Ac
             .filter(|_| outbound)
             .or(entry.downstream_local_address.as_ref()),
     );
+    filler.service(&entry.upstream_cluster);
     let tls = entry.tls_properties.as_ref();
     let peer = tls.and_then(|tls| uri(tls.peer_certificate_properties.as_ref()));
     filler.set("connection.mtls", Value::Bool(peer.is_some()));

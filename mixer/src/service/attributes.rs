@@ -31,6 +31,9 @@ const GRPC: [&str; 3] = [
     "application/grpc+json",
 ];
 
+/// What stands for the host in the names of clusters of ports that no service has.
+const MANAGEMENT: &str = "mgmtCluster";
+
 /// The scheme of identities, which Mixer's attributes leave out.
 const SPIFFE: &str = "spiffe://";
 
@@ -199,6 +202,31 @@ impl<'t, 'r> Filler<'t, 'r> {
         self.text(side.attribute("namespace"), namespace);
     }
 
+    /// The service that a cluster leads to: `outbound|<port>|<subset>|<host>` or `inbound|<port>|<port name>|<host>`. What is
+    /// no service of Kubernetes is called like its host.
+    pub(super) fn service(&mut self, cluster: &'r str) {
+        let parts: Vec<_> = cluster.split('|').collect();
+        let ["outbound" | "inbound", _, _, host] = parts[..] else {
+            return;
+        };
+        if host == MANAGEMENT {
+            return;
+        }
+        self.text("destination.service.host", host);
+        let mut labels = host.splitn(4, '.');
+        let [name, namespace, kind] = std::array::from_fn(|_| labels.next().unwrap_or_default());
+        if kind == "svc" {
+            self.text("destination.service.name", name);
+            self.text("destination.service.namespace", namespace);
+            self.made(
+                "destination.service.uid",
+                format!("istio://{namespace}/services/{name}"),
+            );
+        } else {
+            self.text("destination.service.name", host);
+        }
+    }
+
     /// The path of a request, with and without its query, and the query.
     pub(super) fn path(&mut self, path: &'r str) {
         self.text("request.path", path);
@@ -260,6 +288,36 @@ fn read(text: &str, value_type: ValueType) -> Option<Value<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn design_6_a_cluster_says_which_service_it_leads_to() {
+        const NAMES: [&str; 3] = [
+            "destination.service.host",
+            "destination.service.name",
+            "destination.service.namespace",
+        ];
+        let mut vocabulary = Vocabulary::default();
+        for name in NAMES {
+            vocabulary.add(name, ValueType::String).unwrap();
+        }
+        let of_kubernetes = ["ad.weather.svc.cluster.local", "ad", "weather"];
+        let of_others = ["api.example.com", "api.example.com", ""];
+        for (cluster, expected) in [
+            ("outbound|3003|v1|ad.weather.svc.cluster.local", of_kubernetes),
+            ("inbound|3003|http|ad.weather.svc.cluster.local", of_kubernetes),
+            ("outbound|443||api.example.com", of_others),
+            ("inbound|15020||mgmtCluster", [""; 3]),
+            ("PassthroughCluster", [""; 3]),
+            ("", [""; 3]),
+        ] {
+            let mut filler = Filler::new(&vocabulary);
+            filler.service(cluster);
+            for (name, text) in NAMES.into_iter().zip(expected) {
+                let told = filler.is_text(name, text);
+                assert_eq!(told, !text.is_empty(), "{cluster}: {name}");
+            }
+        }
+    }
 
     /// The namespace of a workload is what follows the last dot of its name.
     #[test]

@@ -20,7 +20,7 @@ use mesh_api::istio::mesh::v1alpha1::MeshConfig;
 use mesh_config::Protocol;
 
 use super::access_log::access_log;
-use super::{HttpSettings, tracing};
+use super::{HttpSettings, reports, tracing};
 use crate::envoy;
 
 /// The body of the answer to requests that no route takes.
@@ -44,7 +44,7 @@ pub(crate) struct Http<'a> {
     pub(crate) settings: HttpSettings,
 }
 
-/// Whose requests a connection carries.
+/// Whose requests a connection carries, or whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Those of the proxy's own workload to others.
@@ -69,11 +69,13 @@ pub(crate) fn http(mesh: &MeshConfig, http: Http<'_>) -> Vec<Filter> {
     let role = http.role;
     let idle_timeout = prost_types::Duration::try_from(http.settings.idle_timeout).ok();
     let idle_timeout = envoy::positive(idle_timeout.as_ref());
+    let mut access_log = access_log(mesh);
+    access_log.extend(reports::of_requests(mesh, role));
     let manager = HttpConnectionManager {
         stat_prefix: http.stat_prefix,
         route_specifier: Some(http.routes.into()),
         http_filters: http_filters(role, http.protocol),
-        access_log: access_log(mesh),
+        access_log,
         // Only an edge proxy sees the client itself; elsewhere the header is the better source.
         use_remote_address: Some(role == Role::Gateway),
         forward_client_cert_details: forward_client_cert(role).into(),

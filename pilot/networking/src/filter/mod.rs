@@ -3,6 +3,7 @@
 mod access_log;
 mod http;
 mod log_format;
+mod reports;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tracing;
 use std::net::IpAddr;
 
 use mesh_api::Any;
+use mesh_api::envoy::config::accesslog::v3::AccessLog;
 use mesh_api::envoy::config::core::v3::{
     DataSource, SubstitutionFormatString, data_source, substitution_format_string,
 };
@@ -37,7 +39,8 @@ use crate::name;
 
 /// The filters that forward a connection to a cluster.
 pub(crate) fn tcp(mesh: &MeshConfig, cluster: &str) -> Vec<Filter> {
-    vec![tcp_proxy(mesh, cluster, Cluster(cluster.to_owned()))]
+    let access_log = access_log::access_log(mesh);
+    vec![tcp_proxy(access_log, cluster, Cluster(cluster.to_owned()))]
 }
 
 /// The filters for connections to destinations that no service has: they pass or are dropped, as the mesh says.
@@ -48,17 +51,15 @@ pub(crate) fn unknown_destination(mesh: &MeshConfig) -> Vec<Filter> {
     if policy.is_none_or(|policy| policy.mode != i32::from(Mode::RegistryOnly)) {
         return tcp(mesh, name::PASSTHROUGH_CLUSTER);
     }
-    let proxy = TcpProxy {
-        stat_prefix: name::BLACK_HOLE_CLUSTER.to_owned(),
-        access_log: access_log::of_blocked(mesh),
-        cluster_specifier: Some(Cluster(name::BLACK_HOLE_CLUSTER.to_owned())),
-        ..TcpProxy::default()
-    };
-    vec![network("envoy.filters.network.tcp_proxy", &proxy)]
+    vec![tcp_proxy(
+        access_log::of_blocked(mesh),
+        name::BLACK_HOLE_CLUSTER,
+        Cluster(name::BLACK_HOLE_CLUSTER.to_owned()),
+    )]
 }
 
-/// The filters that forward a connection as a rule says.
-pub(crate) fn route(mesh: &MeshConfig, route: &Route, protocol: Protocol) -> Vec<Filter> {
+/// The filters that forward a connection as a rule says. Mixer is told of it.
+pub(crate) fn route(mesh: &MeshConfig, route: &Route, protocol: Protocol, role: Role) -> Vec<Filter> {
     let (stat_prefix, clusters) = match (&route.clusters[..], &route.rule) {
         ([only], _) => (only.name.to_string(), Cluster(only.name.to_string())),
         (clusters, rule) => {
@@ -76,7 +77,9 @@ pub(crate) fn route(mesh: &MeshConfig, route: &Route, protocol: Protocol) -> Vec
         };
         filters.push(network("envoy.filters.network.mongo_proxy", &codec));
     }
-    filters.push(tcp_proxy(mesh, &stat_prefix, clusters));
+    let mut access_log = access_log::access_log(mesh);
+    access_log.extend(reports::of_connections(mesh, role));
+    filters.push(tcp_proxy(access_log, &stat_prefix, clusters));
     filters
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn by_server_name(mesh: &MeshConfig) -> Vec<Filter> {
     vec![
         network("envoy.filters.network.sni_cluster", &SniCluster {}),
         tcp_proxy(
-            mesh,
+            access_log::access_log(mesh),
             name::BLACK_HOLE_CLUSTER,
             Cluster(name::BLACK_HOLE_CLUSTER.to_owned()),
         ),
@@ -130,7 +133,7 @@ pub(crate) fn local_passthrough(mesh: &MeshConfig, stat_prefix: &str, loopback: 
     vec![
         network("envoy.filters.network.set_filter_state", &rewrite),
         tcp_proxy(
-            mesh,
+            access_log::access_log(mesh),
             stat_prefix,
             Cluster(name::INBOUND_PASSTHROUGH_CLUSTER.to_owned()),
         ),
@@ -149,10 +152,10 @@ fn text_format(format: String) -> SubstitutionFormatString {
     }
 }
 
-fn tcp_proxy(mesh: &MeshConfig, stat_prefix: &str, clusters: tcp_proxy::ClusterSpecifier) -> Filter {
+fn tcp_proxy(access_log: Vec<AccessLog>, stat_prefix: &str, clusters: tcp_proxy::ClusterSpecifier) -> Filter {
     let proxy = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
-        access_log: access_log::access_log(mesh),
+        access_log,
         cluster_specifier: Some(clusters),
         ..TcpProxy::default()
     };

@@ -72,6 +72,21 @@ fn no_access_log_unless_the_mesh_names_a_file() {
 }
 
 #[test]
+fn mixer_is_told_where_the_mesh_asks_for_it_and_names_one() {
+    let told = |enabled, server: &str| {
+        let mesh = MeshConfig {
+            enable_envoy_access_log_service: enabled,
+            mixer_report_server: server.to_owned(),
+            ..MeshConfig::default()
+        };
+        reports::of_requests(&mesh, Role::Inbound).is_some()
+    };
+    assert!(told(true, "istio-telemetry.istio-system:9091"));
+    assert!(!told(false, "istio-telemetry.istio-system:9091"));
+    assert!(!told(true, ""));
+}
+
+#[test]
 fn the_standard_streams_are_written_to_without_opening_a_file() {
     for (path, expected) in [
         ("/dev/stdout", "envoy.access_loggers.stdout"),

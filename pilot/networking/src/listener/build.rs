@@ -126,7 +126,10 @@ fn tcp_chain(mesh: &MeshConfig, tcp: &TcpChain) -> FilterChain {
     };
     FilterChain {
         metadata: origin::metadata(route.rule.as_ref(), &tcp.service),
-        ..chain(tcp.to_match(), filter::route(mesh, route, tcp.protocol))
+        ..chain(
+            tcp.to_match(),
+            filter::route(mesh, route, tcp.protocol, Role::Outbound),
+        )
     }
 }
 

@@ -216,7 +216,7 @@ fn metadata(port: &InboundPort) -> Option<Metadata> {
 fn filters(mesh: &MeshConfig, port: &InboundPort) -> Vec<Filter> {
     if !port.protocol.is_http() {
         let route = l4::Route::to_cluster(port.cluster.clone(), false);
-        return filter::route(mesh, &route, port.protocol);
+        return filter::route(mesh, &route, port.protocol, Role::Inbound);
     }
     let http = Http {
         stat_prefix: format!("inbound_{}", port.port),

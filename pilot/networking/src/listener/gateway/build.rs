@@ -66,7 +66,7 @@ fn filters(key: &ListenerKey, port: &GatewayPort, leads_to: &LeadsTo) -> Vec<Fil
                 settings: key.http,
             },
         ),
-        LeadsTo::Clusters { route, protocol } => filter::route(&key.mesh, route, *protocol),
+        LeadsTo::Clusters { route, protocol } => filter::route(&key.mesh, route, *protocol, Role::Gateway),
         LeadsTo::ServerName => filter::by_server_name(&key.mesh),
     }
 }
