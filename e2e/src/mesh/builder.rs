@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::components::{self, Component};
 use super::dns::{self, Zone};
+use super::endpoints::NODE_NAME;
 use super::engine::{Engine, Outputs, Request, Settings};
 use super::folder;
 use super::helper::protocol::NodeSpec;
@@ -26,7 +27,7 @@ use super::layout::Layout;
 use super::pods::PodContext;
 use super::process::Helper;
 use super::programs::{self, Programs, workspace};
-use super::proxy_rules::{ServicePortRule, restore_text};
+use super::proxy_rules::{ForwardRule, restore_text};
 use super::sockets::Sockets;
 use super::state::State;
 use super::{Mesh, control};
@@ -224,7 +225,7 @@ impl MeshBuilder {
         let helper = Helper::new(programs.helper());
         let node = helper
             .node(&NodeSpec {
-                addresses: vec![ipam::NODE],
+                addresses: vec![ipam::NODE, ipam::NODE_RESOLVER],
                 virtual_range: ipam::SERVICE_RANGE.to_owned(),
             })
             .await
@@ -235,6 +236,11 @@ impl MeshBuilder {
         let dns = sockets
             .bind_udp(node.pid(), SocketAddrV4::new(ipam::NODE, 53))
             .await?;
+
+        let node_dns = sockets
+            .bind_udp(node.pid(), SocketAddrV4::new(ipam::NODE_RESOLVER, 53))
+            .await?;
+        let (_, node_zone) = watch::channel(Arc::new(Zone::of_node(NODE_NAME, ipam::NODE)));
 
         let (zone, zones) = watch::channel(Arc::new(Zone::default()));
         let (rules, rule_changes) = watch::channel(Vec::new());
@@ -283,6 +289,7 @@ impl MeshBuilder {
 
         let mut tasks = vec![
             spawner.spawn("dns", dns::serve(dns, zones)),
+            spawner.spawn("dns of the node", dns::serve(node_dns, node_zone)),
             spawner.spawn("service rules", apply_rules(helper, node.pid(), rule_changes)),
             spawner.spawn("state file", write_state(layout.state(), state.clone())),
             spawner.spawn("control", control::serve(layout, requests.clone())?),
@@ -354,7 +361,7 @@ async fn watch_files(mut watch: FileWatch, requests: mpsc::Sender<Request>) {
 }
 
 /// Keeps the node's rules as they should be.
-async fn apply_rules(helper: Helper, node: i32, mut rules: watch::Receiver<Vec<ServicePortRule>>) {
+async fn apply_rules(helper: Helper, node: i32, mut rules: watch::Receiver<Vec<ForwardRule>>) {
     while rules.changed().await.is_ok() {
         let text = restore_text(&rules.borrow_and_update());
         match helper.run_in_node(node, &["iptables-restore"], &text).await {

@@ -16,7 +16,8 @@ use super::endpoints::{Backend, NODE_NAME, endpoints, ready_addresses, ready_tar
 use super::ipam;
 use super::objects::{Key, Objects};
 use super::pods;
-use super::proxy_rules::ServicePortRule;
+use super::pods::{host_ports, is_on_host};
+use super::proxy_rules::ForwardRule;
 
 /// A pod as the cluster sees it.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct RunningPod<'a> {
 pub(crate) struct Cluster {
     pub(crate) services: BTreeMap<Key, Service>,
     pub(crate) endpoints: BTreeMap<Key, Endpoints>,
+    /// Ports of the node that lead to pods.
+    host_ports: Vec<ForwardRule>,
 }
 
 // === impl Cluster ===
@@ -48,11 +51,12 @@ impl Cluster {
             .filter(|(_, service)| wants_address(service));
         let addresses =
             ipam::service_addresses(asking.map(|((ns, name), _)| (ns.as_str(), name.as_str())), &fixed);
-        let backends: Vec<Backend<'_>> = pods
-            .iter()
-            .filter(|pod| {
+        let living = || {
+            pods.iter().filter(|pod| {
                 !pod.leaving && matches!(pod.status.phase, pods::Phase::Pending | pods::Phase::Running)
             })
+        };
+        let backends: Vec<Backend<'_>> = living()
             .map(|pod| Backend {
                 pod: &pod.pod,
                 address: pod.address,
@@ -61,6 +65,7 @@ impl Cluster {
             .collect();
         let mut cluster = Self {
             endpoints: objects.endpoints.clone(),
+            host_ports: living().flat_map(host_port_rules).collect(),
             ..Self::default()
         };
         for (key, service) in &objects.services {
@@ -98,16 +103,14 @@ impl Cluster {
         zone
     }
 
-    /// How connections to service addresses are spread.
-    pub(crate) fn rules(&self) -> Vec<ServicePortRule> {
-        let mut rules = Vec::new();
+    /// How connections to service addresses are spread, and where those to ports of the node lead.
+    pub(crate) fn rules(&self) -> Vec<ForwardRule> {
+        let mut rules = self.host_ports.clone();
         for (key, service) in &self.services {
             let Some(address) = address(service) else { continue };
             for port in service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()) {
-                let protocol = match port.protocol.as_deref() {
-                    None | Some("TCP") => "tcp",
-                    Some("UDP") => "udp",
-                    Some(_) => continue,
+                let Some(protocol) = protocol(port.protocol.as_deref()) else {
+                    continue;
                 };
                 let Ok(number) = u16::try_from(port.port) else {
                     continue;
@@ -117,7 +120,7 @@ impl Cluster {
                     .get(key)
                     .map(|e| ready_targets(e, port))
                     .unwrap_or_default();
-                rules.push(ServicePortRule {
+                rules.push(ForwardRule {
                     address,
                     port: number,
                     protocol,
@@ -137,6 +140,33 @@ impl Cluster {
             (Some(port), Some(endpoints)) => ready_targets(endpoints, port),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Where the ports of the node lead that belong to a pod with a network of its own, whether it is ready or not.
+fn host_port_rules(running: &RunningPod<'_>) -> Vec<ForwardRule> {
+    if is_on_host(&running.pod) {
+        return Vec::new();
+    }
+    // A pod that runs has no ports that cannot be.
+    let ports = host_ports(&running.pod).unwrap_or_default().into_iter();
+    let rules = ports.filter_map(|port| {
+        Some(ForwardRule {
+            address: ipam::NODE,
+            port: port.port,
+            protocol: protocol(Some(&port.protocol))?,
+            targets: vec![(running.address, port.container_port)],
+        })
+    });
+    rules.collect()
+}
+
+/// A protocol as rules call it.
+fn protocol(name: Option<&str>) -> Option<&'static str> {
+    match name {
+        None | Some("TCP") => Some("tcp"),
+        Some("UDP") => Some("udp"),
+        Some(_) => None,
     }
 }
 
@@ -181,10 +211,7 @@ pub(crate) fn node() -> Node {
     Node {
         metadata: ObjectMeta {
             name: Some(NODE_NAME.to_owned()),
-            labels: Some(BTreeMap::from([(
-                "kubernetes.io/hostname".to_owned(),
-                NODE_NAME.to_owned(),
-            )])),
+            labels: Some(node_labels()),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -196,6 +223,24 @@ pub(crate) fn node() -> Node {
             ..NodeStatus::default()
         }),
     }
+}
+
+/// The labels of the one node: those that every kubelet sets, with the names of 1.1's time beside today's.
+pub(crate) fn node_labels() -> BTreeMap<String, String> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    [
+        ("beta.kubernetes.io/arch", arch),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", arch),
+        ("kubernetes.io/hostname", NODE_NAME),
+        ("kubernetes.io/os", "linux"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 /// The pod as the API server would show it.

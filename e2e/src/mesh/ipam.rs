@@ -8,6 +8,9 @@ use std::net::Ipv4Addr;
 /// The node: gateway and name server of all pods.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 1);
 
+/// The node's own name server. It belongs to the network outside of the cluster, and knows no service.
+pub(crate) const NODE_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 45, 0, 53);
+
 /// Pods have 10.44.0.2 to 10.44.255.254.
 const PODS: (u32, u32) = (
     u32::from_be_bytes([10, 44, 0, 2]),
@@ -68,7 +71,7 @@ impl PodAddresses {
         Some(Ipv4Addr::from(free))
     }
 
-    /// Gives an address back.
+    /// Gives an address back. Others than those of pods, such as that of the node, are left alone.
     pub(crate) fn free(&mut self, address: Ipv4Addr) {
         self.used.remove(&u32::from(address));
     }

@@ -16,7 +16,7 @@
 //! | module | task |
 //! |---|---|
 //! | `source`, `objects` | the user's files: objects of ours, and text for Galley |
-//! | `reconcile`, `engine` | which pods should be, and making it so |
+//! | `reconcile`, `schedule`, `engine` | which pods should be, which can, and making it so |
 //! | `pods` | one pod: plan, volumes, containers, probes |
 //! | `helper`, `process` | namespaces, through a program of its own |
 //! | `cluster`, `endpoints`, `ipam` | services and what stands behind them |
@@ -46,6 +46,7 @@ pub mod programs;
 mod proxy_rules;
 mod reconcile;
 mod relay;
+mod schedule;
 mod sockets;
 mod source;
 pub mod state;

@@ -1,4 +1,5 @@
-//! Service addresses for everybody who is not behind an Envoy of the mesh: kube-proxy's part (pure).
+//! Service addresses for everybody who is not behind an Envoy of the mesh, and ports of the node that belong to pods:
+//! kube-proxy's part, and that of the network (pure).
 //!
 //! The rules live in the node, which routes between all pods, so that one set serves everybody and connection
 //! tracking sees both directions.
@@ -6,11 +7,14 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::ipam::SERVICE_RANGE;
+use super::ipam::{NODE, SERVICE_RANGE};
 
-/// A port of a service.
+/// Holds the rules of all ports.
+const CHAIN: &str = "SERVICES";
+
+/// A port of a service or of the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ServicePortRule {
+pub(crate) struct ForwardRule {
     pub(crate) address: Ipv4Addr,
     pub(crate) port: u16,
     /// `tcp` or `udp`.
@@ -20,10 +24,11 @@ pub(crate) struct ServicePortRule {
 }
 
 /// The input of `iptables-restore` that makes exactly these rules, in one transaction.
-pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
-    let mut nat = String::new();
+pub(crate) fn restore_text(rules: &[ForwardRule]) -> String {
+    // Connections of pods come in at their links, those of the node and of pods in its network begin here.
+    let mut nat = format!(":{CHAIN} - [0:0]\n-A PREROUTING -j {CHAIN}\n-A OUTPUT -j {CHAIN}\n");
     let mut hairpins: Vec<Ipv4Addr> = Vec::new();
-    for ServicePortRule {
+    for ForwardRule {
         address,
         port,
         protocol,
@@ -41,8 +46,11 @@ pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
                 ),
             };
             let jump = format!("-j DNAT --to-destination {target}:{target_port}");
-            line(&mut nat, &format!("-A PREROUTING {matching}{share} {jump}"));
-            hairpins.push(*target);
+            line(&mut nat, &format!("-A {CHAIN} {matching}{share} {jump}"));
+            // The node's own address is the source already where it reaches itself.
+            if *target != NODE {
+                hairpins.push(*target);
+            }
         }
     }
     hairpins.sort_unstable();
@@ -55,8 +63,13 @@ pub(crate) fn restore_text(rules: &[ServicePortRule]) -> String {
         );
     }
     // What still has a service's address here has nowhere to go: refused, so that nobody waits.
-    let refuse = format!("-A FORWARD -d {SERVICE_RANGE} -j REJECT");
-    format!("*nat\n{nat}COMMIT\n*filter\n{refuse}\nCOMMIT\n")
+    let refuse = [
+        format!("-A FORWARD -d {SERVICE_RANGE} -j REJECT\n"),
+        // A connection that begins here hears of nothing but a reset: the socket is busy when another message comes.
+        format!("-A OUTPUT -d {SERVICE_RANGE} -p tcp -j REJECT --reject-with tcp-reset\n"),
+        format!("-A OUTPUT -d {SERVICE_RANGE} -j REJECT\n"),
+    ];
+    format!("*nat\n{nat}COMMIT\n*filter\n{}COMMIT\n", refuse.concat())
 }
 
 fn line(text: &mut String, line: &str) {
@@ -72,8 +85,8 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 3);
     const C: Ipv4Addr = Ipv4Addr::new(10, 44, 0, 4);
 
-    fn rule(targets: Vec<(Ipv4Addr, u16)>) -> ServicePortRule {
-        ServicePortRule {
+    fn rule(targets: Vec<(Ipv4Addr, u16)>) -> ForwardRule {
+        ForwardRule {
             address: Ipv4Addr::new(10, 96, 0, 1),
             port: 80,
             protocol: "tcp",
@@ -97,7 +110,10 @@ mod tests {
 
     #[test]
     fn without_targets_connections_are_refused() {
-        let want = "*nat\nCOMMIT\n*filter\n-A FORWARD -d 10.96.0.0/16 -j REJECT\nCOMMIT\n";
+        let want = "*nat\n:SERVICES - [0:0]\n-A PREROUTING -j SERVICES\n-A OUTPUT -j SERVICES\nCOMMIT\n\
+                    *filter\n-A FORWARD -d 10.96.0.0/16 -j REJECT\n\
+                    -A OUTPUT -d 10.96.0.0/16 -p tcp -j REJECT --reject-with tcp-reset\n\
+                    -A OUTPUT -d 10.96.0.0/16 -j REJECT\nCOMMIT\n";
         assert_eq!(restore_text(&[rule(Vec::new())]), want);
         assert_eq!(restore_text(&[]), want);
     }

@@ -12,20 +12,20 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// One mesh, driven by its commands only.
-struct Terminal {
+pub(crate) struct Terminal {
     name: String,
 }
 
 // === impl Terminal ===
 
 impl Terminal {
-    fn new(what: &str) -> Self {
+    pub(crate) fn new(what: &str) -> Self {
         Self {
             name: format!("cli-{what}-{}", std::process::id()),
         }
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_mesh"))
             .args(["--name", &self.name])
             .args(args)
@@ -33,7 +33,7 @@ impl Terminal {
             .unwrap()
     }
 
-    fn up(&self, args: &[&str]) -> Output {
+    pub(crate) fn up(&self, args: &[&str]) -> Output {
         let sample = programs::workspace().join("e2e/samples/sleep");
         let sample = sample.to_str().unwrap();
         self.run(&[&["up", "--detach", "--no-build", "-f", sample], args].concat())
@@ -43,7 +43,7 @@ impl Terminal {
         Layout::in_target(&programs::target().unwrap(), Some(&self.name))
     }
 
-    fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         serde_json::from_slice(&std::fs::read(self.layout().state()).unwrap()).unwrap()
     }
 }
@@ -54,11 +54,11 @@ impl Drop for Terminal {
     }
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
 
 mod commands;
+mod host_network;
+mod installation;
 mod leftovers;
 mod pods;
 mod services;

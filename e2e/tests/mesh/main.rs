@@ -14,6 +14,7 @@ mod faults;
 mod gateway;
 mod gateway_passthrough;
 mod gateway_tls;
+mod host_network;
 mod isolation;
 mod l4;
 mod mixer;

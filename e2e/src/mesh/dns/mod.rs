@@ -5,4 +5,4 @@ mod wire;
 mod zone;
 
 pub(crate) use self::server::serve;
-pub(crate) use self::zone::{DOMAIN, Zone, resolv_conf};
+pub(crate) use self::zone::{DOMAIN, Zone};

@@ -14,10 +14,10 @@ pub(crate) struct Zone {
     names: BTreeMap<String, Entry>,
 }
 
-/// What a service's name stands for.
+/// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
-    /// The cluster address, or the ready pods of a headless service.
+    /// The cluster address, or the ready pods of a headless service; the address of a node.
     Addresses(Vec<Ipv4Addr>),
     /// A name outside of the cluster.
     Alias(String),
@@ -26,6 +26,13 @@ enum Entry {
 // === impl Zone ===
 
 impl Zone {
+    /// What a node's own resolver knows: the node.
+    pub(crate) fn of_node(name: &str, address: Ipv4Addr) -> Self {
+        Self {
+            names: BTreeMap::from([(name.to_owned(), Entry::Addresses(vec![address]))]),
+        }
+    }
+
     /// A service with addresses; with none the name exists but leads nowhere.
     pub(crate) fn insert(&mut self, namespace: &str, service: &str, mut addresses: Vec<Ipv4Addr>) {
         addresses.sort_unstable();
@@ -56,11 +63,6 @@ impl Zone {
 
 fn full_name(namespace: &str, service: &str) -> String {
     format!("{service}.{namespace}.svc.{DOMAIN}")
-}
-
-/// The resolver settings of a pod.
-pub(crate) fn resolv_conf(namespace: &str, server: Ipv4Addr) -> String {
-    format!("nameserver {server}\nsearch {namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\noptions ndots:5\n")
 }
 
 #[cfg(test)]
@@ -99,10 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_completes_short_names_in_its_namespace_first() {
+    fn the_nodes_own_resolver_knows_the_node_and_no_service() {
+        let zone = Zone::of_node("node-1", Ipv4Addr::new(10, 44, 0, 1));
+        let address = Answer::Records(vec![Record::A(Ipv4Addr::new(10, 44, 0, 1))]);
+        assert_eq!(ask(&zone, "node-1", TYPE_A), address);
         assert_eq!(
-            resolv_conf("weather", Ipv4Addr::new(10, 44, 0, 1)),
-            "nameserver 10.44.0.1\nsearch weather.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+            ask(&zone, "kubernetes.default.svc.cluster.local", TYPE_A),
+            Answer::NoSuchName
         );
     }
 }

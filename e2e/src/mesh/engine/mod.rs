@@ -25,12 +25,14 @@ use tracing::{info, warn};
 pub(crate) use self::publish::Outputs;
 use self::records::{History, Record};
 pub(crate) use self::requests::{Reply, Request};
+use super::cluster::node_labels;
 use super::components::{self, Component};
-use super::ipam::PodAddresses;
+use super::ipam::{self, PodAddresses};
 use super::objects::Key;
 use super::pods::plan::plan;
-use super::pods::{Phase, PlanInputs, PodContext, PodHandle, PodIdentity, PodUpdate, Stop};
+use super::pods::{Phase, PlanInputs, PodContext, PodHandle, PodIdentity, PodUpdate, Stop, is_on_host};
 use super::reconcile::{Action, Actual, Desired, Injection, actions, desired};
+use super::schedule;
 use super::source::{self, Overrides, Reading};
 use crate::images::Images;
 
@@ -66,6 +68,8 @@ pub(crate) struct Engine {
     desired: Desired,
     /// Why pods that should exist cannot be started.
     unplanned: BTreeMap<Key, String>,
+    /// Why the node does not take pods that should exist, as things are.
+    unscheduled: BTreeMap<Key, String>,
     records: BTreeMap<Key, Record>,
     history: BTreeMap<Key, History>,
     addresses: PodAddresses,
@@ -107,6 +111,7 @@ impl Engine {
             reading: Reading::default(),
             desired: Desired::default(),
             unplanned: BTreeMap::new(),
+            unscheduled: BTreeMap::new(),
             records: BTreeMap::new(),
             history: BTreeMap::new(),
             addresses,
@@ -206,6 +211,7 @@ impl Engine {
         if self.leaving {
             return None;
         }
+        self.unscheduled.clear();
         let now = Instant::now();
         let mut held_until: Option<Instant> = None;
         let actual = self.records.iter().map(|(key, record)| {
@@ -240,7 +246,16 @@ impl Engine {
         let Some(pod) = self.desired.pods.get(key) else {
             return;
         };
-        let Some(address) = self.addresses.take() else {
+        let others = self.records.iter().map(|(key, record)| (key, &record.pod));
+        if let Err(reason) = schedule::fits(pod, &node_labels(), others) {
+            self.unscheduled.insert(key.clone(), reason);
+            return;
+        }
+        let address = match is_on_host(pod) {
+            true => Some(ipam::NODE),
+            false => self.addresses.take(),
+        };
+        let Some(address) = address else {
             self.unplanned
                 .insert(key.clone(), "no address is free".to_owned());
             return;

@@ -19,7 +19,7 @@ use crate::mesh::kubernetes::{Replica, Written};
 use crate::mesh::layout::Layout;
 use crate::mesh::objects::Key;
 use crate::mesh::pods::Phase;
-use crate::mesh::proxy_rules::ServicePortRule;
+use crate::mesh::proxy_rules::ForwardRule;
 use crate::mesh::relay::{Relay, Target};
 use crate::mesh::sockets::{Sockets, loopback};
 use crate::mesh::state::{ComponentState, ContainerState, Ingress, PodState, ServiceState, State};
@@ -48,7 +48,7 @@ type Targets = Arc<RwLock<BTreeMap<RelayKey, Vec<(i32, SocketAddrV4)>>>>;
 /// Where the engine's results go.
 pub(crate) struct Outputs {
     pub(crate) zone: watch::Sender<Arc<Zone>>,
-    pub(crate) rules: watch::Sender<Vec<ServicePortRule>>,
+    pub(crate) rules: watch::Sender<Vec<ForwardRule>>,
     pub(crate) state: watch::Sender<Arc<State>>,
     pub(crate) gate: Gate,
     /// What Galley reads.
@@ -72,7 +72,7 @@ impl Outputs {
     #[expect(clippy::too_many_arguments, reason = "each is another place to write to")]
     pub(crate) fn new(
         zone: watch::Sender<Arc<Zone>>,
-        rules: watch::Sender<Vec<ServicePortRule>>,
+        rules: watch::Sender<Vec<ForwardRule>>,
         state: watch::Sender<Arc<State>>,
         gate: Gate,
         layout: Layout,
@@ -249,6 +249,7 @@ impl Engine {
         problems.extend(
             self.unplanned
                 .iter()
+                .chain(&self.unscheduled)
                 .map(|((ns, name), reason)| format!("Pod {ns}/{name}: {reason}")),
         );
         let components: Vec<ComponentState> = components::ALL

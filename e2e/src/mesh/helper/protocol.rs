@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The node: the network namespace that routes between pods.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeSpec {
-    /// Addresses of the node itself: the pods' gateway and name server.
+    /// Addresses of the node itself. The first is that of the node in the cluster: the pods' gateway and name server.
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// Range of addresses that exist in rules only, such as `10.96.0.0/16`.
     pub(crate) virtual_range: String,
@@ -19,12 +19,8 @@ pub(crate) struct NodeSpec {
 pub(crate) struct SandboxSpec {
     /// Process of the node.
     pub(crate) node: i32,
-    /// Name of the node's end of the pod's link, at most 15 bytes.
-    pub(crate) link: String,
-    /// Address of the pod.
-    pub(crate) address: Ipv4Addr,
-    /// Address of the node.
-    pub(crate) gateway: Ipv4Addr,
+    /// The pod's network.
+    pub(crate) network: Network,
     /// Host name of the pod.
     pub(crate) hostname: String,
     /// An empty folder, over which the pod's writable layer is mounted.
@@ -33,6 +29,27 @@ pub(crate) struct SandboxSpec {
     pub(crate) files: Vec<FileSpec>,
     /// Files and folders of the machine that the pod sees elsewhere.
     pub(crate) binds: Vec<Bind>,
+}
+
+/// Which network a pod is in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Network {
+    /// One of its own.
+    Own(Link),
+    /// That of the node.
+    Host,
+}
+
+/// The link between a pod's network and that of the node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Link {
+    /// Name of the node's end, at most 15 bytes.
+    pub(crate) name: String,
+    /// Address of the pod.
+    pub(crate) address: Ipv4Addr,
+    /// Address of the node.
+    pub(crate) gateway: Ipv4Addr,
 }
 
 /// A file inside the pod.

@@ -13,6 +13,7 @@ use crate::mesh::objects::Key;
 pub(super) struct Sources<'a> {
     pub(super) pod: &'a Pod,
     pub(super) address: Ipv4Addr,
+    pub(super) hostname: &'a str,
     pub(super) node_address: Ipv4Addr,
     pub(super) node_name: &'a str,
     pub(super) config_maps: &'a BTreeMap<Key, ConfigMap>,
@@ -32,10 +33,7 @@ pub(super) fn environment(
     let mut environment = Environment::default();
     environment.set("PATH", crate::mesh::helper::PATH);
     environment.set("HOME", "/root");
-    environment.set(
-        "HOSTNAME",
-        sources.pod.metadata.name.as_deref().unwrap_or_default(),
-    );
+    environment.set("HOSTNAME", sources.hostname);
     for (name, value) in image {
         environment.set(name, value);
     }
@@ -265,6 +263,7 @@ mod tests {
         let sources = Sources {
             pod: &pod,
             address: Ipv4Addr::new(10, 44, 0, 9),
+            hostname: "a-0",
             node_address: Ipv4Addr::new(10, 44, 0, 1),
             node_name: "node-1",
             config_maps: &BTreeMap::from([(key("m"), map)]),

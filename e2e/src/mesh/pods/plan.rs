@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::env::{self, Sources};
+use super::host_ports::is_on_host;
+use super::resolver::resolv_conf;
 use super::volumes::{self, Content};
 use crate::images::Images;
 use crate::mesh::endpoints::NODE_NAME;
@@ -21,6 +23,9 @@ use crate::mesh::objects::Key;
 
 /// Name of the container with the agent and Envoy, in sidecars and gateways.
 const PROXY: &str = "istio-proxy";
+
+/// The kernel's limit.
+const MAX_HOSTNAME: usize = 63;
 
 /// Everything a plan depends on besides the pod.
 #[derive(Clone, Copy)]
@@ -38,6 +43,11 @@ pub(crate) struct PodPlan {
     pub(crate) containers: Vec<ContainerPlan>,
     /// By name.
     pub(crate) volumes: BTreeMap<String, Content>,
+    /// The pod is in the network of the node.
+    pub(crate) on_host: bool,
+    pub(crate) hostname: String,
+    /// What stands in its `/etc/resolv.conf`.
+    pub(crate) resolv_conf: String,
     pub(crate) restart: Restart,
     /// How long the pod may take to end.
     pub(crate) grace: Duration,
@@ -106,9 +116,16 @@ pub(crate) enum Check {
 /// What cannot be run on this machine, naming the container.
 pub(crate) fn plan(pod: &Pod, inputs: PlanInputs<'_>) -> Result<PodPlan, String> {
     let spec = pod.spec.as_ref().ok_or("the pod has no spec")?;
+    let on_host = is_on_host(pod);
+    let name = match on_host {
+        true => NODE_NAME,
+        false => pod.metadata.name.as_deref().unwrap_or_default(),
+    };
+    let hostname: String = name.chars().take(MAX_HOSTNAME).collect();
     let sources = Sources {
         pod,
         address: inputs.address,
+        hostname: &hostname,
         node_address: ipam::NODE,
         node_name: NODE_NAME,
         config_maps: inputs.config_maps,
@@ -134,12 +151,15 @@ pub(crate) fn plan(pod: &Pod, inputs: PlanInputs<'_>) -> Result<PodPlan, String>
     Ok(PodPlan {
         containers,
         volumes: contents,
+        on_host,
+        resolv_conf: resolv_conf(spec, pod.metadata.namespace.as_deref().unwrap_or_default())?,
         restart: match spec.restart_policy.as_deref() {
             Some("Never") => Restart::Never,
             Some("OnFailure") => Restart::OnFailure,
             _ => Restart::Always,
         },
         grace: seconds(spec.termination_grace_period_seconds.unwrap_or(30)),
+        hostname,
     })
 }
 
@@ -354,6 +374,20 @@ mod tests {
             ]
         );
         assert_eq!(plan.containers[2].process.argv, ["server", "--ip", "10.44.0.2"]);
+    }
+
+    #[test]
+    fn a_pod_in_the_network_of_the_node_is_called_like_it() {
+        let hostname = |on_host: bool| {
+            let plan = plan_of(&json!({
+                "hostNetwork": on_host, "containers": [{"name": "a", "image": "app:1", "args": ["$(HOSTNAME)"]}]
+            }))
+            .unwrap();
+            assert_eq!(plan.on_host, on_host);
+            assert_eq!(plan.containers[0].process.argv[1], plan.hostname);
+            plan.hostname
+        };
+        assert_eq!([hostname(false), hostname(true)], ["a-0", "node-1"]);
     }
 
     #[test]

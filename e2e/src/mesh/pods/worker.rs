@@ -18,9 +18,8 @@ use super::plan::{PodPlan, Role};
 use super::probe::Prober;
 use super::status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use super::volumes::{self, Content};
-use crate::mesh::dns::resolv_conf;
 use crate::mesh::helper::VOLUMES;
-use crate::mesh::helper::protocol::{Bind, ContainerSpec, Exit, FileSpec, SandboxSpec};
+use crate::mesh::helper::protocol::{Bind, ContainerSpec, Exit, FileSpec, Link, Network, SandboxSpec};
 use crate::mesh::ipam;
 use crate::mesh::process::Holder;
 
@@ -194,27 +193,34 @@ impl Worker {
                 read_only: false,
             });
         }
-        let PodIdentity {
-            namespace,
-            name,
-            address,
+        let address = self.identity.address;
+        let PodPlan {
+            hostname,
+            resolv_conf,
             ..
-        } = &self.identity;
+        } = &self.plan;
         let file = |path: &str, content: String| FileSpec {
             path: path.into(),
             content,
         };
         let spec = SandboxSpec {
             node: self.context.node,
-            link: link_name(*address),
-            address: *address,
-            gateway: ipam::NODE,
-            // The kernel's limit.
-            hostname: name.chars().take(63).collect(),
+            network: match self.plan.on_host {
+                true => Network::Host,
+                false => Network::Own(Link {
+                    name: link_name(address),
+                    address,
+                    gateway: ipam::NODE,
+                }),
+            },
+            hostname: hostname.clone(),
             scratch,
             files: vec![
-                file("/etc/resolv.conf", resolv_conf(namespace, ipam::NODE)),
-                file("/etc/hosts", format!("127.0.0.1 localhost\n{address} {name}\n")),
+                file("/etc/resolv.conf", resolv_conf.clone()),
+                file(
+                    "/etc/hosts",
+                    format!("127.0.0.1 localhost\n{address} {hostname}\n"),
+                ),
                 file(
                     "/etc/nsswitch.conf",
                     "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),

@@ -33,6 +33,9 @@ const BROKEN: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Would take the place of the installed gateway, on a node of which another sample has the ports.
+const OTHER_GATEWAY: &str = "host-network/istio-ingressgateway.yaml";
+
 fn object(kind: &str, spec: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1alpha3\nkind: {kind}\nmetadata: {{name: broken, namespace: weather}}\nspec: {spec}\n"
@@ -94,7 +97,13 @@ async fn g8_1_g8_4_every_sample_is_admitted_and_what_is_broken_is_refused() {
 
     let mut expected = BTreeSet::new();
     for file in files(&samples()) {
-        kubectl(&mesh, &["apply", "-f", &file.display().to_string()]).await;
+        let mut apply = vec!["apply", "-f"];
+        if file.ends_with(OTHER_GATEWAY) {
+            apply.insert(1, "--dry-run=server");
+        }
+        let path = file.display().to_string();
+        apply.push(&path);
+        kubectl(&mesh, &apply).await;
         expected.extend(rules(&file));
     }
     assert!(expected.len() > 20, "{expected:?}");
