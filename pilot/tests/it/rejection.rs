@@ -169,6 +169,37 @@ async fn pain_10_a_rule_that_spoils_routes_is_told_from_the_virtual_service() {
     until_isolated(&pilot, &mut envoy, rule, "rds", is_routed).await;
 }
 
+/// Without certificates a proxy cannot call as a rule asks it to. What it had before is plain text, and does not stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn r_dr_29_what_a_proxy_cannot_call_under_tls_it_calls_no_more() {
+    const CLUSTER: &str = "outbound|3002||forecast.weather.svc.cluster.local";
+    let rule = |tls: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1alpha3, kind: DestinationRule,
+               metadata: {{name: forecast, namespace: weather}}, spec: {{host: forecast, trafficPolicy: {{tls: {tls}}}}}}}"
+        )
+    };
+    for is_delta in [false, true] {
+        let mut galley = Galley::start();
+        let pilot = Pilot::of(&galley).await;
+        let node = mesh_testing::ads::node(FRONTEND, &json!({}));
+        let mut envoy = if is_delta {
+            Envoy::delta(&pilot.xds(), node).await
+        } else {
+            Envoy::sotw(&pilot.xds(), node).await
+        };
+        envoy.until(|envoy| envoy.has(type_url::CLUSTER, CLUSTER)).await;
+        envoy.poison = Some(POISON);
+        galley.apply(&rule(&format!("{{mode: SIMPLE, caCertificates: {POISON}}}")));
+        let is_gone = |envoy: &Envoy| !envoy.has(type_url::CLUSTER, CLUSTER);
+        let guilty = "DestinationRule weather/forecast";
+        until_isolated(&pilot, &mut envoy, guilty, "cds", is_gone).await;
+
+        galley.apply(&rule("{mode: DISABLE}"));
+        envoy.until(|envoy| envoy.has(type_url::CLUSTER, CLUSTER)).await;
+    }
+}
+
 /// Without certificates a proxy cannot keep a policy that asks for them. What was to be secured is closed then.
 #[tokio::test(flavor = "multi_thread")]
 async fn v8_ports_under_a_policy_that_a_proxy_cannot_keep_are_closed() {

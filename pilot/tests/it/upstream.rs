@@ -242,6 +242,17 @@ async fn a_rule_with_files_that_do_not_exist_harms_its_own_cluster_only() {
         proxy.expect("new.example.com", 200).await;
         galley.apply(&policy("bad.example.com", "tls: {mode: DISABLE}"));
         proxy.expect("bad.example.com", 200).await;
+
+        // What was called in plain text before is not called so any more.
+        galley.apply(&policy(
+            "new.example.com",
+            "tls: {mode: SIMPLE, caCertificates: /nonexistent/ca.pem}",
+        ));
+        proxy.expect("new.example.com", 503).await;
+        let before = new.requests();
+        proxy.expect("new.example.com", 503).await;
+        assert_eq!(new.requests(), before);
+        proxy.expect("good.example.com", 200).await;
     }
 }
 

@@ -7,7 +7,7 @@ use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_networking::XdsType;
 
-use super::content::{Transition, differences, find, is_failed, keep_last_good, keep_sent, only};
+use super::content::{Transition, differences, find, is_failed, keep_last_good, keep_sent, only, same};
 use super::subscription::ANYTHING;
 use super::{Protocol, Request, Step, Subscription};
 use crate::names::Names;
@@ -75,8 +75,9 @@ pub struct StreamState {
     released: Vec<Str>,
     /// Whether waiting for clusters was given up until the next publication.
     impatient: bool,
-    /// Clusters that the client rejected and never had: nothing at the client can need them.
-    refused: BTreeSet<Str>,
+    /// Clusters that the client rejected, each as the client had accepted it before. Nothing at the client can need one that
+    /// it never had.
+    refused: BTreeMap<Str, Option<Arc<Encoded>>>,
     nonces: u64,
 }
 
@@ -94,7 +95,7 @@ impl StreamState {
             awaited_endpoints: String::new(),
             released: Vec::new(),
             impatient: false,
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             nonces: 0,
         }
     }
@@ -139,14 +140,17 @@ impl StreamState {
     }
 
     /// Notes that something else is served because the client rejected clusters. Those that it had not accepted before
-    /// do not stay for its routes' sake.
+    /// do not stay for its routes' sake, and others stay as it accepted them.
     pub fn on_left_out(&mut self) {
         if let Some(clusters) = &self.subscriptions[XdsType::Cluster as usize]
             && !clusters.report().last_error.is_empty()
         {
             let sent = clusters.sent().iter().flat_map(|set| set.items());
-            let refused = sent.filter(|item| find(clusters.accepted(), &item.name).is_none());
-            self.refused = refused.map(|item| item.name.clone()).collect();
+            let before = sent.map(|item| (item, find(clusters.accepted(), &item.name)));
+            let refused = before.filter(|(item, before)| before.is_none_or(|before| !same(before, item)));
+            self.refused = refused
+                .map(|(item, before)| (item.name.clone(), before.cloned()))
+                .collect();
         }
         self.on_publish(Impact::Everything);
     }
@@ -317,8 +321,19 @@ impl StreamState {
         let Some(clusters) = self.subscriptions[XdsType::Cluster as usize].as_mut() else {
             return;
         };
+        let refused = std::mem::take(&mut self.refused);
         let gone = differences.iter().flat_map(|difference| &difference.removed);
-        let gone = gone.map(|item| (item.name.clone(), Some(Arc::clone(item))));
+        let gone: Vec<_> = gone
+            .map(|item| match refused.get(&item.name) {
+                // What it rejected would be rejected again.
+                Some(before) => (item.name.clone(), before.clone()),
+                None => (item.name.clone(), Some(Arc::clone(item))),
+            })
+            .collect();
+        if gone.iter().any(|(name, _)| refused.contains_key(name)) {
+            // Not later but now: it is what the client is asked about.
+            clusters.owe_response();
+        }
         let brought = clusters
             .initial_versions()
             .keys()
@@ -328,17 +343,11 @@ impl StreamState {
             .iter()
             .map(|(name, item)| (name.clone(), item.clone()));
         let mut held: BTreeMap<Str, Option<Arc<Encoded>>> = brought.chain(gone).chain(held).collect();
-        let refused = std::mem::take(&mut self.refused);
-        let mut removed = differences.iter().flat_map(|difference| &difference.removed);
-        if removed.any(|item| refused.contains(&item.name)) {
-            // Their absence is not sent later but now: it is what the client is asked about.
-            clusters.owe_response();
-        }
         held.retain(|name, _| {
             find(sets, name).is_none()
                 && !is_failed(sets, name)
                 && clusters.wants(name)
-                && !refused.contains(name)
+                && !refused.get(name).is_some_and(Option::is_none)
         });
         clusters.set_held(held);
     }
