@@ -78,7 +78,7 @@ fn folder() -> PathBuf {
 }
 
 fn dashboards() -> Vec<Dashboard> {
-    let sample = workspace().join("e2e/samples/grafana");
+    let sample = workspace().join("e2e/grafana");
     [folder(), sample]
         .iter()
         .flat_map(|folder| Dashboard::folder(folder).expect("dashboards"))

@@ -16,7 +16,7 @@ use super::{POLICY, REQUEST, TELEMETRY, mixc, proxies};
 use crate::support::fixture::MIXER;
 use crate::support::prometheus::{control_plane, envoy_stats, label_values, manifests, query};
 use crate::support::rule::object;
-use crate::support::{GATEWAY, TestMesh, samples};
+use crate::support::{GATEWAY, TestMesh};
 
 /// Stands for `$__rate_interval`: several times as long as the interval between scrapes.
 const INTERVAL: &str = "1m";
@@ -242,7 +242,7 @@ async fn panels(mesh: &TestMesh, program: &Path, exporter: &Path) {
         .await;
     let mut dashboards = Dashboard::folder(&folder()).expect("dashboards");
     assert_eq!(dashboards.len(), 7);
-    dashboards.extend(Dashboard::folder(&samples().join("grafana")).expect("a dashboard"));
+    dashboards.extend(Dashboard::folder(&workspace().join("e2e/grafana")).expect("a dashboard"));
 
     let mut all: Vec<Asked> = Vec::new();
     mesh.eventually("every variable has values", async || {
