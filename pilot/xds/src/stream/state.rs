@@ -7,11 +7,11 @@ use mesh_api::Framed;
 use mesh_config::Str;
 use pilot_networking::XdsType;
 
-use super::content::{Transition, differences, find, is_failed, keep_last_good, keep_sent, only, same};
+use super::content::{Transition, differences, find, is_failed, keep_last_good, keep_sent, only};
 use super::subscription::ANYTHING;
 use super::{Protocol, Request, Step, Subscription};
 use crate::names::Names;
-use crate::resource::{Difference, Encoded, ResourceSet};
+use crate::resource::{Difference, Encoded, ResourceSet, same};
 
 /// Gives the resources of a type for the names subscribed to, in sets that always come in the same order.
 pub type Plan<'a> = dyn FnMut(XdsType, &Names) -> Vec<Arc<ResourceSet>> + 'a;
