@@ -23,10 +23,10 @@ fn pain_11_samples_get_the_warnings_that_they_deserve() {
     for &kind in KINDS.iter().filter(|kind| **kind != Kind::Pod) {
         known.synced(kind);
     }
-    for addon in ADDONS {
+    for (addon, port) in ADDONS {
         let service = format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: {addon}, namespace: istio-system}},
-               spec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: 80}}]}}}}"
+               spec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: {port}}}]}}}}"
         );
         for object in objects(&service) {
             known.apply(&object);
@@ -57,8 +57,13 @@ fn pain_11_samples_get_the_warnings_that_they_deserve() {
     assert_eq!(said, EXPECTED);
 }
 
-/// What the chart installs, and samples lead to.
-const ADDONS: [&str; 4] = ["grafana", "kiali", "prometheus", "tracing"];
+/// What the chart installs and samples lead to: Services and their ports.
+const ADDONS: [(&str, u16); 4] = [
+    ("grafana", 3000),
+    ("kiali", 20001),
+    ("prometheus", 9090),
+    ("tracing", 80),
+];
 
 /// What is applied before what it names, and what the samples do to show what it leads to.
 const EXPECTED: &[&str] = &[
